@@ -1,0 +1,278 @@
+//! `claimsmith.toml`: the operator's configuration of the host.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use claimsmith_runtime::{Limits, RuntimeOptions};
+use claimsmith_token::MetadataOptions;
+use serde::Deserialize;
+
+use crate::error::{ConfigError, ConfigErrors};
+use crate::source::Source;
+
+/// The host's configuration. Every member has a default.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostConfig {
+    /// The directory that holds one directory for each tenant; relative to the configuration file. Default `tenants`.
+    pub tenants: PathBuf,
+    /// The HTTP server.
+    pub server: ServerConfig,
+    /// Plugins.
+    pub runtime: RuntimeConfig,
+    /// Token validation.
+    pub token: TokenConfig,
+    /// Hot reload.
+    pub watch: WatchConfig,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            tenants: PathBuf::from("tenants"),
+            server: ServerConfig::default(),
+            runtime: RuntimeConfig::default(),
+            token: TokenConfig::default(),
+            watch: WatchConfig::default(),
+        }
+    }
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Address and port; port 0 takes a free one. Default `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// Bytes of a request body; larger ones get 413. Default 262144.
+    pub max_body_bytes: usize,
+    /// Requests being answered at once; further ones get 503. Bounds the memory that bodies take. Default 1024.
+    pub max_concurrent_callouts: usize,
+    /// How long a client may take to send a request's headers. Default 5 s.
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
+    /// How long callouts in flight may take to finish at shutdown. Default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            max_body_bytes: 256 << 10,
+            max_concurrent_callouts: 1024,
+            header_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `[runtime]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuntimeConfig {
+    /// Invocations at once, of all bindings; the size of the instance pool. Each takes 4 GiB of address space, which
+    /// costs no memory. Default 256.
+    pub max_concurrent_invocations: u32,
+    /// Bytes of one component. Default 8388608.
+    pub max_component_bytes: usize,
+    /// What a binding has when it says nothing, and the most it can ask for.
+    pub limits: LimitsConfig,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        let options = RuntimeOptions::default();
+        Self {
+            max_concurrent_invocations: options.max_concurrent_invocations,
+            max_component_bytes: options.max_component_bytes,
+            limits: LimitsConfig::default(),
+        }
+    }
+}
+
+/// Limits of one invocation, each optional: what is missing is taken from the level above.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// CPU time. Default 100 ms.
+    #[serde(with = "humantime_serde")]
+    pub cpu: Option<Duration>,
+    /// Bytes of linear memory. Default 16777216, at most 67108864.
+    pub memory_bytes: Option<usize>,
+    /// Bytes handed to the host at once. Default 1048576.
+    pub transfer_bytes: Option<usize>,
+    /// Log records. Default 100.
+    pub log_records: Option<usize>,
+    /// Bytes of log text. Default 16384.
+    pub log_bytes: Option<usize>,
+    /// Invocations of one binding at once. Default 64.
+    pub concurrency: Option<usize>,
+}
+
+/// The largest linear memory the instance pool has room for.
+const MAX_MEMORY_BYTES: usize = 64 << 20;
+
+impl LimitsConfig {
+    /// These limits, with `base` for what is not said.
+    pub(crate) fn over(&self, base: &Limits) -> Limits {
+        Limits {
+            cpu: self.cpu.unwrap_or(base.cpu),
+            memory_bytes: self.memory_bytes.unwrap_or(base.memory_bytes),
+            transfer_bytes: self.transfer_bytes.unwrap_or(base.transfer_bytes),
+            log_records: self.log_records.unwrap_or(base.log_records),
+            log_bytes: self.log_bytes.unwrap_or(base.log_bytes),
+            concurrency: self.concurrency.unwrap_or(base.concurrency),
+        }
+    }
+
+    /// The first limit that is larger than `most`, with its name.
+    pub(crate) fn exceeding(&self, most: &Limits) -> Option<(&'static str, String)> {
+        let larger = |asked: Option<usize>, most: usize| asked.filter(|asked| *asked > most).map(|_| most.to_string());
+        let cpu = self.cpu.filter(|cpu| *cpu > most.cpu);
+        [
+            ("cpu", cpu.map(|_| format!("{:?}", most.cpu))),
+            ("memory_bytes", larger(self.memory_bytes, most.memory_bytes)),
+            ("transfer_bytes", larger(self.transfer_bytes, most.transfer_bytes)),
+            ("log_records", larger(self.log_records, most.log_records)),
+            ("log_bytes", larger(self.log_bytes, most.log_bytes)),
+            ("concurrency", larger(self.concurrency, most.concurrency)),
+        ]
+        .into_iter()
+        .find_map(|(name, most)| most.map(|most| (name, most)))
+    }
+}
+
+/// `[token]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenConfig {
+    /// How often metadata documents and keys are fetched again. Default 1 h.
+    #[serde(with = "humantime_serde")]
+    pub refresh_interval: Duration,
+    /// How often at most an unknown key id causes a fetch. Default 5 min.
+    #[serde(with = "humantime_serde")]
+    pub unknown_key_interval: Duration,
+    /// How long one fetch may take. Default 5 s.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+impl Default for TokenConfig {
+    fn default() -> Self {
+        let options = MetadataOptions::default();
+        Self {
+            refresh_interval: options.refresh_interval,
+            unknown_key_interval: options.unknown_key_interval,
+            timeout: options.timeout,
+        }
+    }
+}
+
+/// `[watch]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct WatchConfig {
+    /// Whether changed files are loaded without a restart. Default true.
+    pub enabled: bool,
+    /// How long files must be quiet before they are read. Default 200 ms.
+    #[serde(with = "humantime_serde")]
+    pub debounce: Duration,
+    /// How often files are compared even without a notification, which network file systems do not send. Default 30 s.
+    #[serde(with = "humantime_serde")]
+    pub rescan: Duration,
+}
+
+impl Default for WatchConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            debounce: Duration::from_millis(200),
+            rescan: Duration::from_secs(30),
+        }
+    }
+}
+
+impl HostConfig {
+    /// Reads `claimsmith.toml`. Paths in it are resolved against its directory.
+    ///
+    /// # Errors
+    /// Every mistake in it, with its place.
+    pub fn read(path: &Path) -> Result<Self, ConfigErrors> {
+        let source = Source::read(path)?;
+        let mut config: Self = source.parse()?;
+        config.check(path)?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        config.tenants = directory.join(&config.tenants);
+        Ok(config)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigErrors> {
+        let limits = self.limits();
+        let rules = [
+            (
+                self.runtime.max_concurrent_invocations > 0,
+                "runtime.max_concurrent_invocations must be at least 1",
+            ),
+            (
+                self.server.max_concurrent_callouts > 0,
+                "server.max_concurrent_callouts must be at least 1",
+            ),
+            (
+                self.server.max_body_bytes > 0,
+                "server.max_body_bytes must be at least 1",
+            ),
+            (
+                limits.memory_bytes <= MAX_MEMORY_BYTES,
+                "runtime.limits.memory_bytes can be 67108864 (64 MiB) at most",
+            ),
+            (limits.concurrency > 0, "runtime.limits.concurrency must be at least 1"),
+            (
+                limits.cpu >= Duration::from_millis(1),
+                "runtime.limits.cpu must be at least 1 ms",
+            ),
+            (
+                !self.token.refresh_interval.is_zero(),
+                "token.refresh_interval must not be zero",
+            ),
+            (!self.watch.rescan.is_zero(), "watch.rescan must not be zero"),
+        ];
+        let errors: Vec<_> = rules
+            .into_iter()
+            .filter(|(holds, _)| !holds)
+            .map(|(_, rule)| ConfigError::in_file(path, rule))
+            .collect();
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigErrors(errors))
+        }
+    }
+
+    /// The limits of a binding that says nothing, which are the most it can ask for.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.runtime.limits.over(&Limits::default())
+    }
+
+    /// What the runtime is made with.
+    #[must_use]
+    pub fn runtime_options(&self) -> RuntimeOptions {
+        RuntimeOptions {
+            max_concurrent_invocations: self.runtime.max_concurrent_invocations,
+            max_component_bytes: self.runtime.max_component_bytes,
+        }
+    }
+
+    /// What the metadata store is made with.
+    #[must_use]
+    pub fn metadata_options(&self) -> MetadataOptions {
+        MetadataOptions {
+            refresh_interval: self.token.refresh_interval,
+            unknown_key_interval: self.token.unknown_key_interval,
+            timeout: self.token.timeout,
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Configuration files to the catalog that callouts are served from.
+//!
+//! `claimsmith.toml` ([`HostConfig`]) is the operator's. Each directory below `tenants` is a tenant: a `tenant.toml` and
+//! its plugins in `plugins/*.wasm`. A [`Loader`] reads them all and makes a [`Catalog`]: immutable, every plugin
+//! compiled, every binding's settings accepted by its plugin. [`watch()`] makes a new one whenever the files change and
+//! publishes it through a [`CurrentCatalog`].
+//!
+//! A tenant is replaced as a whole or not at all: what is wrong in its files leaves it as it was, with the reason in
+//! the log and in [`Catalog::problems`], and never touches another tenant.
+
+mod catalog;
+mod config;
+mod error;
+mod files;
+mod loader;
+mod rules;
+mod settings;
+mod source;
+mod tenant;
+mod watch;
+
+pub use catalog::{BoundPlugin, Catalog, CurrentCatalog, Extension, Lookup, Tenant};
+pub use config::{HostConfig, ServerConfig, WatchConfig};
+pub use error::{ConfigError, ConfigErrors};
+pub use loader::Loader;
+pub use watch::{WatchError, watch};

@@ -1,0 +1,311 @@
+//! Making a catalog of the tenants' files.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use claimsmith_contract::Event;
+use claimsmith_runtime::{BindError, Binding, Limits, Plugin, Runtime};
+use claimsmith_token::{Directory, MetadataStore, Policy, TokenPolicy, TrustedDocument, require_secure};
+
+use crate::catalog::{BoundPlugin, Catalog, Extension, Tenant, TenantSlot};
+use crate::error::{ConfigError, ConfigErrors};
+use crate::files::{DigestCache, TenantFiles, scan};
+use crate::rules;
+use crate::settings::to_json;
+use crate::source::{Source, Step, steps};
+use crate::tenant::{BindingConfig, DirectoryConfig, ExtensionConfig, TenantConfig};
+
+/// Loads tenants. Keeps what it has read, so that loading again costs only what has changed.
+#[derive(Debug)]
+pub struct Loader {
+    tenants: PathBuf,
+    limits: Limits,
+    /// Every tenant has to be loaded anew, although its files are the same.
+    limits_changed: bool,
+    runtime: Arc<Runtime>,
+    metadata: Arc<MetadataStore>,
+    digests: DigestCache,
+}
+
+impl Loader {
+    /// A loader of the tenants below `tenants`, whose bindings have `limits` at most.
+    #[must_use]
+    pub fn new(tenants: PathBuf, limits: Limits, runtime: Arc<Runtime>, metadata: Arc<MetadataStore>) -> Self {
+        Self {
+            tenants,
+            limits,
+            limits_changed: false,
+            runtime,
+            metadata,
+            digests: DigestCache::default(),
+        }
+    }
+
+    /// Changes the most that bindings can have, from the next [`Self::load`] on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits_changed |= self.limits != limits;
+        self.limits = limits;
+    }
+
+    /// Reads the files and makes the catalog that follows `previous`; `None` when nothing has changed.
+    ///
+    /// A tenant whose files are not valid keeps serving as in `previous`; its errors are logged once and kept in the
+    /// catalog.
+    ///
+    /// # Errors
+    /// When the directory of tenants cannot be read.
+    pub async fn load(&mut self, previous: &Catalog) -> Result<Option<Catalog>, ConfigError> {
+        let found = self.scan().await?;
+        let unchanged_files_suffice = !std::mem::take(&mut self.limits_changed);
+        let generation = previous.generation + 1;
+        let mut changed = previous.tenants.keys().any(|name| !found.contains_key(name));
+        let mut tenants = BTreeMap::new();
+        for (name, files) in found {
+            let before = previous.tenants.get(&name);
+            let slot = match before {
+                Some(slot) if unchanged_files_suffice && slot.fingerprint == files.fingerprint => slot.clone(),
+                _ => {
+                    changed = true;
+                    self.replace(&name, &files, before, generation).await
+                }
+            };
+            tenants.insert(name, slot);
+        }
+        for name in previous.tenants.keys().filter(|name| !tenants.contains_key(*name)) {
+            tracing::info!(tenant = name, generation, "tenant removed");
+        }
+        Ok(changed.then_some(Catalog { generation, tenants }))
+    }
+
+    async fn scan(&mut self) -> Result<BTreeMap<String, TenantFiles>, ConfigError> {
+        let (directory, mut digests) = (self.tenants.clone(), std::mem::take(&mut self.digests));
+        let scanned = tokio::task::spawn_blocking(move || (scan(&directory, &mut digests), digests)).await;
+        let interrupted = |_| ConfigError::in_file(&self.tenants, "reading was interrupted");
+        let (found, digests) = scanned.map_err(interrupted)?;
+        self.digests = digests;
+        found
+    }
+
+    /// The slot of a tenant whose files have changed.
+    async fn replace(
+        &self,
+        name: &str,
+        files: &TenantFiles,
+        before: Option<&TenantSlot>,
+        generation: u64,
+    ) -> TenantSlot {
+        let serving = before.and_then(|slot| slot.serving.clone());
+        let (serving, errors) = match self.load_tenant(name, files).await {
+            Ok(tenant) => {
+                log_loaded(name, serving.as_deref(), &tenant, generation);
+                (Some(Arc::new(tenant)), None)
+            }
+            Err(errors) => {
+                for error in &errors.0 {
+                    tracing::error!(tenant = name, keeps_serving = serving.is_some(), "{error}");
+                }
+                (serving, Some(errors))
+            }
+        };
+        TenantSlot {
+            serving,
+            fingerprint: files.fingerprint,
+            errors,
+        }
+    }
+
+    async fn load_tenant(&self, name: &str, files: &TenantFiles) -> Result<Tenant, ConfigErrors> {
+        rules::check_name("tenant", name).map_err(|message| ConfigError::in_file(&files.directory, message))?;
+        let source = Source::read(&files.toml())?;
+        let config: TenantConfig = source.parse()?;
+        let mut errors = rules::check_tenant(&config, &source);
+        let mut extensions = BTreeMap::new();
+        for (name, extension) in &config.extensions {
+            match self
+                .load_extension(name, extension, &config.directories, files, &source)
+                .await
+            {
+                Ok(extension) => {
+                    extensions.insert(name.clone(), Arc::new(extension));
+                }
+                Err(more) => errors.extend(more.0),
+            }
+        }
+        if errors.is_empty() {
+            Ok(Tenant { extensions })
+        } else {
+            Err(ConfigErrors(errors))
+        }
+    }
+
+    async fn load_extension(
+        &self,
+        name: &str,
+        config: &ExtensionConfig,
+        directories: &[DirectoryConfig],
+        files: &TenantFiles,
+        source: &Source,
+    ) -> Result<Extension, ConfigErrors> {
+        let mut errors = Vec::new();
+        let mut bindings = Vec::new();
+        for (index, binding) in config.bindings.iter().enumerate() {
+            let place = Place {
+                source,
+                extension: name,
+                index,
+            };
+            match self.load_binding(binding, config.event, files, place).await {
+                Ok(bound) => bindings.push(bound),
+                Err(more) => errors.extend(more.0),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        Ok(Extension {
+            event: config.event,
+            token_policy: TokenPolicy::new(self.policy(config, directories)),
+            deadline: config.deadline,
+            max_claim_bytes: config.max_claim_bytes,
+            bindings,
+        })
+    }
+
+    fn policy(&self, config: &ExtensionConfig, directories: &[DirectoryConfig]) -> Policy {
+        let trusted = |directory: &DirectoryConfig| {
+            // What `rules` refuses must not be fetched either, although the tenant will not be published.
+            let documents = directory
+                .metadata
+                .iter()
+                .filter(|metadata| require_secure(&metadata.url).is_ok());
+            Directory {
+                id: directory.id,
+                documents: documents
+                    .map(|metadata| TrustedDocument {
+                        document: self.metadata.document(&metadata.url),
+                        issuers: metadata.issuers.clone(),
+                    })
+                    .collect(),
+            }
+        };
+        Policy {
+            directories: directories.iter().map(trusted).collect(),
+            audiences: config.audiences.clone(),
+            caller: config.caller,
+            accept_callers: config.accept_callers.clone(),
+            algorithms: config.algorithms.iter().map(|algorithm| (*algorithm).into()).collect(),
+            leeway: config.clock_leeway,
+        }
+    }
+
+    async fn load_binding(
+        &self,
+        config: &BindingConfig,
+        event: Event,
+        files: &TenantFiles,
+        place: Place<'_>,
+    ) -> Result<BoundPlugin, ConfigErrors> {
+        rules::check_name("plugin", &config.plugin).map_err(|message| place.error("plugin", "", message))?;
+        if let Some((limit, most)) = config.limits.exceeding(&self.limits) {
+            let message = format!("larger than the operator allows, which is {most} (claimsmith.toml, runtime.limits)");
+            return Err(place.error("limits", limit, message).into());
+        }
+        let plugin = self.load_plugin(config, event, files, place).await?;
+        let settings = to_json(&config.settings).map_err(|(path, message)| place.error("settings", &path, message))?;
+        let limits = config.limits.over(&self.limits);
+        let bound = self.runtime.bind(plugin, settings, limits).await;
+        let binding: Binding = bound.map_err(|error| match error {
+            BindError::Settings { problems } => ConfigErrors(
+                problems
+                    .into_iter()
+                    .map(|problem| {
+                        let message = format!("plugin `{}` does not accept the settings: {problem}", config.plugin);
+                        place.error("settings", &problem.path, message)
+                    })
+                    .collect(),
+            ),
+            failed @ BindError::Failed(_) => place.error("settings", "", failed.to_string()).into(),
+        })?;
+        Ok(BoundPlugin {
+            name: config.plugin.clone(),
+            binding,
+        })
+    }
+
+    async fn load_plugin(
+        &self,
+        config: &BindingConfig,
+        event: Event,
+        files: &TenantFiles,
+        place: Place<'_>,
+    ) -> Result<Arc<Plugin>, ConfigError> {
+        let file = files.plugin(&config.plugin);
+        let read = {
+            let file = file.clone();
+            tokio::task::spawn_blocking(move || std::fs::read(file)).await
+        };
+        let bytes = match read {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) => {
+                let message = format!("the plugin's file {} cannot be read: {error}", file.display());
+                return Err(place.error("plugin", "", message));
+            }
+            Err(_) => return Err(ConfigError::in_file(file, "reading was interrupted")),
+        };
+        let loaded = self.runtime.load(bytes).await;
+        let plugin = loaded.map_err(|error| ConfigError::in_file(&file, error.to_string()))?;
+        let answers = match event {
+            Event::TokenIssuanceStart => plugin.answers_token_issuance_start(),
+        };
+        if answers {
+            return Ok(plugin);
+        }
+        let message = format!("plugin `{}` does not answer {event}", config.plugin);
+        Err(place.error("plugin", "", message))
+    }
+}
+
+/// Where a binding is written.
+#[derive(Clone, Copy)]
+struct Place<'s> {
+    source: &'s Source,
+    extension: &'s str,
+    index: usize,
+}
+
+impl Place<'_> {
+    /// An error at a member of the binding, or below it.
+    fn error(&self, member: &str, path: &str, message: impl Into<String>) -> ConfigError {
+        let mut way = vec![
+            Step::Key("extensions"),
+            Step::Key(self.extension),
+            Step::Key("bindings"),
+            Step::Index(self.index),
+            Step::Key(member),
+        ];
+        way.extend(steps(path));
+        let message = format!("extension `{}`: {}", self.extension, message.into());
+        self.source.error_at_path(&way, message)
+    }
+}
+
+fn log_loaded(name: &str, before: Option<&Tenant>, now: &Tenant, generation: u64) {
+    for (extension_name, extension) in &now.extensions {
+        let before = before.and_then(|tenant| tenant.extensions.get(extension_name));
+        for (index, bound) in extension.bindings.iter().enumerate() {
+            let plugin = bound.binding.plugin();
+            let replaced = before.and_then(|extension| extension.bindings.get(index));
+            tracing::info!(
+                tenant = name,
+                extension = extension_name,
+                plugin = bound.name,
+                version = %plugin.version(),
+                digest = %plugin.digest(),
+                replaced = replaced.map(|bound| bound.binding.plugin().digest().to_string()),
+                generation,
+                "binding loaded"
+            );
+        }
+    }
+}

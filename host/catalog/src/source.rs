@@ -1,0 +1,160 @@
+//! A TOML file's text, and messages that point into it.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::de::{DeTable, DeValue};
+
+use crate::error::ConfigError;
+
+/// A TOML file that has been read.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+}
+
+impl Source {
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            text,
+        })
+    }
+
+    /// Deserialises the whole file; unknown keys are errors of the target types.
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        toml::from_str(&self.text).map_err(|error| {
+            let message = with_nearest_key(error.message());
+            match error.span() {
+                Some(span) => self.error_at(span, message),
+                None => ConfigError::in_file(&self.path, message),
+            }
+        })
+    }
+
+    /// An error at a place of the text.
+    pub(crate) fn error_at(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
+        let before = self.text.get(..span.start).unwrap_or(&self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = before.matches('\n').count() + 1;
+        let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+        ConfigError {
+            file: self.path.clone(),
+            position: Some((line, column)),
+            message: message.into(),
+        }
+    }
+
+    /// An error at a value, named by a dotted path with `[index]`es such as `extensions.claims.bindings[0].plugin`; at
+    /// the nearest enclosing value when the path leads nowhere.
+    pub(crate) fn error_at_path(&self, path: &[Step<'_>], message: impl Into<String>) -> ConfigError {
+        match self.find(path) {
+            Some(span) => self.error_at(span, message),
+            None => ConfigError::in_file(&self.path, message),
+        }
+    }
+
+    fn find(&self, path: &[Step<'_>]) -> Option<Range<usize>> {
+        let document = DeTable::parse(&self.text).ok()?;
+        let (first, rest) = path.split_first()?;
+        let Step::Key(first) = first else { return None };
+        let mut value = document.get_ref().get(*first)?;
+        for step in rest {
+            let next = match (step, value.get_ref()) {
+                (Step::Key(key), DeValue::Table(table)) => table.get(*key),
+                (Step::Index(index), DeValue::Array(array)) => array.get(*index),
+                _ => None,
+            };
+            let Some(next) = next else { break };
+            value = next;
+        }
+        Some(value.span())
+    }
+}
+
+/// One step of the way to a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step<'p> {
+    Key(&'p str),
+    Index(usize),
+}
+
+/// Takes a plugin's path such as `tiers[2].name` apart.
+pub(crate) fn steps(path: &str) -> Vec<Step<'_>> {
+    let mut steps = Vec::new();
+    for part in path.split('.').filter(|part| !part.is_empty()) {
+        let (key, indexes) = part.split_once('[').map_or((part, ""), |(key, rest)| (key, rest));
+        if !key.is_empty() {
+            steps.push(Step::Key(key));
+        }
+        let indexes = indexes.split('[').map(|index| index.trim_end_matches(']'));
+        steps.extend(indexes.filter_map(|index| index.parse().ok()).map(Step::Index));
+    }
+    steps
+}
+
+/// Adds the nearest known key to serde's "unknown field" message, which lists the known ones.
+fn with_nearest_key(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown field").then(|| quoted.next()).flatten();
+    let Some(unknown) = unknown else {
+        return message.to_owned();
+    };
+    let nearest = quoted
+        .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, known)| *distance <= known.len().div_ceil(3));
+    match nearest {
+        Some((_, known)) => format!("{message}; did you mean `{known}`?"),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::{Source, Step, steps};
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[expect(dead_code, reason = "only its name matters")]
+        audiences: Vec<String>,
+    }
+
+    fn source(text: &str) -> Source {
+        Source {
+            path: "tenant.toml".into(),
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_place_and_the_nearest_known_key() {
+        let error = source("# x\n  audience = []\n")
+            .parse::<Sample>()
+            .expect_err("unknown key");
+        assert_eq!(
+            error.to_string(),
+            "tenant.toml:2:3: unknown field `audience`, expected `audiences`; did you mean `audiences`?"
+        );
+    }
+
+    #[test]
+    fn a_path_of_a_plugin_leads_to_its_line() {
+        let toml = source("[settings]\ndefault = 1\n[[settings.tiers]]\nname = 'a'\n[[settings.tiers]]\nname = 7\n");
+        let mut path = vec![Step::Key("settings")];
+        path.extend(steps("tiers[1].name"));
+        assert_eq!(toml.error_at_path(&path, "x").position, Some((6, 8)));
+        path.push(Step::Key("no such member"));
+        assert_eq!(toml.error_at_path(&path, "x").position, Some((6, 8)));
+        assert_eq!(
+            steps("a[0][1].b"),
+            [Step::Key("a"), Step::Index(0), Step::Index(1), Step::Key("b")]
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! The `claimsmith` command.
+
+mod logging;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A shared platform for Microsoft Entra's custom authentication extensions: validates Entra's callouts and runs
+/// tenant teams' sandboxed WebAssembly plugins, which produce the claims.
+#[derive(Debug, Parser)]
+#[command(name = "claimsmith", version, propagate_version = true)]
+struct Cli {
+    /// How log lines are written to standard error.
+    #[arg(long, global = true, value_enum, default_value = "text", env = "CLAIMSMITH_LOG_FORMAT")]
+    log_format: logging::Format,
+    /// Which log lines are written, for example `info` or `claimsmith_token=debug,warn`.
+    #[arg(long, global = true, default_value = "info", env = "CLAIMSMITH_LOG")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer Entra's callouts.
+    Serve(serve::Arguments),
+    /// Run a local Entra: signs users in, calls extensions as Entra does, applies claims mapping and issues tokens.
+    LocalEntra(serve::LocalEntraArguments),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the last word of a command line program")]
+            {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    logging::start(cli.log_format, &cli.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match cli.command {
+        Command::Serve(arguments) => runtime.block_on(serve::serve(&arguments)),
+        Command::LocalEntra(arguments) => runtime.block_on(serve::local_entra(&arguments)),
+    }
+}

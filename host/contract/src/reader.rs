@@ -1,0 +1,184 @@
+//! Reading a [`Value`] member by member, collecting every [`Problem`] instead of stopping at the first.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::json::Value;
+
+/// One thing wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, as JSON Pointer (RFC 6901); empty for the whole body.
+    pub pointer: String,
+    /// What was expected and what was found. Holds no value of the request.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.pointer.is_empty() {
+            "the body"
+        } else {
+            &self.pointer
+        };
+        write!(formatter, "{place}: {}", self.message)
+    }
+}
+
+/// The problems found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Problems(Vec<Problem>);
+
+impl Problems {
+    pub(crate) fn add(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem {
+            pointer: pointer.into(),
+            message: message.into(),
+        });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<Problem> {
+        self.0
+    }
+}
+
+/// An object whose members are taken out one by one; `null` counts as absent (contract.md, section 0.4).
+#[derive(Debug)]
+pub(crate) struct ObjectReader<'a> {
+    /// The object's own place.
+    pointer: String,
+    members: Vec<(Cow<'a, str>, Value<'a>)>,
+}
+
+impl<'a> ObjectReader<'a> {
+    /// Reads `value`, which is at `pointer`; anything but an object is a problem.
+    pub(crate) fn new(pointer: impl Into<String>, value: Value<'a>, problems: &mut Problems) -> Option<Self> {
+        let pointer = pointer.into();
+        match value {
+            Value::Object(members) => Some(Self { pointer, members }),
+            other => {
+                problems.add(pointer, format!("expected an object, found {}", other.kind()));
+                None
+            }
+        }
+    }
+
+    /// Where a member of this object is.
+    pub(crate) fn pointer_to(&self, member: &str) -> String {
+        format!("{}/{}", self.pointer, member.replace('~', "~0").replace('/', "~1"))
+    }
+
+    /// Takes a member; absent and `null` are the same.
+    pub(crate) fn take(&mut self, member: &str) -> Option<Value<'a>> {
+        self.take_where(|name| name == member)
+    }
+
+    fn take_where(&mut self, matches: impl Fn(&str) -> bool) -> Option<Value<'a>> {
+        let index = self.members.iter().position(|(name, _)| matches(name))?;
+        match self.members.remove(index).1 {
+            Value::Null => None,
+            value => Some(value),
+        }
+    }
+
+    /// Takes `@odata.type`, which Microsoft's documentation once writes as `@odata.Type` (contract.md, section 0.2).
+    pub(crate) fn take_odata_type(&mut self, problems: &mut Problems) -> Option<Cow<'a, str>> {
+        let value = self.take_where(|name| name.eq_ignore_ascii_case("@odata.type"))?;
+        self.expect_text("@odata.type", value, problems)
+    }
+
+    /// Takes an object.
+    pub(crate) fn object(&mut self, member: &str, problems: &mut Problems) -> Option<ObjectReader<'a>> {
+        let value = self.take(member)?;
+        ObjectReader::new(self.pointer_to(member), value, problems)
+    }
+
+    /// Takes an object that must be there.
+    pub(crate) fn required_object(&mut self, member: &str, problems: &mut Problems) -> Option<ObjectReader<'a>> {
+        let Some(value) = self.take(member) else {
+            problems.add(self.pointer_to(member), "missing, expected an object");
+            return None;
+        };
+        ObjectReader::new(self.pointer_to(member), value, problems)
+    }
+
+    /// Takes a string.
+    pub(crate) fn text(&mut self, member: &str, problems: &mut Problems) -> Option<Cow<'a, str>> {
+        let value = self.take(member)?;
+        self.expect_text(member, value, problems)
+    }
+
+    /// Takes a string that must be there.
+    pub(crate) fn required_text(&mut self, member: &str, problems: &mut Problems) -> Option<Cow<'a, str>> {
+        let Some(value) = self.take(member) else {
+            problems.add(self.pointer_to(member), "missing, expected a string");
+            return None;
+        };
+        self.expect_text(member, value, problems)
+    }
+
+    /// Takes a GUID that must be there.
+    pub(crate) fn required_guid(&mut self, member: &str, problems: &mut Problems) -> Option<Guid<'a>> {
+        let Some(value) = self.take(member) else {
+            problems.add(self.pointer_to(member), "missing, expected a GUID");
+            return None;
+        };
+        self.expect_guid(member, value, problems)
+    }
+
+    /// Takes a GUID.
+    pub(crate) fn guid(&mut self, member: &str, problems: &mut Problems) -> Option<Guid<'a>> {
+        let value = self.take(member)?;
+        self.expect_guid(member, value, problems)
+    }
+
+    fn expect_text(&self, member: &str, value: Value<'a>, problems: &mut Problems) -> Option<Cow<'a, str>> {
+        match value {
+            Value::String(text) => Some(text),
+            other => {
+                problems.add(
+                    self.pointer_to(member),
+                    format!("expected a string, found {}", other.kind()),
+                );
+                None
+            }
+        }
+    }
+
+    fn expect_guid(&self, member: &str, value: Value<'a>, problems: &mut Problems) -> Option<Guid<'a>> {
+        let text = self.expect_text(member, value, problems)?;
+        let Some(id) = parse_guid(&text) else {
+            problems.add(
+                self.pointer_to(member),
+                "expected a GUID like `6dbcc7e2-0000-4000-8000-3c8cb4d3b5a1` that is not all zeros",
+            );
+            return None;
+        };
+        Some(Guid { id, text })
+    }
+
+    /// The members nobody took.
+    pub(crate) fn into_rest(self) -> Vec<(Cow<'a, str>, Value<'a>)> {
+        self.members
+    }
+}
+
+/// A GUID and its text as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Guid<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) text: Cow<'a, str>,
+}
+
+/// A GUID in the hyphenated form, not all zeros.
+pub(crate) fn parse_guid(text: &str) -> Option<Uuid> {
+    // `try_parse` also reads braced, URN and unhyphenated forms, which differ in length.
+    let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36)?;
+    (!id.is_nil()).then_some(id)
+}

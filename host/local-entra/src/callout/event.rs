@@ -1,0 +1,55 @@
+//! The events, and what each of them is called on the wire.
+//!
+//! Adding an event is adding a variant here and a module with its [`Spec`], its part of the body and its reading of the
+//! action.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::token_issuance_start;
+
+/// An event that a listener can listen to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
+pub enum Event {
+    /// A token is about to be issued to an application.
+    #[serde(rename = "tokenIssuanceStart")]
+    TokenIssuanceStart,
+}
+
+/// An event's names on the wire.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    /// The event's own name.
+    pub(crate) name: &'static str,
+    /// `type` of the body.
+    pub(crate) body_type: &'static str,
+    /// `data.@odata.type` of the body.
+    pub(crate) callout_data_type: &'static str,
+    /// `data.@odata.type` of the answer.
+    pub(crate) response_data_type: &'static str,
+    /// `@odata.type` of the actions that may be answered, as documented.
+    pub(crate) action_types: &'static [&'static str],
+    /// Action types of earlier versions of the contract that are still understood, with a warning.
+    pub(crate) legacy_action_types: &'static [(&'static str, &'static str)],
+}
+
+impl Event {
+    /// The event's name, such as `tokenIssuanceStart`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    pub(crate) fn spec(self) -> &'static Spec {
+        match self {
+            Self::TokenIssuanceStart => &token_issuance_start::SPEC,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}

@@ -1,0 +1,76 @@
+//! The sign-in log: the last sign-ins, newest first.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::callout::CalloutRecord;
+
+/// Sign-ins that are remembered; the oldest is forgotten for the next one.
+const CAPACITY: usize = 1000;
+
+/// One sign-in of the log.
+#[derive(Debug, Clone, Serialize)]
+pub struct SignInRecord {
+    /// Correlation id, the same as in the callout.
+    pub correlation_id: Uuid,
+    /// When it began, RFC 3339 with milliseconds.
+    pub created_date_time: String,
+    /// Object id of the user.
+    pub user_id: Uuid,
+    /// Application id.
+    pub app_id: Uuid,
+    /// 0, or the number of the AADSTS error.
+    pub error_code: u32,
+    /// The Authentication Events tab; absent when no listener applied.
+    pub callout: Option<CalloutRecord>,
+}
+
+/// A bounded list of sign-ins.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    records: Mutex<VecDeque<SignInRecord>>,
+}
+
+impl Journal {
+    pub(crate) fn add(&self, record: SignInRecord) {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.truncate(CAPACITY - 1);
+        records.push_front(record);
+    }
+
+    pub(crate) fn newest_first(&self) -> Vec<SignInRecord> {
+        self.records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_bounded_and_newest_first() {
+        let journal = Journal::default();
+        for number in 0..=CAPACITY {
+            journal.add(SignInRecord {
+                correlation_id: Uuid::from_u128(number as u128),
+                created_date_time: String::new(),
+                user_id: Uuid::nil(),
+                app_id: Uuid::nil(),
+                error_code: 0,
+                callout: None,
+            });
+        }
+        let records = journal.newest_first();
+        assert_eq!(records.len(), CAPACITY);
+        assert_eq!(records[0].correlation_id, Uuid::from_u128(CAPACITY as u128));
+        assert_eq!(records[CAPACITY - 1].correlation_id, Uuid::from_u128(1));
+    }
+}

@@ -1,0 +1,125 @@
+//! A binding: a plugin with settings it has accepted and limits, ready to be invoked.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
+
+use crate::bindings::callout::{Context, Failure};
+use crate::bindings::token_issuance_start::Claim;
+use crate::error::InvocationError;
+use crate::limits::Limits;
+use crate::plugin::Plugin;
+use crate::run::{Report, Run};
+use crate::runtime::Shared;
+
+/// How long an invocation waits for its turn when as many run as may. Longer waits only move the failure closer to
+/// the caller's own time limit.
+const MAX_QUEUE_TIME: Duration = Duration::from_millis(100);
+
+/// A plugin with settings it has accepted and limits; made by [`crate::Runtime::bind`].
+pub struct Binding {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) settings: Arc<str>,
+    pub(crate) limits: Limits,
+    pub(crate) permits: Semaphore,
+}
+
+impl Binding {
+    /// The bound plugin.
+    #[must_use]
+    pub fn plugin(&self) -> &Arc<Plugin> {
+        &self.plugin
+    }
+
+    /// The binding's settings, as JSON text.
+    #[must_use]
+    pub fn settings(&self) -> &str {
+        &self.settings
+    }
+
+    /// The binding's limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Invokes the plugin for tokenIssuanceStart, in an instance of its own, until `deadline` at most.
+    pub async fn token_issuance_start(&self, context: Context<'_>, deadline: Instant) -> Report<Vec<Claim>> {
+        let Some(indices) = &self.plugin.exports.token_issuance_start else {
+            let error = InvocationError::Instantiation("the plugin does not answer tokenIssuanceStart".to_owned());
+            return Report::refused(error);
+        };
+        let _permits = match self.admit(deadline).await {
+            Ok(permits) => permits,
+            Err(error) => return Report::refused(error),
+        };
+        let mut run = self.run(deadline);
+        let call = async {
+            let instance = run.instantiate().await?;
+            let guest = indices.load(&mut run.store, &instance)?;
+            guest.call_provide_claims(&mut run.store, context).await
+        };
+        let ended = timeout_at(deadline, call).await;
+        let Report { result, usage } = run.finish(ended);
+        Report {
+            result: result.and_then(|answer| answer.map_err(failure)),
+            usage,
+        }
+    }
+
+    /// Waits shortly for a place among the binding's and then among all invocations.
+    async fn admit(&self, deadline: Instant) -> Result<[SemaphorePermit<'_>; 2], InvocationError> {
+        let until = deadline.min(Instant::now() + MAX_QUEUE_TIME);
+        let own = place(&self.permits, "its binding", until).await?;
+        let shared = place(&self.shared.permits, "the host", until).await?;
+        Ok([own, shared])
+    }
+
+    pub(crate) fn run(&self, deadline: Instant) -> Run<'_> {
+        Run::new(
+            &self.shared.engine,
+            &self.plugin.exports,
+            Arc::clone(&self.plugin.label),
+            Arc::clone(&self.settings),
+            self.limits,
+            deadline,
+        )
+    }
+}
+
+async fn place<'s>(
+    semaphore: &'s Semaphore,
+    whose: &'static str,
+    until: Instant,
+) -> Result<SemaphorePermit<'s>, InvocationError> {
+    if let Ok(permit) = semaphore.try_acquire() {
+        return Ok(permit);
+    }
+    match timeout_at(until, semaphore.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(InvocationError::Overloaded(whose)),
+    }
+}
+
+fn failure(failure: Failure) -> InvocationError {
+    match failure {
+        Failure::Unavailable(message) => InvocationError::Unavailable(message),
+        Failure::Rejected(message) => InvocationError::Rejected(message),
+        Failure::Internal(message) => InvocationError::Internal(message),
+    }
+}
+
+impl fmt::Debug for Binding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Settings can be personal (user ids, mail domains): they are left out.
+        formatter
+            .debug_struct("Binding")
+            .field("plugin", &self.plugin)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,35 @@
+//! The host's side of `wit/`, generated.
+//!
+//! One world exports the interfaces of every event, so that they share their types. No component is matched against
+//! that world as a whole: each interface has its own `GuestIndices`, which a component has or has not.
+//!
+//! What a plugin is given is lowered from borrowed text: a callout is copied once, from the request into the guest.
+
+#![allow(
+    missing_docs,
+    elided_lifetimes_in_paths,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    clippy::allow_attributes,
+    reason = "generated code, and the list is of lints that it may or may not trigger"
+)]
+
+wasmtime::component::bindgen!({
+    path: "../../wit",
+    inline: "
+        package claimsmith:host;
+        world plugin {
+            include claimsmith:plugin/token-issuance-start-plugin@0.1.0;
+        }
+    ",
+    world: "claimsmith:host/plugin",
+    ownership: Borrowing { duplicate_if_necessary: false },
+    imports: { default: trappable },
+    exports: { default: async },
+});
+
+pub use claimsmith::plugin::{callout, deadline, log, settings};
+pub use exports::claimsmith::plugin::{lifecycle, token_issuance_start};

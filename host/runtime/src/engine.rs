@@ -1,0 +1,93 @@
+//! The one engine of the process: its settings, and the thread that advances its epoch.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
+
+use crate::limits::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+
+/// How often a running guest is interrupted to yield to others and to have its CPU time counted.
+pub const EPOCH_TICK: Duration = Duration::from_millis(1);
+
+/// The hard cap of one linear memory; no binding's limit can be larger.
+pub(crate) const MAX_MEMORY_BYTES: usize = 64 << 20;
+
+/// An engine for at most `concurrency` instances at once, with its epoch ticking until the engine is dropped.
+///
+/// # Errors
+/// When the settings contradict each other or the machine lacks what they need.
+pub(crate) fn build(concurrency: u32) -> wasmtime::Result<Engine> {
+    let engine = Engine::new(&config(pool(concurrency))).or_else(|error| {
+        // Small virtual address spaces (ulimit -v, some containers) cannot hold the pool's reservation.
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "no pooled instances: each invocation maps its own memory, slower"
+        );
+        Engine::new(&config(InstanceAllocationStrategy::OnDemand))
+    })?;
+    tick(&engine)?;
+    Ok(engine)
+}
+
+fn config(allocation: InstanceAllocationStrategy) -> Config {
+    let mut config = Config::new();
+    config
+        .allocation_strategy(allocation)
+        .strategy(Strategy::Cranelift)
+        .wasm_component_model(true)
+        // Saves a third of an invocation's cost: nothing here uses the component model's own async.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        // The difference between the two is what host functions called by a guest have left.
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(2 << 20)
+        // Stacks are pooled across tenants.
+        .async_stack_zeroing(true)
+        // Compiling in parallel would take the cores from the callouts being served.
+        .parallel_compilation(false)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(16))
+        // What a Rust plugin does not need is less to attack.
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_tail_call(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_relaxed_simd(false)
+        .relaxed_simd_deterministic(true)
+        // The same inputs give the same bytes on every machine.
+        .cranelift_nan_canonicalization(true);
+    config
+}
+
+fn pool(concurrency: u32) -> InstanceAllocationStrategy {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(concurrency)
+        .total_stacks(concurrency)
+        .total_memories(concurrency)
+        .total_core_instances(concurrency.saturating_mul(4))
+        .total_tables(concurrency.saturating_mul(2))
+        .max_core_instances_per_component(MAX_INSTANCES)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_tables_per_component(MAX_TABLES)
+        .max_memory_size(MAX_MEMORY_BYTES)
+        .linear_memory_keep_resident(512 << 10)
+        .table_keep_resident(64 << 10)
+        .max_unused_warm_slots(concurrency)
+        // In wasmtime 48 a scan does not reset pages that were swapped out: a later invocation could read them.
+        .pagemap_scan(Enabled::No);
+    InstanceAllocationStrategy::Pooling(pool)
+}
+
+/// Advances the epoch from a thread of its own: a task of the async runtime would starve behind busy guests.
+fn tick(engine: &Engine) -> wasmtime::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(EPOCH_TICK);
+        }
+    })?;
+    Ok(())
+}

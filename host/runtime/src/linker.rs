@@ -1,0 +1,114 @@
+//! What plugins can import: the capabilities of `wit/`, and the part of WASI 0.2 that Rust's standard library needs.
+//!
+//! Filesystem, sockets and HTTP are not linked at all, so a component that imports them is refused when it is loaded.
+
+use wasmtime::Engine;
+use wasmtime::component::{Component, HasData, HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
+use wasmtime_wasi::p2::bindings::{cli, clocks, random};
+use wasmtime_wasi::random::WasiRandom;
+use wasmtime_wasi_io::bindings::wasi::io;
+
+use crate::bindings::{callout, deadline, log, settings};
+use crate::error::LoadError;
+use crate::state::CallState;
+
+/// The imports that are linked: an interface's name up to its version.
+const ALLOWED: &[&str] = &[
+    "claimsmith:plugin/callout",
+    "claimsmith:plugin/deadline",
+    "claimsmith:plugin/log",
+    "claimsmith:plugin/settings",
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+];
+
+/// Builds the linker; there is one in a process.
+///
+/// # Errors
+/// When two interfaces claim one name: a defect.
+pub(crate) fn build(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
+    let mut linker = Linker::new(engine);
+    let l = &mut linker;
+    callout::add_to_linker::<_, HasSelf<CallState>>(l, |state| state)?;
+    deadline::add_to_linker::<_, HasSelf<CallState>>(l, |state| state)?;
+    log::add_to_linker::<_, HasSelf<CallState>>(l, |state| state)?;
+    settings::add_to_linker::<_, HasSelf<CallState>>(l, |state| state)?;
+
+    io::error::add_to_linker::<_, Resources>(l, |state| state.ctx().table)?;
+    io::poll::add_to_linker::<_, Resources>(l, |state| state.ctx().table)?;
+    io::streams::add_to_linker::<_, Resources>(l, |state| state.ctx().table)?;
+    clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, CallState::clocks)?;
+    clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(l, CallState::clocks)?;
+    random::random::add_to_linker::<_, WasiRandom>(l, |state| state.ctx().ctx.random())?;
+    random::insecure::add_to_linker::<_, WasiRandom>(l, |state| state.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<_, WasiRandom>(l, |state| state.ctx().ctx.random())?;
+    cli::environment::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
+    cli::exit::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
+    cli::stdin::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
+    cli::stdout::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
+    cli::stderr::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
+    cli::terminal_input::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
+    cli::terminal_output::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
+    cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
+    cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
+    cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
+    Ok(linker)
+}
+
+struct Resources;
+
+impl HasData for Resources {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+/// Refuses a component that asks for anything else, naming it.
+///
+/// # Errors
+/// [`LoadError::ForbiddenImport`] for the first such import.
+pub(crate) fn check_imports(component: &Component) -> Result<(), LoadError> {
+    let component_type = component.component_type();
+    for (name, _) in component_type.imports(component.engine()) {
+        let interface = name.split_once('@').map_or(name, |(interface, _)| interface);
+        if !ALLOWED.contains(&interface) {
+            return Err(LoadError::ForbiddenImport {
+                import: name.to_owned(),
+                hint: hint(interface),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn hint(interface: &str) -> &'static str {
+    match interface.split_once('/').map_or(interface, |(package, _)| package) {
+        "wasi:filesystem" => {
+            "there is no filesystem; usually a dependency uses std::fs, std::env::current_dir or a logger that opens files"
+        }
+        "wasi:sockets" | "wasi:http" => {
+            "there is no network; usually a dependency uses std::net or an HTTP client of its own"
+        }
+        "claimsmith:plugin" => "this host does not know it; the plugin was built for a newer host",
+        _ => {
+            "only claimsmith:plugin and the parts of wasi:cli, wasi:clocks, wasi:io and wasi:random that Rust's standard library needs are"
+        }
+    }
+}

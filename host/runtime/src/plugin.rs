@@ -1,0 +1,95 @@
+//! A plugin: a component that has been compiled, linked, type-checked and asked for its description.
+
+use std::fmt;
+use std::sync::Arc;
+
+use semver::Version;
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::InstancePre;
+
+use crate::bindings::{lifecycle, token_issuance_start};
+use crate::state::CallState;
+
+/// The SHA-256 of a component's bytes: what identifies a version.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Digest({self})")
+    }
+}
+
+/// A compiled component, shared by all bindings of one digest.
+pub struct Plugin {
+    pub(crate) digest: Digest,
+    pub(crate) name: String,
+    pub(crate) version: Version,
+    pub(crate) summary: Option<String>,
+    /// `name@version`, for log records.
+    pub(crate) label: Arc<str>,
+    pub(crate) exports: Exports,
+}
+
+/// A linked component and where its exports are.
+pub(crate) struct Exports {
+    pub(crate) pre: InstancePre<CallState>,
+    pub(crate) lifecycle: lifecycle::GuestIndices,
+    pub(crate) token_issuance_start: Option<token_issuance_start::GuestIndices>,
+}
+
+impl Plugin {
+    /// What identifies the version.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What the plugin calls itself.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its semantic version.
+    #[must_use]
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// One sentence for people.
+    #[must_use]
+    pub fn summary(&self) -> Option<&str> {
+        self.summary.as_deref()
+    }
+
+    /// Whether it answers tokenIssuanceStart.
+    #[must_use]
+    pub fn answers_token_issuance_start(&self) -> bool {
+        self.exports.token_issuance_start.is_some()
+    }
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Plugin")
+            .field("label", &self.label)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,154 @@
+//! One invocation: a store, an instance in it, and how they ended.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+use wasmtime::component::Instance;
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+
+use crate::engine::EPOCH_TICK;
+use crate::error::{InvocationError, backtrace, trap_reason};
+use crate::limits::Limits;
+use crate::plugin::Exports;
+use crate::state::CallState;
+
+/// How an invocation ended, and what it used.
+#[derive(Debug)]
+pub struct Report<R> {
+    /// What the plugin answered, or why it did not.
+    pub result: Result<R, InvocationError>,
+    /// What it used, also when it failed.
+    pub usage: Usage,
+}
+
+impl<R> Report<R> {
+    pub(crate) fn refused(error: InvocationError) -> Self {
+        Self {
+            result: Err(error),
+            usage: Usage::default(),
+        }
+    }
+}
+
+/// What an invocation used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// From before the instance was made until it was done.
+    pub elapsed: Duration,
+    /// CPU time of the guest, in whole ticks of [`EPOCH_TICK`]; most invocations are shorter than one.
+    pub cpu: Duration,
+    /// Bytes of linear memory at the end, which is the most there was.
+    pub memory_bytes: usize,
+}
+
+/// The store of one invocation. Dropping it frees everything the guest had.
+pub(crate) struct Run<'a> {
+    pub(crate) store: Store<CallState>,
+    exports: &'a Exports,
+    limits: Limits,
+    started: Instant,
+    instantiated: bool,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(
+        engine: &Engine,
+        exports: &'a Exports,
+        label: Arc<str>,
+        settings: Arc<str>,
+        limits: Limits,
+        deadline: Instant,
+    ) -> Self {
+        let mut store = Store::new(engine, CallState::new(label, settings, &limits, deadline));
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(limits.transfer_bytes);
+        let budget = u32::try_from(limits.cpu.as_millis() / EPOCH_TICK.as_millis()).unwrap_or(u32::MAX);
+        // Also before instantiation: a component's start functions are guest code.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |mut context| {
+            let state = context.data_mut();
+            state.cpu_ticks += 1;
+            if state.cpu_ticks > budget {
+                return Err(CpuBudgetUsed.into());
+            }
+            // Back to the scheduler, so that a busy guest never holds a worker from other callouts.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        Self {
+            store,
+            exports,
+            limits,
+            started: Instant::now(),
+            instantiated: false,
+        }
+    }
+
+    pub(crate) async fn instantiate(&mut self) -> wasmtime::Result<Instance> {
+        let instance = self.exports.pre.instantiate_async(&mut self.store).await?;
+        self.instantiated = true;
+        Ok(instance)
+    }
+
+    /// Ends the invocation, whatever happened.
+    pub(crate) fn finish<R>(self, ended: Result<wasmtime::Result<R>, Elapsed>) -> Report<R> {
+        let result = match ended {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.classify(&error)),
+            Err(Elapsed { .. }) => Err(InvocationError::DeadlineExceeded),
+        };
+        let state = self.store.data();
+        Report {
+            result,
+            usage: Usage {
+                elapsed: self.started.elapsed(),
+                cpu: EPOCH_TICK * state.cpu_ticks,
+                memory_bytes: state.limiter.memory_bytes(),
+            },
+        }
+    }
+
+    fn classify(&self, error: &wasmtime::Error) -> InvocationError {
+        if error.is::<CpuBudgetUsed>() {
+            return InvocationError::CpuLimit(self.limits.cpu);
+        }
+        // A refused growth shows later, as whatever the guest does without the memory.
+        if let Some(what) = self.store.data().limiter.refused() {
+            return InvocationError::MemoryLimit(what);
+        }
+        if error.is::<PoolConcurrencyLimitError>() {
+            return InvocationError::Overloaded("the instance pool");
+        }
+        if is_transfer_limit(error) {
+            return InvocationError::TransferLimit(self.limits.transfer_bytes);
+        }
+        if self.instantiated || error.is::<Trap>() {
+            return InvocationError::Trapped {
+                reason: trap_reason(error),
+                backtrace: backtrace(error),
+            };
+        }
+        InvocationError::Instantiation(format!("{error:#}"))
+    }
+}
+
+/// Whether the guest handed over more than `Store::set_hostcall_fuel` allows. wasmtime's error for it is private, so it
+/// is known by its text; a test with a plugin that does it notices when that changes.
+fn is_transfer_limit(error: &wasmtime::Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls")
+}
+
+/// The epoch callback's refusal to go on.
+#[derive(Debug)]
+struct CpuBudgetUsed;
+
+impl fmt::Display for CpuBudgetUsed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the CPU budget is used")
+    }
+}
+
+impl Error for CpuBudgetUsed {}

@@ -1,0 +1,233 @@
+//! The runtime: loads plugins and binds them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use semver::Version;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use crate::binding::Binding;
+use crate::bindings::{lifecycle, token_issuance_start};
+use crate::engine;
+use crate::error::{BindError, EngineError, InvocationError, LoadError, SettingsProblem};
+use crate::limits::Limits;
+use crate::linker;
+use crate::plugin::{Digest, Exports, Plugin};
+use crate::run::Run;
+use crate::state::CallState;
+
+/// How long a plugin may take to describe itself or to check settings.
+const LIFECYCLE_TIME: Duration = Duration::from_secs(2);
+
+/// What the operator decides for the whole process.
+#[derive(Clone, Debug)]
+pub struct RuntimeOptions {
+    /// Invocations at the same time, of all bindings together; also the size of the instance pool. Default 256.
+    pub max_concurrent_invocations: u32,
+    /// Bytes of one component. Default 8 MiB.
+    pub max_component_bytes: usize,
+}
+
+impl Default for RuntimeOptions {
+    fn default() -> Self {
+        Self {
+            max_concurrent_invocations: 256,
+            max_component_bytes: 8 << 20,
+        }
+    }
+}
+
+/// Loads plugins and binds them. One in a process: it owns the engine.
+pub struct Runtime {
+    options: RuntimeOptions,
+    shared: Arc<Shared>,
+    linker: Linker<CallState>,
+    /// Every plugin somebody still uses, so that one digest is compiled once.
+    loaded: Mutex<HashMap<Digest, Weak<Plugin>>>,
+    /// One compilation at a time leaves the other core to callouts.
+    compiling: tokio::sync::Mutex<()>,
+}
+
+/// What bindings need to run.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) permits: Semaphore,
+}
+
+impl Runtime {
+    /// A runtime with its engine, pool and epoch thread.
+    ///
+    /// # Errors
+    /// When the engine cannot be made on this machine.
+    pub fn new(options: RuntimeOptions) -> Result<Self, EngineError> {
+        let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
+        let engine = engine::build(options.max_concurrent_invocations).map_err(failed)?;
+        let linker = linker::build(&engine).map_err(failed)?;
+        let permits = Semaphore::new(options.max_concurrent_invocations as usize);
+        Ok(Self {
+            options,
+            shared: Arc::new(Shared { engine, permits }),
+            linker,
+            loaded: Mutex::default(),
+            compiling: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Makes a plugin of a component's bytes: compiles, links, type-checks and instantiates it once, and has it
+    /// describe itself. Bytes that are loaded already cost their hashing.
+    ///
+    /// # Errors
+    /// [`LoadError`], whose messages tell the plugin's author what to do.
+    pub async fn load(&self, bytes: Vec<u8>) -> Result<Arc<Plugin>, LoadError> {
+        let limit = self.options.max_component_bytes;
+        if bytes.len() > limit {
+            return Err(LoadError::TooLarge {
+                bytes: bytes.len(),
+                limit,
+            });
+        }
+        check_preamble(&bytes)?;
+        let digest = Digest::of(&bytes);
+        let _one_at_a_time = self.compiling.lock().await;
+        if let Some(plugin) = self.find(digest) {
+            return Ok(plugin);
+        }
+
+        let engine = self.shared.engine.clone();
+        let compiled = tokio::task::spawn_blocking(move || Component::new(&engine, bytes)).await;
+        let component = compiled
+            .map_err(|_| LoadError::Interrupted)?
+            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        linker::check_imports(&component)?;
+        let exports = self.link(&component)?;
+        let plugin = Arc::new(self.describe(digest, exports).await?);
+
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.retain(|_, plugin| plugin.strong_count() > 0);
+        loaded.insert(digest, Arc::downgrade(&plugin));
+        Ok(plugin)
+    }
+
+    fn find(&self, digest: Digest) -> Option<Arc<Plugin>> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.get(&digest).and_then(Weak::upgrade)
+    }
+
+    fn link(&self, component: &Component) -> Result<Exports, LoadError> {
+        let incompatible = |error: wasmtime::Error| LoadError::Incompatible(format!("{error:#}"));
+        let pre = self.linker.instantiate_pre(component).map_err(incompatible)?;
+        let has = |interface: &str| component.get_export_index(None, interface).is_some();
+        if !has("claimsmith:plugin/lifecycle@0.1.0") {
+            return Err(LoadError::NoLifecycle);
+        }
+        let lifecycle = lifecycle::GuestIndices::new(&pre).map_err(incompatible)?;
+        let token_issuance_start = has("claimsmith:plugin/token-issuance-start@0.1.0")
+            .then(|| token_issuance_start::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(incompatible)?;
+        if token_issuance_start.is_none() {
+            return Err(LoadError::NoEvent);
+        }
+        Ok(Exports {
+            pre,
+            lifecycle,
+            token_issuance_start,
+        })
+    }
+
+    /// Instantiates the component once: shows that it starts, that its exports have the right types, and what it is.
+    async fn describe(&self, digest: Digest, exports: Exports) -> Result<Plugin, LoadError> {
+        let label: Arc<str> = format!("sha256:{digest}").into();
+        let deadline = Instant::now() + LIFECYCLE_TIME;
+        let mut run = Run::new(
+            &self.shared.engine,
+            &exports,
+            label,
+            "{}".into(),
+            Limits::default(),
+            deadline,
+        );
+        let call = async {
+            let instance = run.instantiate().await?;
+            let guest = exports.lifecycle.load(&mut run.store, &instance)?;
+            if let Some(event) = &exports.token_issuance_start {
+                event.load(&mut run.store, &instance)?;
+            }
+            guest.call_describe(&mut run.store).await
+        };
+        let ended = timeout_at(deadline, call).await;
+        let described = run.finish(ended).result.map_err(LoadError::Probe)?;
+
+        let version = Version::parse(&described.version).map_err(|_| LoadError::Version {
+            version: described.version.chars().take(100).collect(),
+        })?;
+        Ok(Plugin {
+            digest,
+            label: format!("{}@{version}", described.name).into(),
+            name: described.name,
+            version,
+            summary: described.summary,
+            exports,
+        })
+    }
+
+    /// Binds a plugin to settings (one JSON object), which the plugin checks, and to limits.
+    ///
+    /// # Errors
+    /// [`BindError`] when the plugin refuses the settings or fails to check them.
+    pub async fn bind(&self, plugin: Arc<Plugin>, settings: String, limits: Limits) -> Result<Binding, BindError> {
+        let binding = Binding {
+            shared: Arc::clone(&self.shared),
+            plugin,
+            settings: settings.into(),
+            limits,
+            permits: Semaphore::new(limits.concurrency),
+        };
+        let problems = check_settings(&binding).await.map_err(BindError::Failed)?;
+        if problems.is_empty() {
+            return Ok(binding);
+        }
+        Err(BindError::Settings { problems })
+    }
+}
+
+async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, InvocationError> {
+    let deadline = Instant::now() + LIFECYCLE_TIME;
+    let indices = &binding.plugin.exports.lifecycle;
+    let mut run = binding.run(deadline);
+    let call = async {
+        let instance = run.instantiate().await?;
+        let guest = indices.load(&mut run.store, &instance)?;
+        guest.call_check_settings(&mut run.store, &binding.settings).await
+    };
+    let ended = timeout_at(deadline, call).await;
+    let problems = run.finish(ended).result?;
+    let problem = |problem: lifecycle::Problem| SettingsProblem {
+        path: problem.path,
+        message: problem.message,
+    };
+    Ok(problems.into_iter().map(problem).collect())
+}
+
+/// Tells the usual mistakes apart before the compiler is asked, whose messages are for compiler authors.
+fn check_preamble(bytes: &[u8]) -> Result<(), LoadError> {
+    match bytes.first_chunk() {
+        Some([0, b'a', b's', b'm', 0x0d, 0, 1, 0]) => Ok(()),
+        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Err(LoadError::CoreModule),
+        _ => Err(LoadError::NotWasm),
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Runtime")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,161 @@
+//! From outcome to HTTP: the one table of statuses, and the bodies of answers (design: RFC 9457 problem documents).
+
+use axum::body::Body;
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use claimsmith_contract::Outcome;
+use serde::Serialize;
+
+/// Why a callout is not answered with an action.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) outcome: Outcome,
+    /// For the log: may hold what a plugin or an upstream said, never a token.
+    pub(crate) detail: String,
+    /// For the caller: what is wrong with its own request.
+    pub(crate) errors: Vec<String>,
+}
+
+impl Refusal {
+    /// A refusal about which the caller learns no more than its outcome.
+    pub(crate) fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            detail: detail.into(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// A refusal of a request whose sender can mend it.
+    pub(crate) fn with_errors(outcome: Outcome, errors: Vec<String>) -> Self {
+        Self {
+            outcome,
+            detail: errors.join("; "),
+            errors,
+        }
+    }
+}
+
+/// The status of each outcome, and what the caller is told of it.
+pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static str) {
+    match outcome {
+        Outcome::Answered => (StatusCode::OK, "Answered"),
+        Outcome::UnknownTenant => (StatusCode::NOT_FOUND, "There is no such tenant"),
+        Outcome::UnknownExtension => (StatusCode::NOT_FOUND, "The tenant has no such extension"),
+        Outcome::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "An extension answers POST only"),
+        Outcome::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be application/json"),
+        Outcome::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
+        Outcome::BodyUnreadable => (StatusCode::BAD_REQUEST, "The body could not be read to its end"),
+        Outcome::TokenMissing
+        | Outcome::TokenMalformed
+        | Outcome::TokenAlgorithm
+        | Outcome::TokenUnknownKey
+        | Outcome::TokenSignature
+        | Outcome::TokenExpired
+        | Outcome::TokenNotYetValid
+        | Outcome::TokenIssuer
+        | Outcome::TokenAudience
+        | Outcome::TokenVersion
+        | Outcome::TokenCaller
+        | Outcome::TokenTenant => (StatusCode::UNAUTHORIZED, "The bearer token is not accepted"),
+        Outcome::MalformedJson => (StatusCode::BAD_REQUEST, "The body is not acceptable JSON"),
+        Outcome::InvalidRequest => (StatusCode::BAD_REQUEST, "The body is not a valid callout"),
+        Outcome::EventMismatch => (StatusCode::BAD_REQUEST, "The extension answers another event"),
+        Outcome::TenantMismatch => (StatusCode::BAD_REQUEST, "The body's tenant is not the token's"),
+        Outcome::PluginUnavailable
+        | Outcome::PluginRejected
+        | Outcome::PluginInternal
+        | Outcome::PluginTrapped
+        | Outcome::PluginCpuLimit
+        | Outcome::PluginMemoryLimit
+        | Outcome::PluginTransferLimit
+        | Outcome::PluginInstantiation => (StatusCode::INTERNAL_SERVER_ERROR, "The plugin failed"),
+        Outcome::ClaimsTooLarge | Outcome::EmptyClaimId | Outcome::DuplicateClaimId => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The plugin answered claims that Entra does not accept",
+        ),
+        Outcome::InternalError => (StatusCode::INTERNAL_SERVER_ERROR, "The service failed"),
+        Outcome::TenantUnavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The tenant's configuration is not valid",
+        ),
+        Outcome::KeysUnavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The keys to check bearer tokens with are not available yet",
+        ),
+        Outcome::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "Too many callouts at once"),
+        Outcome::Draining => (StatusCode::SERVICE_UNAVAILABLE, "The service is shutting down"),
+        Outcome::DeadlineExceeded => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "The deadline came before the plugin's answer",
+        ),
+    }
+}
+
+/// Entra's action.
+pub(crate) fn action(body: Vec<u8>) -> Response {
+    with_content("application/json", StatusCode::OK, body)
+}
+
+/// A refusal, in the form that its status asks for.
+pub(crate) fn refusal(refusal: &Refusal, correlation_id: Option<&str>) -> Response {
+    let (status, title) = status_and_title(refusal.outcome);
+    let mut response = if status == StatusCode::UNAUTHORIZED {
+        // Says nothing of which check failed: that is for the log.
+        with_status(status)
+    } else {
+        let problem = Problem {
+            title,
+            status: status.as_u16(),
+            code: refusal.outcome.code(),
+            correlation_id,
+            errors: &refusal.errors,
+        };
+        with_content(
+            "application/problem+json",
+            status,
+            serde_json::to_vec(&problem).unwrap_or_default(),
+        )
+    };
+    let header = match refusal.outcome {
+        Outcome::TokenMissing => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_request\"")),
+        _ if status == StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")),
+        Outcome::MethodNotAllowed => Some((ALLOW, "POST")),
+        _ if status == StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, "1")),
+        _ => None,
+    };
+    if let Some((name, value)) = header {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// RFC 9457. `type` is absent, which means `about:blank`: `code` is the stable name.
+#[derive(Serialize)]
+struct Problem<'a> {
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    #[serde(rename = "correlationId", skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    errors: &'a [String],
+}
+
+fn with_status(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn with_content(content_type: &'static str, status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = with_status(status);
+    *response.body_mut() = Body::from(body);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

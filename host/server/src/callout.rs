@@ -1,0 +1,225 @@
+//! The callout pipeline: one request from Entra and its answer.
+//!
+//! [`answer`] is the whole of it, one call a step. Each step either hands on what the next one needs or ends the
+//! callout with a [`Refusal`]. The catalog is taken once, so a callout ends on the configuration it began with.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::response::Response;
+use claimsmith_catalog::{BoundPlugin, Catalog, Extension, Lookup};
+use claimsmith_contract::token_issuance_start::{self, Claim};
+use claimsmith_contract::{Callout, Outcome, ParseError};
+use claimsmith_runtime::InvocationError;
+use claimsmith_token::{Caller, ValidToken, bearer_token};
+use tokio::time::Instant;
+use tracing::{Instrument as _, Span, field};
+
+use crate::action;
+use crate::answer::{self, Refusal, status_and_title};
+use crate::request::{admit, discard, read_body};
+use crate::server::App;
+
+/// The handler of `/tenants/{tenant}/extensions/{extension}`.
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    Path((tenant, extension)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    let arrived = Instant::now();
+    let span = tracing::info_span!(
+        "callout",
+        tenant = %label(&tenant),
+        extension = %label(&extension),
+        correlation_id = field::Empty,
+    );
+    let whole = async {
+        let (head, mut body) = request.into_parts();
+        let mut facts = Facts::default();
+        let answered = answer(&app, &tenant, &extension, &head, &mut body, arrived, &mut facts).await;
+        let refused = answered.is_err();
+        let response = finish(answered, &facts, arrived);
+        if refused {
+            discard(body).await;
+        }
+        response
+    };
+    whole.instrument(span).await
+}
+
+/// What becomes known on the way, for the answer and the log.
+#[derive(Default)]
+struct Facts {
+    correlation_id: Option<String>,
+    generation: u64,
+    claims: usize,
+}
+
+async fn answer(
+    app: &App,
+    tenant: &str,
+    extension: &str,
+    head: &Parts,
+    body: &mut Body,
+    arrived: Instant,
+    facts: &mut Facts,
+) -> Result<Vec<u8>, Refusal> {
+    let catalog = app.catalog.get();
+    facts.generation = catalog.generation();
+
+    let _place = app.place()?;
+    let extension = route(&catalog, tenant, extension)?;
+    let deadline = arrived + extension.deadline;
+    admit(&head.method, &head.headers, app.max_body_bytes)?;
+    let token = authenticate(&extension, head, deadline).await?;
+    let body = read_body(body, app.max_body_bytes, deadline).await?;
+    let callout = parse(&body, &extension, facts)?;
+    cross_check(&callout, &token)?;
+    let claims = invoke(&extension, &callout, deadline).await?;
+    facts.claims = claims.len();
+    guard(&claims, &extension)?;
+    Ok(token_issuance_start::render(&claims))
+}
+
+/// The extension that the path names.
+fn route(catalog: &Catalog, tenant: &str, extension: &str) -> Result<Arc<Extension>, Refusal> {
+    let (outcome, detail) = match catalog.find(tenant, extension) {
+        Lookup::Found(extension) => return Ok(extension),
+        Lookup::UnknownTenant => (Outcome::UnknownTenant, "no tenant of that name is configured"),
+        Lookup::UnknownExtension => (Outcome::UnknownExtension, "the tenant has no extension of that name"),
+        Lookup::TenantUnavailable => (
+            Outcome::TenantUnavailable,
+            "the tenant's configuration has not been valid since the start; its errors are in the log",
+        ),
+    };
+    Err(Refusal::new(outcome, detail))
+}
+
+/// Validates the bearer token. A diagnostic caller is loud: it must not be left on by accident.
+async fn authenticate(extension: &Extension, head: &Parts, deadline: Instant) -> Result<ValidToken, Refusal> {
+    let values = head.headers.get_all(AUTHORIZATION).iter();
+    let validated = match bearer_token(values.map(HeaderValue::as_bytes)) {
+        Ok(token) => extension.token_policy.validate(token, deadline).await,
+        Err(error) => Err(error),
+    };
+    let token = validated.map_err(|error| Refusal::new(error.outcome(), error.to_string()))?;
+    if let Caller::Diagnostic(application) = token.caller {
+        tracing::warn!(%application, "called by an application of accept_callers instead of Entra");
+    }
+    Ok(token)
+}
+
+/// Reads the body as the extension's event.
+fn parse<'b>(body: &'b [u8], extension: &Extension, facts: &mut Facts) -> Result<Callout<'b>, Refusal> {
+    let parsed = Callout::parse(body, extension.event);
+    let correlation_id = match &parsed {
+        Ok(callout) => Some(callout.correlation_id.as_ref()),
+        Err(ParseError::Invalid { correlation_id, .. }) => correlation_id.as_deref(),
+        Err(_) => None,
+    };
+    if let Some(correlation_id) = correlation_id {
+        Span::current().record("correlation_id", correlation_id);
+        facts.correlation_id = Some(correlation_id.to_owned());
+    }
+    parsed.map_err(|error| match error {
+        ParseError::MalformedJson(error) => Refusal::with_errors(Outcome::MalformedJson, vec![error.to_string()]),
+        ParseError::EventMismatch { .. } => Refusal::with_errors(Outcome::EventMismatch, vec![error.to_string()]),
+        ParseError::Invalid { problems, .. } => {
+            let errors = problems.iter().map(ToString::to_string).collect();
+            Refusal::with_errors(Outcome::InvalidRequest, errors)
+        }
+    })
+}
+
+/// The body must speak for the directory that the token was issued by: otherwise a caller with one directory's token
+/// could have claims made for another's users.
+fn cross_check(callout: &Callout<'_>, token: &ValidToken) -> Result<(), Refusal> {
+    if callout.tenant_id == token.directory {
+        return Ok(());
+    }
+    let error = "/data/tenantId: is not the directory that issued the token".to_owned();
+    Err(Refusal::with_errors(Outcome::TenantMismatch, vec![error]))
+}
+
+/// Invokes the bindings in order; their claims together are the answer.
+async fn invoke(extension: &Extension, callout: &Callout<'_>, deadline: Instant) -> Result<Vec<Claim>, Refusal> {
+    let additional = action::additional(callout);
+    let mut claims = Vec::new();
+    for bound in &extension.bindings {
+        let context = action::context(callout, &additional);
+        let report = bound.binding.token_issuance_start(context, deadline).await;
+        let usage = report.usage;
+        tracing::debug!(
+            plugin = bound.name,
+            elapsed_us = usage.elapsed.as_micros(),
+            cpu_ms = usage.cpu.as_millis(),
+            memory_bytes = usage.memory_bytes,
+            "plugin invoked"
+        );
+        let answered = report.result.map_err(|error| failed(bound, &error))?;
+        claims.extend(answered.into_iter().map(action::claim));
+    }
+    Ok(claims)
+}
+
+fn failed(bound: &BoundPlugin, error: &InvocationError) -> Refusal {
+    let outcome = match error {
+        InvocationError::Unavailable(_) => Outcome::PluginUnavailable,
+        InvocationError::Rejected(_) => Outcome::PluginRejected,
+        InvocationError::Internal(_) => Outcome::PluginInternal,
+        InvocationError::Trapped { .. } => Outcome::PluginTrapped,
+        InvocationError::CpuLimit(_) => Outcome::PluginCpuLimit,
+        InvocationError::MemoryLimit(_) => Outcome::PluginMemoryLimit,
+        InvocationError::TransferLimit(_) => Outcome::PluginTransferLimit,
+        InvocationError::DeadlineExceeded => Outcome::DeadlineExceeded,
+        InvocationError::Overloaded(_) => Outcome::Overloaded,
+        InvocationError::Instantiation(_) => Outcome::PluginInstantiation,
+    };
+    let version = bound.binding.plugin().version();
+    Refusal::new(outcome, format!("{}@{version}: {error}", bound.name))
+}
+
+/// Holds the answer against Entra's rules before Entra does.
+fn guard(claims: &[Claim], extension: &Extension) -> Result<(), Refusal> {
+    token_issuance_start::guard(claims, extension.max_claim_bytes)
+        .map_err(|error| Refusal::new(error.outcome(), error.to_string()))
+}
+
+/// The answer, and the line that tells of the callout.
+fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -> Response {
+    let duration_ms = arrived.elapsed().as_secs_f64() * 1_000.0;
+    match answered {
+        Ok(body) => {
+            tracing::info!(
+                outcome = Outcome::Answered.code(),
+                status = 200,
+                duration_ms,
+                claims = facts.claims,
+                generation = facts.generation,
+                "callout answered"
+            );
+            answer::action(body)
+        }
+        Err(refusal) => {
+            let status = status_and_title(refusal.outcome).0;
+            tracing::warn!(
+                outcome = refusal.outcome.code(),
+                status = status.as_u16(),
+                duration_ms,
+                generation = facts.generation,
+                reason = refusal.detail,
+                "callout refused"
+            );
+            answer::refusal(&refusal, facts.correlation_id.as_deref())
+        }
+    }
+}
+
+/// A path segment for the log: anybody can send any, so it is cut and without control characters.
+fn label(segment: &str) -> String {
+    segment.chars().take(63).flat_map(char::escape_debug).collect()
+}

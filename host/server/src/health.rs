@@ -1,0 +1,65 @@
+//! `/healthz` and `/readyz`: for load balancers, without authentication, and without anything a tenant wrote.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use crate::server::App;
+
+/// The process is alive: always 200.
+pub(crate) async fn healthz() -> Json<Health> {
+    Json(Health { status: "alive" })
+}
+
+#[derive(Serialize)]
+pub(crate) struct Health {
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Readiness {
+    ready: bool,
+    generation: u64,
+    reasons: Vec<String>,
+}
+
+/// Whether callouts should be sent here: 200, or 503 with reasons.
+///
+/// A metadata document that was tried and failed does not count against it: it is one tenant's, and must not take the
+/// others out of service.
+pub(crate) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>) {
+    let catalog = app.catalog.get();
+    let mut reasons = Vec::new();
+    if app.is_draining() {
+        reasons.push("the service is shutting down".to_owned());
+    }
+    if !catalog.serves() {
+        reasons.push("no tenant is configured with valid files".to_owned());
+    }
+    let documents = || {
+        catalog
+            .extensions()
+            .flat_map(|(_, _, extension)| extension.token_policy.documents())
+    };
+    let unfetched = documents().filter(|document| !document.was_fetched()).count();
+    if unfetched > 0 {
+        reasons.push(format!(
+            "{unfetched} uses of metadata documents wait for their first fetch"
+        ));
+    }
+    let ready = reasons.is_empty();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let readiness = Readiness {
+        ready,
+        generation: catalog.generation(),
+        reasons,
+    };
+    (status, Json(readiness))
+}

@@ -1,0 +1,11 @@
+//! The HTTP server: the callout pipeline (`callout.rs`, which reads like the list in ARCHITECTURE.md), health, and the process's start and end.
+
+mod action;
+mod answer;
+mod callout;
+mod health;
+mod listener;
+mod request;
+mod server;
+
+pub use server::{Server, StartError};

@@ -1,0 +1,176 @@
+//! The service: started from its configuration, run until told to stop.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::routing::{any, get};
+use claimsmith_catalog::{Catalog, ConfigError, CurrentCatalog, HostConfig, Loader, watch};
+use claimsmith_contract::Outcome;
+use claimsmith_runtime::{EngineError, Runtime};
+use claimsmith_token::{FetchError, MetadataStore};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::answer::{self, Refusal};
+use crate::{callout, health, listener};
+
+/// What every request can see.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) catalog: Arc<CurrentCatalog>,
+    pub(crate) max_body_bytes: usize,
+    places: Semaphore,
+    draining: AtomicBool,
+}
+
+impl App {
+    /// A place among the callouts being answered.
+    pub(crate) fn place(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        if self.is_draining() {
+            return Err(Refusal::new(Outcome::Draining, "the service is shutting down"));
+        }
+        let full = |_| Refusal::new(Outcome::Overloaded, "server.max_concurrent_callouts are being answered");
+        self.places.try_acquire().map_err(full)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken or not this machine's.
+    #[error("cannot listen on {address}; change server.listen or stop what uses it")]
+    Listen {
+        /// The configured address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The WebAssembly engine cannot be made.
+    #[error(transparent)]
+    Engine(EngineError),
+    /// The HTTP client for metadata cannot be made.
+    #[error(transparent)]
+    Metadata(FetchError),
+    /// The directory of tenants cannot be read.
+    #[error(transparent)]
+    Tenants(ConfigError),
+}
+
+/// The service, listening but not yet answering.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    config: HostConfig,
+    config_file: PathBuf,
+    loader: Loader,
+    app: Arc<App>,
+}
+
+impl Server {
+    /// Loads all tenants and binds the address. A tenant whose files are not valid does not keep the others from
+    /// serving; its errors are in the log.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing could be served.
+    pub async fn start(config: HostConfig, config_file: &Path) -> Result<Self, StartError> {
+        let runtime = Runtime::new(config.runtime_options()).map_err(StartError::Engine)?;
+        let metadata = MetadataStore::new(config.metadata_options()).map_err(StartError::Metadata)?;
+        let mut loader = Loader::new(
+            config.tenants.clone(),
+            config.limits(),
+            Arc::new(runtime),
+            Arc::new(metadata),
+        );
+        let empty = Catalog::default();
+        let catalog = loader.load(&empty).await.map_err(StartError::Tenants)?.unwrap_or(empty);
+        if !catalog.serves() {
+            tracing::warn!(tenants = %config.tenants.display(), "no tenant serves yet");
+        }
+
+        let address = config.server.listen;
+        let listen_error = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let app = App {
+            catalog: Arc::new(CurrentCatalog::new(catalog)),
+            max_body_bytes: config.server.max_body_bytes,
+            places: Semaphore::new(config.server.max_concurrent_callouts),
+            draining: AtomicBool::new(false),
+        };
+        Ok(Self {
+            listener,
+            address,
+            config,
+            config_file: config_file.to_owned(),
+            loader,
+            app: Arc::new(app),
+        })
+    }
+
+    /// Where the service listens: with `listen` port 0, the port that was free.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers callouts until `shutdown`, then drains: no new connections, and callouts in flight finish within
+    /// `server.drain_timeout`.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self {
+            listener, config, app, ..
+        } = self;
+        let reload = config.watch.enabled.then(|| {
+            let watched = watch(self.config_file, config.clone(), self.loader, Arc::clone(&app.catalog));
+            tokio::spawn(async move {
+                if let Err(error) = watched.await {
+                    tracing::error!(%error, "hot reload is off: restart the service to apply changes");
+                }
+            })
+        });
+        let draining = Arc::clone(&app);
+        let shutdown = async move {
+            shutdown.await;
+            draining.draining.store(true, Ordering::Relaxed);
+            tracing::info!("shutting down: callouts in flight may finish");
+        };
+        let server = &config.server;
+        listener::serve(
+            listener,
+            router(app),
+            server.header_timeout,
+            server.drain_timeout,
+            shutdown,
+        )
+        .await;
+        if let Some(reload) = reload {
+            reload.abort();
+        }
+        tracing::info!("stopped");
+    }
+}
+
+fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/tenants/{tenant}/extensions/{extension}", any(callout::handle))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .fallback(async || {
+            let detail = "callouts go to /tenants/{tenant}/extensions/{extension}";
+            answer::refusal(
+                &Refusal::with_errors(Outcome::UnknownExtension, vec![detail.to_owned()]),
+                None,
+            )
+        })
+        .with_state(app)
+}

@@ -1,0 +1,78 @@
+//! The checks of a token's claims, each a plain function, in the order they are run (design.md, section 4).
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::claims::Claims;
+use crate::error::{TokenError, quoted};
+use crate::policy::{Caller, Policy};
+
+/// Runs every check on claims whose signature by a key of `directory` has been verified.
+///
+/// # Errors
+/// The first check that fails.
+pub(crate) fn check_claims(claims: &Claims, policy: &Policy, directory: Uuid, now: u64) -> Result<Caller, TokenError> {
+    not_expired(claims.exp, policy.leeway, now)?;
+    valid_already(claims, policy.leeway, now)?;
+    of_directory(claims, directory)?;
+    for_audience(claims, policy)?;
+    called_by(claims, policy)
+}
+
+pub(crate) fn not_expired(exp: u64, leeway: Duration, now: u64) -> Result<(), TokenError> {
+    if now < exp.saturating_add(leeway.as_secs()) {
+        return Ok(());
+    }
+    Err(TokenError::Expired {
+        seconds_ago: now.saturating_sub(exp),
+    })
+}
+
+fn valid_already(claims: &Claims, leeway: Duration, now: u64) -> Result<(), TokenError> {
+    if claims.nbf <= now.saturating_add(leeway.as_secs()) {
+        return Ok(());
+    }
+    Err(TokenError::NotYetValid {
+        seconds_ahead: claims.nbf.saturating_sub(now),
+    })
+}
+
+fn of_directory(claims: &Claims, directory: Uuid) -> Result<(), TokenError> {
+    if Uuid::try_parse(&claims.tid).is_ok_and(|tid| tid == directory) {
+        return Ok(());
+    }
+    Err(TokenError::Tenant {
+        found: quoted(&claims.tid),
+        expected: directory,
+    })
+}
+
+fn for_audience(claims: &Claims, policy: &Policy) -> Result<(), TokenError> {
+    if policy.audiences.contains(&claims.aud) {
+        return Ok(());
+    }
+    Err(TokenError::Audience {
+        found: quoted(&claims.aud),
+        accepted: policy.audiences.clone(),
+    })
+}
+
+/// `ver` chooses the member that names the caller; the other version's member is not looked at.
+fn called_by(claims: &Claims, policy: &Policy) -> Result<Caller, TokenError> {
+    let (member, party) = match claims.ver.as_str() {
+        "1.0" => ("appid", &claims.appid),
+        "2.0" => ("azp", &claims.azp),
+        other => return Err(TokenError::Version { found: quoted(other) }),
+    };
+    let caller = party.as_deref().and_then(|text| Uuid::try_parse(text).ok());
+    match caller {
+        Some(caller) if caller == policy.caller => Ok(Caller::Entra),
+        Some(caller) if policy.accept_callers.contains(&caller) => Ok(Caller::Diagnostic(caller)),
+        _ => Err(TokenError::Caller {
+            member,
+            found: party.as_deref().map_or_else(|| "missing".to_owned(), quoted),
+            expected: policy.caller,
+        }),
+    }
+}

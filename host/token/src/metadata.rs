@@ -1,0 +1,241 @@
+//! Metadata documents and their signing keys: fetched at first use, refreshed in the background.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use url::Url;
+
+pub use self::fetch::{FetchError, require_secure};
+pub(crate) use self::keys::{Key, KeySet};
+
+mod fetch;
+mod keys;
+
+/// When documents are fetched.
+#[derive(Clone, Debug)]
+pub struct MetadataOptions {
+    /// How often a document is fetched again (contract.md, section 2.2: hourly).
+    pub refresh_interval: Duration,
+    /// How often at most a `kid` that no document has may cause a fetch (contract.md, section 2.2: 5 minutes).
+    pub unknown_key_interval: Duration,
+    /// How long one request for a document may take.
+    pub timeout: Duration,
+}
+
+impl Default for MetadataOptions {
+    fn default() -> Self {
+        Self {
+            refresh_interval: Duration::from_hours(1),
+            unknown_key_interval: Duration::from_mins(5),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The metadata documents of the process, one for each URL.
+///
+/// A document lives as long as somebody holds it; then its background task ends.
+#[derive(Debug)]
+pub struct MetadataStore {
+    options: MetadataOptions,
+    client: reqwest::Client,
+    documents: Mutex<HashMap<Url, Weak<MetadataDocument>>>,
+}
+
+impl MetadataStore {
+    /// A store without documents.
+    ///
+    /// # Errors
+    /// When the system's TLS configuration cannot be loaded.
+    pub fn new(options: MetadataOptions) -> Result<Self, FetchError> {
+        let client = fetch::client(options.timeout)?;
+        Ok(Self {
+            options,
+            client,
+            documents: Mutex::default(),
+        })
+    }
+
+    /// The document at `url`; fetching starts in the background if nobody holds it yet. Must be called within a tokio
+    /// runtime.
+    pub fn document(&self, url: &Url) -> Arc<MetadataDocument> {
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(document) = documents.get(url).and_then(Weak::upgrade) {
+            return document;
+        }
+        documents.retain(|_, document| document.strong_count() > 0);
+        let document = MetadataDocument::start(url.clone(), self.client.clone(), self.options.clone());
+        documents.insert(url.clone(), Arc::downgrade(&document));
+        document
+    }
+}
+
+/// One metadata document (OpenID Connect Discovery 1.0, section 4) and the keys it points to.
+#[derive(Debug)]
+pub struct MetadataDocument {
+    url: Url,
+    keys: ArcSwapOption<KeySet>,
+    last_error: Mutex<Option<String>>,
+    /// Counts finished fetches, so that callers can wait for the next one.
+    fetches: watch::Sender<u64>,
+    wanted: Arc<Notify>,
+    unknown_key_interval: Duration,
+    last_wanted: Mutex<Option<Wanted>>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+/// A fetch that an unknown key has caused.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    at: Instant,
+    /// How many fetches had finished then: while the count is the same, this one is still running.
+    finished_before: u64,
+}
+
+impl Drop for MetadataDocument {
+    fn drop(&mut self) {
+        let task = self.task.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+}
+
+impl MetadataDocument {
+    fn start(url: Url, client: reqwest::Client, options: MetadataOptions) -> Arc<Self> {
+        let document = Arc::new(Self {
+            url,
+            keys: ArcSwapOption::empty(),
+            last_error: Mutex::default(),
+            fetches: watch::Sender::new(0),
+            wanted: Arc::default(),
+            unknown_key_interval: options.unknown_key_interval,
+            last_wanted: Mutex::default(),
+            task: Mutex::default(),
+        });
+        let task = tokio::spawn(keep_fresh(Arc::downgrade(&document), client, options));
+        *document.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+        document
+    }
+
+    /// Where the document is.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Whether keys have been fetched, now or earlier.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.keys.load().is_some()
+    }
+
+    /// Whether a fetch has finished, well or not.
+    #[must_use]
+    pub fn was_fetched(&self) -> bool {
+        *self.fetches.borrow() > 0
+    }
+
+    /// Why the last fetch failed, or that none has finished.
+    #[must_use]
+    pub fn last_error(&self) -> String {
+        let error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        error.unwrap_or_else(|| format!("{} has not been fetched yet", self.url))
+    }
+
+    pub(crate) fn keys(&self) -> Option<Arc<KeySet>> {
+        self.keys.load_full()
+    }
+
+    /// The keys, for comparing identities: an empty set is never one that a token was verified with.
+    pub(crate) fn keys_or_empty(&self) -> Arc<KeySet> {
+        self.keys().unwrap_or_default()
+    }
+
+    /// Has the document fetched because of a `kid` that it does not have, unless that was done within the interval,
+    /// and waits for that fetch until `deadline`. Callers that come while it runs share it.
+    pub(crate) async fn refresh_for_unknown_key(&self, deadline: Instant) {
+        let mut fetches = self.fetches.subscribe();
+        let finished = *fetches.borrow_and_update();
+        let wanted = self.want_refresh(finished);
+        if wanted.finished_before == finished {
+            // Running out of time here is seen by the caller: the key is still unknown.
+            let _elapsed = tokio::time::timeout_at(deadline, fetches.changed()).await.is_err();
+        }
+    }
+
+    /// Starts a fetch unless an unknown key has already caused one within the interval; that one or the new one.
+    fn want_refresh(&self, finished_before: u64) -> Wanted {
+        let mut last = self.last_wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some(wanted) = *last
+            && now - wanted.at < self.unknown_key_interval
+        {
+            return wanted;
+        }
+        let wanted = Wanted { at: now, finished_before };
+        *last = Some(wanted);
+        self.wanted.notify_one();
+        wanted
+    }
+
+    fn store(&self, fetched: Result<KeySet, FetchError>) -> bool {
+        let (ok, error) = match fetched {
+            Ok(keys) => {
+                self.replace_keys(keys);
+                (true, None)
+            }
+            Err(error) => {
+                let text = error.chain();
+                tracing::warn!(url = %self.url, error = text, last_good_keys = self.has_keys(),
+                    "metadata document could not be fetched");
+                (false, Some(text))
+            }
+        };
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        self.fetches.send_modify(|count| *count += 1);
+        ok
+    }
+
+    /// Unchanged keys keep their identity, and with it the tokens remembered by it.
+    fn replace_keys(&self, keys: KeySet) {
+        if self.keys.load().as_deref() == Some(&keys) {
+            return;
+        }
+        tracing::info!(url = %self.url, issuer = keys.issuer(), keys = ?keys.ids(), "signing keys loaded");
+        self.keys.store(Some(Arc::new(keys)));
+    }
+}
+
+/// Fetches the document at once, then at each interval or when wanted; after a failure again soon, backing off.
+async fn keep_fresh(document: Weak<MetadataDocument>, client: reqwest::Client, options: MetadataOptions) {
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(options.refresh_interval.min(Duration::from_mins(5)))
+        .with_jitter()
+        .without_max_times();
+    let mut delays = backoff.build();
+    loop {
+        let Some(strong) = document.upgrade() else { return };
+        let fetched = fetch::fetch(&client, &strong.url).await;
+        let pause = if strong.store(fetched) {
+            delays = backoff.build();
+            options.refresh_interval
+        } else {
+            delays.next().unwrap_or(options.refresh_interval)
+        };
+        // While waiting, only the document's users hold it; when the last lets go, this task is aborted.
+        let wanted = Arc::clone(&strong.wanted);
+        drop(strong);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = wanted.notified() => {}
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What one extension accepts, and the validation of a token against it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::Algorithm;
+use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::check::{check_claims, not_expired};
+use crate::claims::Unverified;
+use crate::error::{TokenError, quoted};
+use crate::metadata::{Key, KeySet, MetadataDocument};
+
+/// How many accepted tokens one extension remembers. Entra reuses a token across callouts, so a directory needs a
+/// handful; the bound keeps a caller with many valid tokens from filling memory.
+const REMEMBERED_TOKENS: usize = 256;
+
+/// What one extension accepts.
+#[derive(Debug)]
+pub struct Policy {
+    /// The tenant's directories.
+    pub directories: Vec<Directory>,
+    /// Accepted `aud` values, compared exactly: application ids and, for v1.0 tokens, identifier URIs.
+    pub audiences: Vec<String>,
+    /// The application that must have asked for the token; [`crate::ENTRA_CALLER`] unless a cloud differs.
+    pub caller: Uuid,
+    /// Further applications that may call, for diagnosis. Empty in production.
+    pub accept_callers: Vec<Uuid>,
+    /// Accepted signature algorithms; only asymmetric ones can verify.
+    pub algorithms: Vec<Algorithm>,
+    /// How far clocks may differ when `exp` and `nbf` are checked.
+    pub leeway: Duration,
+}
+
+/// An Entra directory and the documents that have its keys.
+#[derive(Debug)]
+pub struct Directory {
+    /// The directory's (tenant) id: what `tid` must say.
+    pub id: Uuid,
+    /// Where its keys are published.
+    pub documents: Vec<TrustedDocument>,
+}
+
+/// A metadata document and the issuers that its keys may sign for.
+#[derive(Debug)]
+pub struct TrustedDocument {
+    /// The document.
+    pub document: Arc<MetadataDocument>,
+    /// Issuers accepted besides the one that the document names itself.
+    pub issuers: Vec<String>,
+}
+
+impl TrustedDocument {
+    fn accepts(&self, issuer: &str, keys: &KeySet, directory: Uuid) -> bool {
+        // Tenant-independent metadata has a placeholder in its issuer (contract.md, section 2.2).
+        keys.issuer_of(directory) == issuer || self.issuers.iter().any(|accepted| accepted == issuer)
+    }
+}
+
+/// Who called with an accepted token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// Entra's authentication extensions service.
+    Entra,
+    /// An application of `accept_callers`.
+    Diagnostic(Uuid),
+}
+
+/// What is known of an accepted token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValidToken {
+    /// The directory that issued the token.
+    pub directory: Uuid,
+    /// Who called.
+    pub caller: Caller,
+    /// `exp`, seconds since 1970.
+    pub expires_at: u64,
+}
+
+/// A [`Policy`] and the tokens it has accepted.
+#[derive(Debug)]
+pub struct TokenPolicy {
+    policy: Policy,
+    remembered: Cache<[u8; 32], Remembered>,
+}
+
+/// An accepted token: valid as long as its document still has the keys it was verified with.
+#[derive(Clone, Debug)]
+struct Remembered {
+    token: ValidToken,
+    document: Arc<MetadataDocument>,
+    keys: Arc<KeySet>,
+}
+
+impl TokenPolicy {
+    /// A policy that has accepted nothing yet.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            remembered: Cache::new(REMEMBERED_TOKENS),
+        }
+    }
+
+    /// The documents this policy takes keys from.
+    pub fn documents(&self) -> impl Iterator<Item = &Arc<MetadataDocument>> {
+        self.trusted().map(|(_, trusted)| &trusted.document)
+    }
+
+    /// Validates a token. Does no I/O unless its `kid` is in no document; then waits for the documents' refresh, if
+    /// one is due, until `deadline`.
+    ///
+    /// # Errors
+    /// The first check that the token fails.
+    pub async fn validate(&self, token: &str, deadline: Instant) -> Result<ValidToken, TokenError> {
+        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        if let Some(known) = self.remembered.get(&digest) {
+            if Arc::ptr_eq(&known.keys, &known.document.keys_or_empty()) {
+                not_expired(known.token.expires_at, self.policy.leeway, unix_now())?;
+                return Ok(known.token);
+            }
+            self.remembered.remove(&digest);
+        }
+
+        let unverified = Unverified::parse(token, &self.policy.algorithms)?;
+        let found = match self.find_key(&unverified) {
+            Err(TokenError::UnknownKey { .. } | TokenError::KeysUnavailable(_)) => {
+                self.refresh_for_unknown_key(&unverified, deadline).await;
+                self.find_key(&unverified)?
+            }
+            found => found?,
+        };
+        found.key.verify(&unverified)?;
+        let caller = check_claims(&unverified.claims, &self.policy, found.directory, unix_now())?;
+
+        let token = ValidToken {
+            directory: found.directory,
+            caller,
+            expires_at: unverified.claims.exp,
+        };
+        let remembered = Remembered {
+            token,
+            document: found.document,
+            keys: found.keys,
+        };
+        self.remembered.insert(digest, remembered);
+        Ok(token)
+    }
+
+    fn trusted(&self) -> impl Iterator<Item = (Uuid, &TrustedDocument)> {
+        self.policy
+            .directories
+            .iter()
+            .flat_map(|directory| directory.documents.iter().map(|trusted| (directory.id, trusted)))
+    }
+
+    /// The key that must have signed the token: by `kid`, among the documents that accept its issuer.
+    fn find_key(&self, unverified: &Unverified<'_>) -> Result<Found, TokenError> {
+        let issuer = unverified.claims.iss.as_str();
+        let mut issuer_is_accepted = false;
+        let mut accepted = Vec::new();
+        let mut failure = None;
+        for (directory, trusted) in self.trusted() {
+            let Some(keys) = trusted.document.keys() else {
+                failure = Some(trusted.document.last_error());
+                continue;
+            };
+            if !trusted.accepts(issuer, &keys, directory) {
+                accepted.push(keys.issuer_of(directory));
+                accepted.extend(trusted.issuers.iter().cloned());
+                continue;
+            }
+            issuer_is_accepted = true;
+            if let Some(key) = keys.find(&unverified.kid, issuer, directory) {
+                return Ok(Found {
+                    directory,
+                    key,
+                    document: Arc::clone(&trusted.document),
+                    keys,
+                });
+            }
+        }
+        match failure {
+            // A document whose keys are not known yet could be the token's.
+            Some(why) => Err(TokenError::KeysUnavailable(why)),
+            None if issuer_is_accepted => Err(TokenError::UnknownKey {
+                kid: quoted(&unverified.kid),
+                issuer: quoted(issuer),
+            }),
+            None => Err(TokenError::Issuer {
+                found: quoted(issuer),
+                accepted,
+            }),
+        }
+    }
+
+    /// Has the documents that could hold the key fetched again, where that is due.
+    async fn refresh_for_unknown_key(&self, unverified: &Unverified<'_>, deadline: Instant) {
+        let issuer = unverified.claims.iss.as_str();
+        let candidates = self.trusted().filter(|(directory, trusted)| {
+            trusted
+                .document
+                .keys()
+                .is_none_or(|keys| trusted.accepts(issuer, &keys, *directory))
+        });
+        let refreshes = candidates.map(|(_, trusted)| trusted.document.refresh_for_unknown_key(deadline));
+        futures::future::join_all(refreshes).await;
+    }
+}
+
+struct Found {
+    directory: Uuid,
+    key: Arc<Key>,
+    document: Arc<MetadataDocument>,
+    keys: Arc<KeySet>,
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map(|since| since.as_secs())
+        .unwrap_or_default()
+}
+
+/// The token of an `Authorization` header's values.
+///
+/// # Errors
+/// [`TokenError::Missing`] unless there is exactly one value, of the scheme `Bearer` in any case (RFC 6750, section
+/// 2.1).
+pub fn bearer_token<'h>(mut values: impl Iterator<Item = &'h [u8]>) -> Result<&'h str, TokenError> {
+    let value = values
+        .next()
+        .ok_or(TokenError::Missing("the request has no Authorization header"))?;
+    if values.next().is_some() {
+        return Err(TokenError::Missing("the request has several Authorization headers"));
+    }
+    let text = std::str::from_utf8(value)
+        .map_err(|_| TokenError::Missing("the Authorization header is not ASCII text"))?;
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => Ok(token.trim()),
+        _ => Err(TokenError::Missing("the Authorization header holds no bearer token")),
+    }
+}

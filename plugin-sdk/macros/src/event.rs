@@ -1,0 +1,77 @@
+//! The attributes of events.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{Error, FnArg, ItemFn, Result, ReturnType, Signature, Type};
+
+pub(crate) fn expand(event: &str, function: &str, arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    if !arguments.is_empty() {
+        return Err(Error::new_spanned(arguments, format!("`{event}` takes no arguments")));
+    }
+    let item: ItemFn = syn::parse2(item)
+        .map_err(|error| Error::new(error.span(), format!("`{event}` marks the function that answers the event")))?;
+    let (callout, settings) = arguments_of(&item.sig)?;
+    let answer = match &item.sig.output {
+        ReturnType::Default => item.sig.ident.span(),
+        ReturnType::Type(_, answer) => answer.span(),
+    };
+
+    let event = Ident::new(event, Span::call_site());
+    let function = Ident::new(function, Span::call_site());
+    let name = &item.sig.ident;
+    // The spans make the compiler point at the plugin's own signature when a type in it is wrong.
+    let call = quote_spanned! { answer=>
+        let answer: ::claimsmith_plugin::Result<event::PluginAnswer> = #name(callout, settings);
+        answer
+    };
+    let callout = quote_spanned! { callout.span()=> callout };
+    let settings = quote_spanned! { settings.span()=> #settings };
+    Ok(quote! {
+        #item
+
+        const _: () = {
+            use ::claimsmith_plugin::__private::{self, #event as event};
+
+            struct Event;
+            impl event::Guest for Event {
+                fn #function(
+                    callout: ::claimsmith_plugin::Callout,
+                ) -> ::core::result::Result<event::Answer, event::Failure> {
+                    __private::invoke(&callout, |#callout, settings: &#settings| { #call })
+                }
+            }
+            #[cfg(target_family = "wasm")]
+            event::export!(Event with_types_in event);
+        };
+    })
+}
+
+/// The types the two references point to.
+fn arguments_of(signature: &Signature) -> Result<(&Type, &Type)> {
+    const EXPECTED: &str = "expected `fn(&Callout, &Settings) -> Result<…>`";
+    let refuse = |what: &dyn quote::ToTokens, why: &str| Err(Error::new_spanned(what, format!("{why}: {EXPECTED}")));
+    if let Some(token) = &signature.asyncness {
+        return refuse(token, "a plugin runs one call and cannot be async");
+    }
+    if let Some(token) = &signature.unsafety {
+        return refuse(token, "the function cannot be unsafe");
+    }
+    if let Some(token) = &signature.abi {
+        return refuse(token, "the function cannot be extern");
+    }
+    if !signature.generics.params.is_empty() {
+        return refuse(&signature.generics, "the function cannot be generic");
+    }
+    let mut inputs = signature.inputs.iter();
+    match (inputs.next(), inputs.next(), inputs.next()) {
+        (Some(FnArg::Typed(callout)), Some(FnArg::Typed(settings)), None) => {
+            match (&*callout.ty, &*settings.ty) {
+                (Type::Reference(callout), Type::Reference(settings)) => Ok((&callout.elem, &settings.elem)),
+                (Type::Reference(_), other) | (other, _) => refuse(other, "both arguments are references"),
+            }
+        }
+        _ if signature.inputs.is_empty() => refuse(&signature.ident, "the function has two arguments"),
+        _ => refuse(&signature.inputs, "the function has two arguments"),
+    }
+}

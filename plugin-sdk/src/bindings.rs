@@ -1,0 +1,47 @@
+//! The plugin's side of `wit/`, generated. Every event has bindings of its own in [`crate::events`], because a plugin
+//! exports only the events it answers; they all share the types made here.
+
+#![allow(
+    missing_docs,
+    rust_2018_idioms,
+    unreachable_pub,
+    unsafe_code,
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code; `wit/` holds its documentation"
+)]
+
+wit_bindgen::generate!({
+    path: "../wit",
+    inline: "
+        package claimsmith:sdk;
+        world capabilities {
+            include claimsmith:plugin/capabilities@0.1.0;
+            import claimsmith:plugin/callout@0.1.0;
+        }
+    ",
+    generate_all,
+    generate_unused_types: true,
+    additional_derives: [Default, PartialEq, Eq],
+    additional_derives_ignore: ["failure", "level"],
+});
+
+pub use claimsmith::plugin::{callout, deadline, log, settings};
+
+pub mod lifecycle {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "
+            package claimsmith:sdk;
+            world lifecycle {
+                export claimsmith:plugin/lifecycle@0.1.0;
+            }
+        ",
+        additional_derives: [PartialEq, Eq],
+        pub_export_macro: true,
+    });
+
+    pub use exports::claimsmith::plugin::lifecycle::{Description, Guest, Problem};
+}

@@ -1,0 +1,44 @@
+//! The host's functions. Outside WebAssembly, where plugins run in unit tests, there is no host: this is the one place
+//! that knows what they do then.
+
+pub(crate) use on_target::{log, remaining, settings_json};
+
+#[cfg(target_family = "wasm")]
+mod on_target {
+    use std::time::Duration;
+
+    use crate::bindings::log::{Field, Level};
+    use crate::bindings::{deadline, log, settings};
+
+    pub(crate) fn settings_json() -> String {
+        settings::json()
+    }
+
+    pub(crate) fn remaining() -> Duration {
+        Duration::from_nanos(deadline::remaining())
+    }
+
+    pub(crate) fn log(level: Level, message: &str, fields: &[Field]) {
+        log::write(level, message, fields);
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+mod on_target {
+    use std::time::Duration;
+
+    use crate::bindings::log::{Field, Level};
+
+    /// Those of a binding that gives none.
+    pub(crate) fn settings_json() -> String {
+        "{}".to_owned()
+    }
+
+    /// What Entra allows a callout: nothing has been used of it yet.
+    pub(crate) const fn remaining() -> Duration {
+        Duration::from_secs(2)
+    }
+
+    /// Nobody reads it; a test that wants records installs a logger of its own.
+    pub(crate) const fn log(_: Level, _: &str, _: &[Field]) {}
+}

@@ -1,0 +1,117 @@
+//! Write Claimsmith plugins: logic that runs while a user signs in with Microsoft Entra and adds claims to the token.
+//!
+//! A plugin is one file:
+//!
+//! ```
+//! use claimsmith_plugin::{Callout, Claims, Result};
+//!
+//! #[claimsmith_plugin::settings]
+//! struct Settings {
+//!     greeting: String,
+//! }
+//!
+//! #[claimsmith_plugin::token_issuance_start]
+//! fn provide_claims(callout: &Callout, settings: &Settings) -> Result<Claims> {
+//!     let name = callout.user()?.display_name.as_deref().unwrap_or("you");
+//!     Ok(Claims::new().with("greeting", format!("{} {name}", settings.greeting)))
+//! }
+//! ```
+//!
+//! # Building
+//!
+//! The crate is a library for WebAssembly; the `rlib` is for its own tests. Its name, version and description are what
+//! operators see.
+//!
+//! ```toml
+//! [package]
+//! name = "greeting"
+//! description = "Greets the user by name"
+//! version = "1.0.0"
+//! edition = "2024"
+//!
+//! [lib]
+//! crate-type = ["cdylib", "rlib"]
+//!
+//! [dependencies]
+//! claimsmith-plugin = "0.1"
+//! ```
+//!
+//! ```console
+//! $ cargo build --release --target wasm32-wasip2
+//! ```
+//!
+//! # Testing
+//!
+//! The function stays an ordinary function, so `cargo test` tests it natively: [`Callout`] and its parts have defaults,
+//! and [`settings::read`] and [`settings::check`] do what the host has done. Without a host, log records go nowhere and
+//! [`deadline::remaining`] is two seconds.
+//!
+//! ```
+//! # use claimsmith_plugin::{Claims, Result};
+//! # #[claimsmith_plugin::settings]
+//! # struct Settings { greeting: String }
+//! # #[claimsmith_plugin::token_issuance_start]
+//! # fn provide_claims(callout: &Callout, settings: &Settings) -> Result<Claims> {
+//! #     let name = callout.user()?.display_name.as_deref().unwrap_or("you");
+//! #     Ok(Claims::new().with("greeting", format!("{} {name}", settings.greeting)))
+//! # }
+//! use claimsmith_plugin::{Callout, User, settings};
+//!
+//! let settings: Settings = settings::read(r#"{ "greeting": "Hello" }"#)?;
+//! let user = User { display_name: Some("Ada".into()), ..User::default() };
+//! let callout = Callout { user: Some(user), ..Callout::default() };
+//! assert_eq!(provide_claims(&callout, &settings)?, Claims::new().with("greeting", "Hello Ada"));
+//! # Ok::<(), claimsmith_plugin::Error>(())
+//! ```
+//!
+//! # Settings
+//!
+//! The type marked with [`#[settings]`](macro@settings) is what the binding's settings are read into. It is strict: a
+//! member it does not have is a mistake of the operator, who is told. Types inside it derive `serde::Deserialize`
+//! themselves; give structs `#[serde(deny_unknown_fields)]` to keep them strict.
+//!
+//! # Failing
+//!
+//! A function that returns an [`Error`] has no answer, and the binding's failure policy decides what Entra gets. A panic
+//! ends the invocation; its message and place go to the log. Every invocation is a fresh instance: nothing is left from
+//! the last one, whatever happened to it.
+//!
+//! | in the plugin | what the host sees |
+//! |---|---|
+//! | [`Error::unavailable`], [`or_unavailable`](Context::or_unavailable) | `unavailable`: a later attempt may succeed |
+//! | [`Error::rejected`], [`or_rejected`](Context::or_rejected) | `rejected`: the plugin does not accept the callout |
+//! | [`Error::internal`], `?` on any other error, settings that cannot be read | `internal`: a defect |
+//! | a panic, too much time or memory | the invocation is ended |
+//!
+//! # Logging
+//!
+//! Through the [`log`] crate: `log::info!(tier = "gold"; "member found")`. The host adds whose callout it was. It keeps
+//! what fits its limits and chooses by its own level, so nothing is filtered here.
+
+pub mod deadline;
+pub mod settings;
+
+mod bindings;
+mod callout;
+mod claims;
+mod error;
+mod events;
+mod host;
+mod lifecycle;
+mod logging;
+
+pub use claimsmith_plugin_macros::{settings, token_issuance_start};
+pub use log;
+pub use serde;
+
+pub use crate::callout::{Callout, Client, ServicePrincipal, User};
+pub use crate::claims::{ClaimValue, Claims};
+pub use crate::error::{Context, Error, ErrorKind, Result};
+
+/// What the attributes expand to. Not for people: it changes without notice.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::bindings::lifecycle as lifecycle_bindings;
+    pub use crate::events::{invoke, token_issuance_start};
+    pub use crate::lifecycle::{check_settings, describe};
+}
