@@ -6,6 +6,7 @@
     rust_2018_idioms,
     unreachable_pub,
     unsafe_code,
+    unused_imports,
     clippy::all,
     clippy::pedantic,
     clippy::allow_attributes,

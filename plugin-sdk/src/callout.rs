@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_callout_without_user_is_rejected() {
-        let kind = Callout::default().user().map_err(|error| error.kind());
-        assert_eq!(kind, Err(ErrorKind::Rejected));
+        let error = Callout::default().user().cloned().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Rejected);
     }
 }

@@ -111,6 +111,7 @@ pub use crate::error::{Context, Error, ErrorKind, Result};
 /// What the attributes expand to. Not for people: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::bindings::callout::Failure;
     pub use crate::bindings::lifecycle as lifecycle_bindings;
     pub use crate::events::{invoke, token_issuance_start};
     pub use crate::lifecycle::{check_settings, describe};

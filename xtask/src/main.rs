@@ -1,2 +1,46 @@
-//! Work in progress.
-fn main() {}
+//! Claimsmith's developer commands. `cargo xtask --help` lists them.
+
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "a command line program")]
+
+mod cargo;
+mod demo;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Claimsmith's developer commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build everything, start the host and a local Entra, and sign three people in.
+    Demo(demo::Arguments),
+    /// Run every check and test; what CI runs.
+    Test(test::Arguments),
+    /// Build the plugins that ship with the project.
+    BuildPlugins,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::BuildPlugins => cargo::build_plugins().map(|directory| {
+            println!("{}", directory.display());
+        }),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

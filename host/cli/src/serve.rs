@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use claimsmith_catalog::HostConfig;
+use claimsmith_local_entra::{Config, LocalEntra};
 use claimsmith_server::Server;
 
 #[derive(Debug, clap::Args)]
@@ -48,6 +49,10 @@ fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// `claimsmith local-entra`
-pub(crate) async fn local_entra(_arguments: &LocalEntraArguments) -> anyhow::Result<()> {
-    anyhow::bail!("later")
+pub(crate) async fn local_entra(arguments: &LocalEntraArguments) -> anyhow::Result<()> {
+    let shutdown = shutdown_signal()?;
+    let entra = LocalEntra::start(Config::load(&arguments.config)?).await?;
+    shutdown.await;
+    entra.stop().await;
+    Ok(())
 }

@@ -1,9 +1,8 @@
 //! A running directory: its objects, its keys, its extensions' addresses and its sign-in log.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -12,12 +11,10 @@ use crate::config::{
     ApplicationConfig, ClaimsMappingPolicy, Config, DirectoryConfig, ExtensionConfig, ListenerConfig, Secret,
     TokenVersion, UserConfig,
 };
+use crate::extension::Extension;
 use crate::keys::{self, KeyRing, Keys, SigningKey};
 use crate::sign_in::Journal;
 use crate::token::{self, AccessToken, TokenRequest};
-
-/// A callout token is replaced when it has less than this left to live.
-const TOKEN_RENEWAL_SECONDS: u64 = 5 * 60;
 
 /// One directory of a running [`LocalEntra`](crate::LocalEntra).
 #[derive(Debug)]
@@ -31,20 +28,6 @@ pub struct Directory {
     extensions: Vec<Extension>,
     keys: KeyRing,
     journal: Journal,
-}
-
-/// One extension: its registration, where it is now, and the token it is called with.
-#[derive(Debug)]
-pub(crate) struct Extension {
-    pub(crate) config: ExtensionConfig,
-    target_url: ArcSwap<String>,
-    token: Mutex<Option<CachedToken>>,
-}
-
-struct CachedToken {
-    token: String,
-    key_id: String,
-    expires_at: u64,
 }
 
 /// Why a directory can't do what it was asked.
@@ -186,7 +169,7 @@ impl Directory {
     /// When the directory has no such extension.
     pub fn callout_token(&self, extension: Uuid) -> Result<TokenRequest, Error> {
         let extension = self.extension(extension)?;
-        Ok(self.token_request(&extension.config))
+        Ok(self.token_request(&self.keys.load(), &extension.config))
     }
 
     /// The very token that the next callout of this extension carries. It is used until it is about to expire or the keys
@@ -211,9 +194,7 @@ impl Directory {
     /// # Errors
     /// When the directory has no such extension.
     pub fn set_target_url(&self, extension: Uuid, target_url: &str) -> Result<(), Error> {
-        self.extension(extension)?
-            .target_url
-            .store(Arc::new(target_url.to_owned()));
+        self.extension(extension)?.set_target_url(target_url);
         Ok(())
     }
 
@@ -293,22 +274,7 @@ impl Directory {
     /// The token for a callout, from the cache or new.
     pub(crate) fn bearer(&self, extension: &Extension) -> Result<String, Error> {
         let keys = self.keys.load();
-        let mut cached = extension.token.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cached) = cached.as_ref()
-            && cached.key_id == keys.current.key_id()
-            && cached.expires_at > token::now() + TOKEN_RENEWAL_SECONDS
-        {
-            return Ok(cached.token.clone());
-        }
-        let request = self.token_request(&extension.config);
-        let token = request.sign(&keys)?;
-        let expires_at = request.claims.get("exp").and_then(Value::as_u64).unwrap_or_default();
-        *cached = Some(CachedToken {
-            token: token.clone(),
-            key_id: keys.current.key_id().to_owned(),
-            expires_at,
-        });
-        Ok(token)
+        Ok(extension.bearer(&keys, || self.token_request(&keys, &extension.config))?)
     }
 
     /// Signs claims as a token of a version with the current key.
@@ -317,7 +283,7 @@ impl Directory {
         Ok(TokenRequest::new(version, &keys.current, claims).sign(&keys)?)
     }
 
-    fn token_request(&self, extension: &ExtensionConfig) -> TokenRequest {
+    fn token_request(&self, keys: &Keys, extension: &ExtensionConfig) -> TokenRequest {
         let app_id = extension.resource_app_id.to_string();
         let claims = AccessToken {
             issuer: self.issuer(extension.token_version),
@@ -332,7 +298,7 @@ impl Directory {
             authentication: "2",
         }
         .claims();
-        TokenRequest::new(extension.token_version, &self.keys.load().current, claims)
+        TokenRequest::new(extension.token_version, &keys.current, claims)
     }
 
     fn extension(&self, id: Uuid) -> Result<&Extension, Error> {
@@ -358,32 +324,4 @@ pub(crate) fn list(ids: impl Iterator<Item = Uuid>) -> String {
 pub(crate) async fn generate_key() -> Result<SigningKey, Error> {
     let key = tokio::task::spawn_blocking(SigningKey::generate).await;
     Ok(key.unwrap_or(Err(keys::Error::Generate))?)
-}
-
-// === impl Extension ===
-
-impl Extension {
-    fn new(config: ExtensionConfig) -> Self {
-        let target_url = ArcSwap::from_pointee(config.target_url.clone());
-        Self {
-            config,
-            target_url,
-            token: Mutex::new(None),
-        }
-    }
-
-    pub(crate) fn target_url(&self) -> Arc<String> {
-        self.target_url.load_full()
-    }
-}
-
-// === impl CachedToken ===
-
-impl std::fmt::Debug for CachedToken {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("CachedToken")
-            .field("expires_at", &self.expires_at)
-            .finish_non_exhaustive()
-    }
 }

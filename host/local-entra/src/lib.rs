@@ -8,6 +8,33 @@
 //! **It is a simulator.** Users have no passwords, anybody who reaches it gets any token, and so it listens on loopback
 //! only unless told otherwise. It has one event so far, tokenIssuanceStart, and no browser sign-in page.
 //!
+//! # Endpoints
+//!
+//! `{tid}` is a directory's id or domain; `GET /` lists all of this with the configured objects.
+//!
+//! | endpoint | what |
+//! |---|---|
+//! | `GET /{tid}/v2.0/.well-known/openid-configuration`, `GET /{tid}/discovery/v2.0/keys` | discovery; v1 without `v2.0` |
+//! | `POST /{tid}/oauth2/v2.0/token` | client-credentials grant |
+//! | `POST /{tid}/sign-in` | `{user, application, protocol?, client?, correlation_id?}`: signs in |
+//! | `GET /{tid}/sign-ins` | the last 1,000 sign-ins, newest first, in `value` |
+//! | `POST /{tid}/keys/roll` | `{remove_previous?}`: a new signing key |
+//! | `POST /{tid}/callout-tokens` | `{extension}`: the token of its next callout |
+//! | `PUT /{tid}/extensions/{id}/target-url` | `{target_url}`: where its callouts go |
+//!
+//! # What is assumed
+//!
+//! Entra's documentation does not say, and the local Entra does it like this:
+//!
+//! * Timeouts, refused connections and broken connections are retried; complete answers never, whatever their status.
+//! * An answer may have 64 KiB (`max_response_bytes`); its claims 3,072 bytes of UTF-8, keys and values together.
+//! * A claim that is `null` is an error (1003003); empty strings, arrays and `claims` objects are not.
+//! * An absent or null `actions` is a wrong number of actions; an absent or null `data` is a body of another schema.
+//! * `acceptMappedClaims` is looked at after the callout.
+//! * Version 1.0 callout tokens have the resource id as audience; both directory kinds have issuers of the same form.
+//!
+//! # Example
+//!
 //! ```no_run
 //! use claimsmith_local_entra::{Config, LocalEntra, SignInRequest};
 //!
@@ -26,6 +53,7 @@ mod callout;
 mod config;
 mod directory;
 mod discovery;
+mod extension;
 mod http;
 mod keys;
 mod mapping;
@@ -210,19 +238,14 @@ impl LocalEntra {
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         if tokio::time::timeout(STOP_PATIENCE, &mut self.server).await.is_err() {
+            self.server.abort();
             tracing::warn!("requests were still running when the local Entra stopped");
         }
     }
 }
 
-impl Drop for LocalEntra {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
 async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, and with it the local Entra.
+    // An error means that the sender is gone, and with it the local Entra: a reason to stop too.
     if stopped.wait_for(|stopped| *stopped).await.is_err() {
         tracing::debug!("the local Entra was dropped");
     }

@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{Error, FnArg, ItemFn, Result, ReturnType, Signature, Type};
+use syn::{Error, FnArg, ItemFn, Result, ReturnType, Safety, Signature, Type};
 
 pub(crate) fn expand(event: &str, function: &str, arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
     if !arguments.is_empty() {
@@ -37,12 +37,17 @@ pub(crate) fn expand(event: &str, function: &str, arguments: TokenStream, item: 
             impl event::Guest for Event {
                 fn #function(
                     callout: ::claimsmith_plugin::Callout,
-                ) -> ::core::result::Result<event::Answer, event::Failure> {
+                ) -> ::core::result::Result<event::Answer, __private::Failure> {
                     __private::invoke(&callout, |#callout, settings: &#settings| { #call })
                 }
             }
             #[cfg(target_family = "wasm")]
             event::export!(Event with_types_in event);
+            // Natively nothing is exported, and the plugin's code would count as unused.
+            #[cfg(not(target_family = "wasm"))]
+            const _: fn(
+                ::claimsmith_plugin::Callout,
+            ) -> ::core::result::Result<event::Answer, __private::Failure> = <Event as event::Guest>::#function;
         };
     })
 }
@@ -54,8 +59,8 @@ fn arguments_of(signature: &Signature) -> Result<(&Type, &Type)> {
     if let Some(token) = &signature.asyncness {
         return refuse(token, "a plugin runs one call and cannot be async");
     }
-    if let Some(token) = &signature.unsafety {
-        return refuse(token, "the function cannot be unsafe");
+    if !matches!(signature.safety, Safety::Default) {
+        return refuse(&signature.safety, "the function cannot be unsafe");
     }
     if let Some(token) = &signature.abi {
         return refuse(token, "the function cannot be extern");

@@ -25,7 +25,8 @@ pub use event::Event;
 pub use token_issuance_start::MAX_CLAIMS_BYTES;
 
 use crate::config::ListenerConfig;
-use crate::directory::{Directory, Extension};
+use crate::directory::Directory;
+use crate::extension::Extension;
 use crate::mapping::MappingReport;
 
 /// One line of the sign-in log's "Authentication Events" tab. Where Microsoft Graph has a name for a member

@@ -70,9 +70,11 @@ fn check_resource_id(resource_id: &str, port_allowed: bool) -> Result<(String, U
     // The URL parser knows what a host is and normalises it the same way as the target URL.
     let parsed = Url::parse(&format!("http://{host}/")).map_err(|_| refuse())?;
     let plain = parsed.username().is_empty() && parsed.password().is_none() && parsed.path() == "/";
+    // Not `parsed.port()`: it hides a port that is the scheme's default.
+    let has_port = host.contains(':') && !host.ends_with(']');
     let host = parsed
         .host_str()
-        .filter(|_| plain && (port_allowed || parsed.port().is_none()))
+        .filter(|_| plain && (port_allowed || !has_port))
         .ok_or_else(refuse)?;
     Ok((host.to_owned(), app_id))
 }

@@ -34,7 +34,7 @@ pub(super) fn provided_claims(action: &Action) -> Result<Map<String, Value>, Fai
         None | Some(Value::Null) => {
             return Err(Failure::new(
                 CalloutErrorCode::CustomExtensionNullClaimsResponse,
-                format!("{} has no `claims`", action.action_type),
+                format!("{} has no `claims`", action.name),
             ));
         }
         Some(Value::Object(claims)) => claims,

@@ -11,7 +11,7 @@ use super::{CalloutErrorCode, Event, Failure};
 #[derive(Debug)]
 pub(super) struct Action {
     /// The documented spelling of its type.
-    pub(super) action_type: &'static str,
+    pub(super) name: &'static str,
     /// Its members.
     pub(super) members: Map<String, Value>,
     /// What Entra lets pass but the extension should not answer.
@@ -61,10 +61,10 @@ pub(super) fn judge(event: Event, answer: &HttpAnswer) -> Result<Action, Failure
     let mut warnings = Vec::new();
     check_data_type(event, data, &mut warnings);
     let action = single_action(data).map_err(|(code, detail)| refuse(code, detail))?;
-    let action_type = check_action_type(event, action, &mut warnings)
+    let name = check_action_type(event, action, &mut warnings)
         .map_err(|detail| refuse(CalloutErrorCode::CustomExtensionInvalidActionType, detail))?;
     Ok(Action {
-        action_type,
+        name,
         members: action.clone(),
         warnings,
     })

@@ -5,9 +5,11 @@ use std::hash::Hash;
 use std::ops::RangeInclusive;
 
 use url::Url;
+use uuid::Uuid;
 
 use super::location::{Place, Problem};
 use super::{ApplicationConfig, ClaimsMappingPolicy, Config, DirectoryConfig, ListenerConfig, SchemaEntry};
+use crate::callout::Event;
 
 /// Graph's bounds of `timeoutInMilliseconds`.
 const TIMEOUT_MS: RangeInclusive<u64> = 200..=2000;
@@ -130,12 +132,12 @@ impl Check {
                 );
             }
         }
-        let mut listened = HashSet::new();
+        let mut taken = HashSet::new();
         for (index, listener) in directory.listeners.iter().enumerate() {
             let place = place.item("listeners", index);
             self.limits(listener.timeout, listener.maximum_retries, &place);
             self.known_applications(&listener.applications, directory, &place);
-            self.single_listener(listener, &mut listened, &place);
+            self.single_listener(listener, &mut taken, &place);
         }
         let mut mapped = HashSet::new();
         for (index, policy) in directory.claims_mapping_policies.iter().enumerate() {
@@ -177,7 +179,7 @@ impl Check {
         }
     }
 
-    fn known_applications(&mut self, applications: &[uuid::Uuid], directory: &DirectoryConfig, place: &Place) {
+    fn known_applications(&mut self, applications: &[Uuid], directory: &DirectoryConfig, place: &Place) {
         if applications.is_empty() {
             self.report(
                 place.member("applications"),
@@ -198,14 +200,9 @@ impl Check {
         }
     }
 
-    fn single_listener(
-        &mut self,
-        listener: &ListenerConfig,
-        listened: &mut HashSet<(crate::callout::Event, uuid::Uuid)>,
-        place: &Place,
-    ) {
+    fn single_listener(&mut self, listener: &ListenerConfig, taken: &mut HashSet<(Event, Uuid)>, place: &Place) {
         for application in &listener.applications {
-            if !listened.insert((listener.event, *application)) {
+            if !taken.insert((listener.event, *application)) {
                 self.report(
                     place.member("applications"),
                     format!(

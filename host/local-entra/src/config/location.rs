@@ -1,6 +1,6 @@
 //! From a place in the configuration to `file:line`.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use toml::de::{DeTable, DeValue};
 
@@ -92,11 +92,10 @@ pub(super) fn describe(problem: &Problem, text: &str, name: &str) -> String {
 /// A parser's error as `file:line`, with the nearest known name for a member that does not exist.
 pub(super) fn syntax_error(error: &toml::de::Error, text: &str, name: &str) -> Error {
     let line = line_of(error.span().map_or(0, |span| span.start), text);
-    let mut message = error.message().to_owned();
-    if let Some(nearest) = nearest_name(&message) {
-        // Writing to a String can't fail.
-        let _infallible = write!(message, "; did you mean `{nearest}`?");
-    }
+    let message = match nearest_name(error.message()) {
+        Some(nearest) => format!("{}; did you mean `{nearest}`?", error.message()),
+        None => error.message().to_owned(),
+    };
     Error::Syntax {
         place: format!("{name}:{line}"),
         message,

@@ -126,19 +126,19 @@ fn find_resource(directory: &Directory, scope: &str) -> Result<Resource, ApiErro
         });
     }
     let mut applications = directory.config().applications.iter();
-    match applications.find(|application| Some(application.app_id) == app_id) {
-        Some(application) => Ok(Resource {
-            version: TokenVersion::V2,
-            audience: application.app_id.to_string(),
-        }),
-        None => {
+    let application = applications
+        .find(|application| Some(application.app_id) == app_id)
+        .ok_or_else(|| {
             let message = format!(
                 "AADSTS500011: The resource principal named {name} was not found in the tenant {}.",
                 directory.id()
             );
-            Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_resource", message))
-        }
-    }
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_resource", message)
+        })?;
+    Ok(Resource {
+        version: TokenVersion::V2,
+        audience: application.app_id.to_string(),
+    })
 }
 
 fn required<'a>(value: Option<&'a str>, name: &str) -> Result<&'a str, ApiError> {

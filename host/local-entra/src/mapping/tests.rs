@@ -14,7 +14,7 @@ fn from_extension(entries: &[(&str, &str)]) -> ClaimsMappingPolicy {
     policy(&format!("schema = [{}]", entries.join(", ")))
 }
 
-fn returned(claims: Value) -> Map<String, Value> {
+fn returned(claims: &Value) -> Map<String, Value> {
     claims.as_object().unwrap().clone()
 }
 
@@ -23,7 +23,7 @@ fn mapped_claims_are_added_under_their_names_and_the_others_dropped() {
     let policy = from_extension(&[("tier", "loyalty_tier"), ("roles", "roles_ext"), ("since", "since")]);
     let (added, report) = apply(
         Some(&policy),
-        &returned(json!({"tier": "gold", "roles": ["a", "b"], "secret": "x"})),
+        &returned(&json!({"tier": "gold", "roles": ["a", "b"], "secret": "x"})),
     );
     assert_eq!(
         Value::Object(added),
@@ -38,7 +38,7 @@ fn mapped_claims_are_added_under_their_names_and_the_others_dropped() {
 #[test]
 fn a_near_miss_in_letter_case_is_dropped_with_a_hint() {
     let policy = from_extension(&[("dateOfBirth", "birthdate")]);
-    let (added, report) = apply(Some(&policy), &returned(json!({"DateOfBirth": "1815-12-10"})));
+    let (added, report) = apply(Some(&policy), &returned(&json!({"DateOfBirth": "1815-12-10"})));
     assert!(added.is_empty());
     assert_eq!(report.dropped, ["DateOfBirth"]);
     assert_eq!(report.missing, ["dateOfBirth"]);
@@ -62,7 +62,7 @@ fn restricted_names_are_refused_whatever_the_id() {
         "extn.x",
     ] {
         let policy = from_extension(&[("tier", name)]);
-        let (added, report) = apply(Some(&policy), &returned(json!({"tier": "gold"})));
+        let (added, report) = apply(Some(&policy), &returned(&json!({"tier": "gold"})));
         assert!(added.is_empty(), "{name}");
         assert_eq!(report.refused[0].jwt_claim_type, name);
         assert!(report.dropped.is_empty(), "{name}");
@@ -73,14 +73,14 @@ fn restricted_names_are_refused_whatever_the_id() {
 fn a_restricted_id_may_be_mapped_to_another_name() {
     let (added, _) = apply(
         Some(&from_extension(&[("upn", "upn_ext")])),
-        &returned(json!({"upn": "x"})),
+        &returned(&json!({"upn": "x"})),
     );
     assert_eq!(Value::Object(added), json!({"upn_ext": "x"}));
 }
 
 #[test]
 fn without_a_policy_everything_is_dropped() {
-    let (added, report) = apply(None, &returned(json!({"tier": "gold"})));
+    let (added, report) = apply(None, &returned(&json!({"tier": "gold"})));
     assert!(added.is_empty());
     assert_eq!(report.dropped, ["tier"]);
     assert_eq!(report.hints.len(), 1);
@@ -96,7 +96,7 @@ fn fixed_values_saml_only_entries_and_missing_names_follow_entra() {
             { source = "user", id = "employeeid", jwt_claim_type = "employee" },
         ]"#,
     );
-    let (added, report) = apply(Some(&policy), &returned(json!({"tier": "gold", "saml": "x"})));
+    let (added, report) = apply(Some(&policy), &returned(&json!({"tier": "gold", "saml": "x"})));
     assert_eq!(Value::Object(added), json!({"region": "emea", "tier": "gold"}));
     assert_eq!(
         report.hints,
@@ -110,6 +110,6 @@ fn entras_own_definition_is_understood() {
         r#"definition = ["{\"ClaimsMappingPolicy\":{\"Version\":1,\"IncludeBasicClaimSet\":\"false\",\"ClaimsSchema\":[{\"Source\":\"CustomClaimsProvider\",\"ID\":\"DateOfBirth\",\"JwtClaimType\":\"birthdate\"},{\"Value\":\"x\",\"JwtClaimType\":\"fixed\"}]}}"]"#,
     );
     assert!(!policy.includes_basic_claim_set());
-    let (added, _) = apply(Some(&policy), &returned(json!({"DateOfBirth": "1815-12-10"})));
+    let (added, _) = apply(Some(&policy), &returned(&json!({"DateOfBirth": "1815-12-10"})));
     assert_eq!(Value::Object(added), json!({"birthdate": "1815-12-10", "fixed": "x"}));
 }

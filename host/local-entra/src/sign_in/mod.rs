@@ -15,7 +15,7 @@ pub(crate) use journal::Journal;
 pub use journal::SignInRecord;
 
 use crate::callout::{CalloutBody, CalloutErrorCode, CalloutRecord, Client, Event, ServicePrincipal};
-use crate::config::{ApplicationConfig, TokenVersion, UserConfig};
+use crate::config::{ApplicationConfig, ClaimsMappingPolicy, TokenVersion, UserConfig};
 use crate::directory::{self, Directory};
 use crate::mapping::{self, MappingReport};
 
@@ -260,7 +260,7 @@ impl Directory {
         if !application.accept_mapped_claims && policy.is_some_and(mapping::maps_anything) {
             return Ok(Err(Refusal::MappedClaimsNotAccepted));
         }
-        let basic_claim_set = policy.is_none_or(|policy| policy.includes_basic_claim_set());
+        let basic_claim_set = policy.is_none_or(ClaimsMappingPolicy::includes_basic_claim_set);
         let claims_before = claims::id_token_claims(self, application, user, basic_claim_set);
         let mut claims_after = claims_before.clone();
         claims_after.extend(added.clone());
