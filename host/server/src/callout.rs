@@ -191,7 +191,8 @@ fn guard(claims: &[Claim], extension: &Extension) -> Result<(), Refusal> {
 
 /// The answer, and the line that tells of the callout.
 fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -> Response {
-    let duration_ms = arrived.elapsed().as_secs_f64() * 1_000.0;
+    // Rounded to microseconds: more digits would only pretend.
+    let duration_ms = (arrived.elapsed().as_secs_f64() * 1e6).round() / 1e3;
     match answered {
         Ok(body) => {
             tracing::info!(

@@ -53,7 +53,7 @@ pub struct CalloutRecord {
     /// How often the extension was called; 0 when a check before the call failed.
     pub number_of_attempts: u32,
     /// Time from the first attempt's start to the last one's end, in milliseconds.
-    pub duration_ms: u64,
+    pub duration_ms: f64,
     /// What Entra lets pass although it is not as documented.
     pub warnings: Vec<String>,
     /// What became of the returned claims; absent when there are none to speak of.
@@ -133,7 +133,8 @@ impl Callout<'_> {
         };
         let exchanged = send::exchange(self.directory.http_client(), &exchange).await;
         record.number_of_attempts = exchanged.attempts;
-        record.duration_ms = u64::try_from(exchanged.duration.as_millis()).unwrap_or(u64::MAX);
+        // Rounded to microseconds.
+        record.duration_ms = (exchanged.duration.as_secs_f64() * 1e6).round() / 1e3;
         let answer = exchanged.answer?;
         record.http_status = Some(answer.status);
         verdict::judge(self.listener.event, &answer)
@@ -158,7 +159,7 @@ impl CalloutRecord {
             error_name: None,
             error_detail: None,
             number_of_attempts: 0,
-            duration_ms: 0,
+            duration_ms: 0.0,
             warnings: Vec::new(),
             claims: None,
         }
