@@ -166,7 +166,17 @@ mod tests {
     #[test]
     fn what_the_callout_does_not_hold_has_no_value() {
         let callout = callout();
-        for path in ["", ".", "user", "user.", "user.id", "user.Mail", "client.mail", "mail", "device"] {
+        for path in [
+            "",
+            ".",
+            "user",
+            "user.",
+            "user.id",
+            "user.Mail",
+            "client.mail",
+            "mail",
+            "device",
+        ] {
             assert_eq!(callout.get(path), None, "{path}");
         }
         assert_eq!(Callout::default().get("user.mail"), None);

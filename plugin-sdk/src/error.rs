@@ -185,10 +185,7 @@ mod tests {
         assert_eq!(kept, Error::rejected("tier: no"));
         let chosen = refused().or_unavailable("directory").unwrap_err();
         assert_eq!(chosen.kind(), ErrorKind::Unavailable);
-        assert_eq!(
-            chosen.to_string(),
-            "directory: refused: invalid digit found in string"
-        );
+        assert_eq!(chosen.to_string(), "directory: refused: invalid digit found in string");
         assert_eq!(
             None::<()>.or_rejected("no mail").unwrap_err(),
             Error::rejected("no mail")

@@ -86,10 +86,7 @@ mod tests {
             .into_iter()
             .map(|field| (field.key, field.value))
             .collect();
-        assert_eq!(
-            fields,
-            [("tier".into(), "gold".into()), ("count".into(), "3".into())]
-        );
+        assert_eq!(fields, [("tier".into(), "gold".into()), ("count".into(), "3".into())]);
     }
 
     #[test]

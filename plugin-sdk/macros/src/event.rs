@@ -9,8 +9,12 @@ pub(crate) fn expand(event: &str, function: &str, arguments: TokenStream, item: 
     if !arguments.is_empty() {
         return Err(Error::new_spanned(arguments, format!("`{event}` takes no arguments")));
     }
-    let item: ItemFn = syn::parse2(item)
-        .map_err(|error| Error::new(error.span(), format!("`{event}` marks the function that answers the event")))?;
+    let item: ItemFn = syn::parse2(item).map_err(|error| {
+        Error::new(
+            error.span(),
+            format!("`{event}` marks the function that answers the event"),
+        )
+    })?;
     let (callout, settings) = arguments_of(&item.sig)?;
     let answer = match &item.sig.output {
         ReturnType::Default => item.sig.ident.span(),
@@ -70,12 +74,10 @@ fn arguments_of(signature: &Signature) -> Result<(&Type, &Type)> {
     }
     let mut inputs = signature.inputs.iter();
     match (inputs.next(), inputs.next(), inputs.next()) {
-        (Some(FnArg::Typed(callout)), Some(FnArg::Typed(settings)), None) => {
-            match (&*callout.ty, &*settings.ty) {
-                (Type::Reference(callout), Type::Reference(settings)) => Ok((&callout.elem, &settings.elem)),
-                (Type::Reference(_), other) | (other, _) => refuse(other, "both arguments are references"),
-            }
-        }
+        (Some(FnArg::Typed(callout)), Some(FnArg::Typed(settings)), None) => match (&*callout.ty, &*settings.ty) {
+            (Type::Reference(callout), Type::Reference(settings)) => Ok((&callout.elem, &settings.elem)),
+            (Type::Reference(_), other) | (other, _) => refuse(other, "both arguments are references"),
+        },
         _ if signature.inputs.is_empty() => refuse(&signature.ident, "the function has two arguments"),
         _ => refuse(&signature.inputs, "the function has two arguments"),
     }

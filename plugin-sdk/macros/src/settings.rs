@@ -8,8 +8,12 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
     if !arguments.is_empty() {
         return Err(Error::new_spanned(arguments, "`settings` takes no arguments"));
     }
-    let item: DeriveInput = syn::parse2(item)
-        .map_err(|error| Error::new(error.span(), "`settings` marks the struct that the settings are read into"))?;
+    let item: DeriveInput = syn::parse2(item).map_err(|error| {
+        Error::new(
+            error.span(),
+            "`settings` marks the struct that the settings are read into",
+        )
+    })?;
     check(&item)?;
     let name = &item.ident;
     Ok(quote! {
@@ -55,7 +59,10 @@ fn check(item: &DeriveInput) -> Result<()> {
         Data::Enum(_) => Ok(()),
         Data::Struct(_) => Err(Error::new_spanned(
             &item.ident,
-            format!("settings have named members; an empty one is `struct {} {{}}`", item.ident),
+            format!(
+                "settings have named members; an empty one is `struct {} {{}}`",
+                item.ident
+            ),
         )),
         Data::Union(_) => Err(Error::new_spanned(&item.ident, "settings cannot be a union")),
     }

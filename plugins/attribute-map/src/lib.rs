@@ -122,7 +122,10 @@ mod tests {
 
     #[test]
     fn a_split_value_is_an_array_without_blanks() {
-        assert_texts(r#""from": "user.companyName", "split": ";""#, ["sales", "ops", "unknown"]);
+        assert_texts(
+            r#""from": "user.companyName", "split": ";""#,
+            ["sales", "ops", "unknown"],
+        );
         assert_texts(r#""from": "user.employeeId", "split": ";""#, ["E-0042"]);
         assert_none(r#""value": " ; ", "split": ";""#);
     }
@@ -149,10 +152,9 @@ mod tests {
 
     #[test]
     fn a_callout_without_user_has_the_claims_that_need_none() {
-        let settings = settings::read(
-            r#"{ "rules": [{ "claim": "a", "from": "user.mail" }, { "claim": "b", "value": "x" }] }"#,
-        )
-        .unwrap();
+        let settings =
+            settings::read(r#"{ "rules": [{ "claim": "a", "from": "user.mail" }, { "claim": "b", "value": "x" }] }"#)
+                .unwrap();
         let claims = provide_claims(&Callout::default(), &settings).unwrap();
         assert_eq!(claims, Claims::new().with("b", "x"));
     }

@@ -56,8 +56,7 @@ pub(crate) struct MailDomain(String);
 impl MailDomain {
     /// The domain of a mail address; `None` when it has none.
     pub(crate) fn of(mail: &str) -> Option<Self> {
-        mail.rsplit_once('@')
-            .map(|(_, domain)| Self(domain.to_lowercase()))
+        mail.rsplit_once('@').map(|(_, domain)| Self(domain.to_lowercase()))
     }
 }
 
@@ -67,7 +66,9 @@ impl FromStr for MailDomain {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let is_label = |label: &str| {
             !(label.is_empty() || label.len() > 63 || label.starts_with('-') || label.ends_with('-'))
-                && label.chars().all(|character| character.is_alphanumeric() || character == '-')
+                && label
+                    .chars()
+                    .all(|character| character.is_alphanumeric() || character == '-')
         };
         if text.len() <= 253 && text.contains('.') && text.split('.').all(is_label) {
             Ok(Self(text.to_lowercase()))
@@ -140,7 +141,17 @@ mod tests {
     fn a_domain_has_labels_and_a_dot() {
         assert_eq!("Example.ORG".parse(), Ok(MailDomain("example.org".into())));
         assert!("bücher.example".parse::<MailDomain>().is_ok());
-        for wrong in ["", "example", "ada@example.org", ".org", "example.", "a..b", "-a.org", "a b.org", "*.org"] {
+        for wrong in [
+            "",
+            "example",
+            "ada@example.org",
+            ".org",
+            "example.",
+            "a..b",
+            "-a.org",
+            "a b.org",
+            "*.org",
+        ] {
             assert!(wrong.parse::<MailDomain>().is_err(), "{wrong}");
         }
     }

@@ -76,10 +76,7 @@ impl TryFrom<Document> for Settings {
     fn try_from(document: Document) -> Result<Self, String> {
         for (index, tier) in document.tiers.iter().enumerate() {
             if document.tiers.iter().take(index).any(|other| other.name == tier.name) {
-                return Err(format!(
-                    "tiers[{index}].name: there is another tier `{}`",
-                    tier.name
-                ));
+                return Err(format!("tiers[{index}].name: there is another tier `{}`", tier.name));
             }
         }
         for (id, tier) in &document.members {
@@ -196,9 +193,18 @@ mod tests {
         let tiers = r#""tiers": [{ "name": "gold" }, { "name": "silver" }]"#;
         let id = "a1b2c3d4-0000-4000-8000-0000000000f1";
         for (json, place) in [
-            (format!(r#"{{ {tiers}, "members": {{ "{id}": "glod" }} }}"#), format!("members.{id}")),
-            (format!(r#"{{ {tiers}, "domains": {{ "example.org": "glod" }} }}"#), "domains.example.org".into()),
-            (format!(r#"{{ {tiers}, "default_tier": "glod" }}"#), "default_tier".into()),
+            (
+                format!(r#"{{ {tiers}, "members": {{ "{id}": "glod" }} }}"#),
+                format!("members.{id}"),
+            ),
+            (
+                format!(r#"{{ {tiers}, "domains": {{ "example.org": "glod" }} }}"#),
+                "domains.example.org".into(),
+            ),
+            (
+                format!(r#"{{ {tiers}, "default_tier": "glod" }}"#),
+                "default_tier".into(),
+            ),
         ] {
             let message = format!("{place} names the tier `glod`; expected one of tiers: gold, silver");
             assert_problem(&json, "", &message);
