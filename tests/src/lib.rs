@@ -39,6 +39,13 @@ pub struct Platform {
     pub directory: TempDir,
 }
 
+/// The host's configuration in all tests, in dotted keys so that a test can add others.
+const HOST_CONFIG: &str = "server.listen = \"127.0.0.1:0\"
+token.allow_loopback_http = true
+watch.debounce = \"30ms\"
+watch.rescan = \"1s\"
+";
+
 impl Platform {
     /// Starts a host with one tenant, `contoso`, whose one extension, `claims`, has these bindings (TOML, each beginning
     /// with `[[extensions.claims.bindings]]`), and whose plugins are `misbehaving`, `loyalty-claims` and `attribute-map`.
@@ -46,15 +53,14 @@ impl Platform {
         Self::start_with("", "", bindings).await
     }
 
-    /// The same with more of the host's configuration and more members of the extension (both TOML).
+    /// The same with more of the host's configuration (TOML, dotted keys such as `server.max_body_bytes = 9`) and more
+    /// members of the extension (TOML).
     pub async fn start_with(host_config: &str, extension_config: &str, bindings: &str) -> Self {
         let entra = LocalEntra::start(world::config()).await.unwrap();
         let directory = TempDir::new().unwrap();
         std::fs::write(
             directory.path().join("claimsmith.toml"),
-            format!(
-                "{host_config}\n[server]\nlisten = \"127.0.0.1:0\"\n[watch]\ndebounce = \"30ms\"\nrescan = \"1s\"\n"
-            ),
+            format!("{host_config}\n{HOST_CONFIG}"),
         )
         .unwrap();
         let tenant = directory.path().join("tenants/contoso");

@@ -49,7 +49,10 @@ pub struct ServerConfig {
     pub max_body_bytes: usize,
     /// Requests being answered at once; further ones get 503. Bounds the memory that bodies take. Default 1024.
     pub max_concurrent_callouts: usize,
-    /// How long a client may take to send a request's headers. Default 5 s.
+    /// Connections at once; further ones wait to be accepted. Default 4096.
+    pub max_connections: usize,
+    /// How long a client may take to send a request's headers, and how long a connection may be idle. Default 1 min.
+    /// Shorter times cut off slow attackers sooner, but also the connections that Entra would use again.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
     /// How long callouts in flight may take to finish at shutdown. Default 10 s.
@@ -63,7 +66,8 @@ impl Default for ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             max_body_bytes: 256 << 10,
             max_concurrent_callouts: 1024,
-            header_timeout: Duration::from_secs(5),
+            max_connections: 4096,
+            header_timeout: Duration::from_mins(1),
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -155,6 +159,8 @@ pub struct TokenConfig {
     /// How often at most an unknown key id causes a fetch. Default 5 min.
     #[serde(with = "humantime_serde")]
     pub unknown_key_interval: Duration,
+    /// Whether documents may come over plain http from this machine: for a local Entra. Default false.
+    pub allow_loopback_http: bool,
     /// How long one fetch may take. Default 5 s.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -166,6 +172,7 @@ impl Default for TokenConfig {
         Self {
             refresh_interval: options.refresh_interval,
             unknown_key_interval: options.unknown_key_interval,
+            allow_loopback_http: options.allow_loopback_http,
             timeout: options.timeout,
         }
     }
@@ -221,6 +228,10 @@ impl HostConfig {
                 "server.max_concurrent_callouts must be at least 1",
             ),
             (
+                self.server.max_connections > 0,
+                "server.max_connections must be at least 1",
+            ),
+            (
                 self.server.max_body_bytes > 0,
                 "server.max_body_bytes must be at least 1",
             ),
@@ -272,6 +283,7 @@ impl HostConfig {
         MetadataOptions {
             refresh_interval: self.token.refresh_interval,
             unknown_key_interval: self.token.unknown_key_interval,
+            allow_loopback_http: self.token.allow_loopback_http,
             timeout: self.token.timeout,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use claimsmith_contract::Event;
 use claimsmith_runtime::{BindError, Binding, Limits, Plugin, Runtime};
-use claimsmith_token::{Directory, MetadataStore, Policy, TokenPolicy, TrustedDocument, require_secure};
+use claimsmith_token::{Directory, MetadataStore, Policy, TokenPolicy, TrustedDocument};
 
 use crate::catalog::{BoundPlugin, Catalog, Extension, Tenant, TenantSlot};
 use crate::error::{ConfigError, ConfigErrors};
@@ -119,7 +119,7 @@ impl Loader {
         rules::check_name("tenant", name).map_err(|message| ConfigError::in_file(&files.directory, message))?;
         let source = Source::read(&files.toml())?;
         let config: TenantConfig = source.parse()?;
-        let mut errors = rules::check_tenant(&config, &source);
+        let mut errors = rules::check_tenant(&config, &source, &self.metadata);
         let mut extensions = BTreeMap::new();
         for (name, extension) in &config.extensions {
             match self
@@ -178,7 +178,7 @@ impl Loader {
             let documents = directory
                 .metadata
                 .iter()
-                .filter(|metadata| require_secure(&metadata.url).is_ok());
+                .filter(|metadata| self.metadata.check_url(&metadata.url).is_ok());
             Directory {
                 id: directory.id,
                 documents: documents

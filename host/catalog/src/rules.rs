@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claimsmith_token::require_secure;
+use claimsmith_token::MetadataStore;
 
 use crate::error::ConfigError;
 use crate::source::{Source, Step};
@@ -31,7 +31,7 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), String> {
 }
 
 /// Everything that is wrong with a tenant's directories and extensions, except their bindings.
-pub(crate) fn check_tenant(config: &TenantConfig, source: &Source) -> Vec<ConfigError> {
+pub(crate) fn check_tenant(config: &TenantConfig, source: &Source, store: &MetadataStore) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     if config.directories.is_empty() {
         errors.push(ConfigError::in_file(
@@ -48,7 +48,7 @@ pub(crate) fn check_tenant(config: &TenantConfig, source: &Source) -> Vec<Config
             errors.push(source.error_at_path(&place, "the directory needs at least one metadata document"));
         }
         for (index, metadata) in directory.metadata.iter().enumerate() {
-            if let Err(error) = require_secure(&metadata.url) {
+            if let Err(error) = store.check_url(&metadata.url) {
                 let place = [
                     place[0],
                     place[1],

@@ -24,7 +24,9 @@ pub(crate) fn start(format: Format, filter: &str) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     match format {
-        Format::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        Format::Text => builder
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init(),
         Format::Json => builder.json().flatten_event(true).with_span_list(false).init(),
     }
     Ok(())

@@ -13,7 +13,13 @@ use clap::{Parser, Subcommand};
 #[command(name = "claimsmith", version, propagate_version = true)]
 struct Cli {
     /// How log lines are written to standard error.
-    #[arg(long, global = true, value_enum, default_value = "text", env = "CLAIMSMITH_LOG_FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        env = "CLAIMSMITH_LOG_FORMAT"
+    )]
     log_format: logging::Format,
     /// Which log lines are written, for example `info` or `claimsmith_token=debug,warn`.
     #[arg(long, global = true, default_value = "info", env = "CLAIMSMITH_LOG")]

@@ -2,14 +2,17 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use claimsmith_catalog::ServerConfig;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 /// How long to wait after the system refused a connection, usually for want of file descriptors.
@@ -19,38 +22,51 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
-    header_timeout: Duration,
-    drain_timeout: Duration,
+    config: &ServerConfig,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout);
+        .header_read_timeout(config.header_timeout);
     builder.http2().timer(TokioTimer::new());
     let graceful = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
+    let places = Arc::new(Semaphore::new(config.max_connections));
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &places) => accepted,
             () = &mut shutdown => break,
         };
         match accepted {
-            Ok((stream, _peer)) => connect(stream, &builder, &router, &graceful),
+            Ok((stream, place)) => connect(stream, place, &builder, &router, &graceful),
             Err(error) => refused(&error).await,
         }
     }
     drop(listener);
-    if timeout(drain_timeout, graceful.shutdown()).await.is_err() {
+    if timeout(config.drain_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!(
-            ?drain_timeout,
+            drain_timeout = ?config.drain_timeout,
             "callouts in flight were cut off: they did not finish in time"
         );
     }
 }
 
-fn connect(stream: TcpStream, builder: &Builder<TokioExecutor>, router: &Router, graceful: &GracefulShutdown) {
+/// The next connection, once there is a place for it: until then the system's backlog holds it.
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _peer) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+fn connect(
+    stream: TcpStream,
+    place: OwnedSemaphorePermit,
+    builder: &Builder<TokioExecutor>,
+    router: &Router,
+    graceful: &GracefulShutdown,
+) {
     // Answers are one small write: waiting to fill a packet only delays a sign-in.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
@@ -62,6 +78,7 @@ fn connect(stream: TcpStream, builder: &Builder<TokioExecutor>, router: &Router,
         if let Err(error) = watched.await {
             tracing::debug!(error, "connection ended");
         }
+        drop(place);
     });
 }
 

@@ -144,15 +144,7 @@ impl Server {
             draining.draining.store(true, Ordering::Relaxed);
             tracing::info!("shutting down: callouts in flight may finish");
         };
-        let server = &config.server;
-        listener::serve(
-            listener,
-            router(app),
-            server.header_timeout,
-            server.drain_timeout,
-            shutdown,
-        )
-        .await;
+        listener::serve(listener, router(app), &config.server, shutdown).await;
         if let Some(reload) = reload {
             reload.abort();
         }

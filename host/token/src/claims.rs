@@ -60,7 +60,9 @@ impl<'t> Unverified<'t> {
 
         let header: Header = decode("header", header)?;
         if header.crit.is_some() {
-            return Err(malformed("its header has critical extensions (crit), none is supported"));
+            return Err(malformed(
+                "its header has critical extensions (crit), none is supported",
+            ));
         }
         let algorithm = header
             .alg
@@ -87,7 +89,8 @@ fn decode<T: DeserializeOwned>(part: &str, text: &str) -> Result<T, TokenError> 
         .decode(text)
         .map_err(|_| malformed(format!("its {part} is not base64url without padding")))?;
     // The error's text can hold a value of the token; its category and the member are what helps.
-    serde_json::from_slice(&bytes).map_err(|error| malformed(format!("its {part} is not as expected: {}", safe(&error))))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| malformed(format!("its {part} is not as expected: {}", safe(&error))))
 }
 
 /// A deserialisation error without the value it met.

@@ -22,8 +22,10 @@ pub enum TokenError {
         allowed: Vec<Algorithm>,
     },
     /// `iss` is not accepted.
-    #[error("the token's iss is {found}, the tenant accepts {accepted:?}; add the issuer or its metadata document to \
-             the tenant's directory if it is yours")]
+    #[error(
+        "the token's iss is {found}, the tenant accepts {accepted:?}; add the issuer or its metadata document to \
+             the tenant's directory if it is yours"
+    )]
     Issuer {
         /// What the token says.
         found: String,
@@ -31,8 +33,10 @@ pub enum TokenError {
         accepted: Vec<String>,
     },
     /// No document has the key.
-    #[error("no metadata document of issuer {issuer} has the token's kid {kid}; external tenants sign with keys that \
-             only their ciamlogin.com document has")]
+    #[error(
+        "no metadata document of issuer {issuer} has the token's kid {kid}; external tenants sign with keys that \
+             only their ciamlogin.com document has"
+    )]
     UnknownKey {
         /// The token's key id.
         kid: String,
@@ -67,8 +71,10 @@ pub enum TokenError {
         found: String,
     },
     /// `azp` (v2.0) or `appid` (v1.0) is not Entra's.
-    #[error("the token's {member} is {found}, expected {expected}; a token of your own application is accepted only \
-             when `accept_callers` lists that application")]
+    #[error(
+        "the token's {member} is {found}, expected {expected}; a token of your own application is accepted only \
+             when `accept_callers` lists that application"
+    )]
     Caller {
         /// `azp` or `appid`.
         member: &'static str,
@@ -86,8 +92,10 @@ pub enum TokenError {
         expected: Uuid,
     },
     /// `aud` is not the extension's.
-    #[error("the token's aud is {found}, the extension accepts {accepted:?}; v2.0 tokens carry the application id, \
-             v1.0 tokens the application id or the identifier URI")]
+    #[error(
+        "the token's aud is {found}, the extension accepts {accepted:?}; v2.0 tokens carry the application id, \
+             v1.0 tokens the application id or the identifier URI"
+    )]
     Audience {
         /// What the token says.
         found: String,

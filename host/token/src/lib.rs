@@ -16,7 +16,7 @@ mod policy;
 
 pub use error::TokenError;
 pub use jsonwebtoken::Algorithm;
-pub use metadata::{FetchError, MetadataDocument, MetadataOptions, MetadataStore, require_secure};
+pub use metadata::{FetchError, MetadataDocument, MetadataOptions, MetadataStore};
 pub use policy::{Caller, Directory, Policy, TokenPolicy, TrustedDocument, ValidToken, bearer_token};
 
 /// The application id of Microsoft's "Azure Active Directory Authentication Extensions" in the public cloud: the

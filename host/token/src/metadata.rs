@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use url::Url;
 
-pub use self::fetch::{FetchError, require_secure};
+pub use self::fetch::FetchError;
 pub(crate) use self::keys::{Key, KeySet};
 
 mod fetch;
@@ -24,6 +24,9 @@ pub struct MetadataOptions {
     pub refresh_interval: Duration,
     /// How often at most a `kid` that no document has may cause a fetch (contract.md, section 2.2: 5 minutes).
     pub unknown_key_interval: Duration,
+    /// Whether documents may come over plain http from this machine: for a local Entra. Off, because tenant teams name the
+    /// documents, and should not be able to make the host call what listens on its loopback.
+    pub allow_loopback_http: bool,
     /// How long one request for a document may take.
     pub timeout: Duration,
 }
@@ -33,6 +36,7 @@ impl Default for MetadataOptions {
         Self {
             refresh_interval: Duration::from_hours(1),
             unknown_key_interval: Duration::from_mins(5),
+            allow_loopback_http: false,
             timeout: Duration::from_secs(5),
         }
     }
@@ -60,6 +64,14 @@ impl MetadataStore {
             client,
             documents: Mutex::default(),
         })
+    }
+
+    /// Whether a document may be at `url`.
+    ///
+    /// # Errors
+    /// [`FetchError::Insecure`] unless it is https, or http to this machine where that is allowed.
+    pub fn check_url(&self, url: &Url) -> Result<(), FetchError> {
+        fetch::require_secure(url, self.options.allow_loopback_http)
     }
 
     /// The document at `url`; fetching starts in the background if nobody holds it yet. Must be called within a tokio
@@ -179,7 +191,10 @@ impl MetadataDocument {
         {
             return wanted;
         }
-        let wanted = Wanted { at: now, finished_before };
+        let wanted = Wanted {
+            at: now,
+            finished_before,
+        };
         *last = Some(wanted);
         self.wanted.notify_one();
         wanted
@@ -223,7 +238,7 @@ async fn keep_fresh(document: Weak<MetadataDocument>, client: reqwest::Client, o
     let mut delays = backoff.build();
     loop {
         let Some(strong) = document.upgrade() else { return };
-        let fetched = fetch::fetch(&client, &strong.url).await;
+        let fetched = fetch::fetch(&client, &strong.url, options.allow_loopback_http).await;
         let pause = if strong.store(fetched) {
             delays = backoff.build();
             options.refresh_interval

@@ -237,8 +237,8 @@ pub fn bearer_token<'h>(mut values: impl Iterator<Item = &'h [u8]>) -> Result<&'
     if values.next().is_some() {
         return Err(TokenError::Missing("the request has several Authorization headers"));
     }
-    let text = std::str::from_utf8(value)
-        .map_err(|_| TokenError::Missing("the Authorization header is not ASCII text"))?;
+    let text =
+        std::str::from_utf8(value).map_err(|_| TokenError::Missing("the Authorization header is not ASCII text"))?;
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => Ok(token.trim()),
         _ => Err(TokenError::Missing("the Authorization header holds no bearer token")),

@@ -19,8 +19,11 @@ pub enum FetchError {
     /// The HTTP client could not be built.
     #[error("the HTTP client for metadata documents cannot be built")]
     Client(#[source] reqwest::Error),
-    /// A URL is neither https nor http to this machine.
-    #[error("{0} is not https; plain http is accepted only for loopback addresses")]
+    /// A URL is not https, nor http to this machine where that is allowed.
+    #[error(
+        "{0} is not https; plain http is accepted only for loopback addresses, and only when the operator sets \
+         token.allow_loopback_http"
+    )]
     Insecure(Url),
     /// No answer, or it broke off.
     #[error("{url} did not answer")]
@@ -95,8 +98,14 @@ pub(super) fn client(timeout: Duration) -> Result<reqwest::Client, FetchError> {
 }
 
 /// Fetches the document at `url`, then its keys.
-pub(super) async fn fetch(client: &reqwest::Client, url: &Url) -> Result<KeySet, FetchError> {
+pub(super) async fn fetch(
+    client: &reqwest::Client,
+    url: &Url,
+    allow_loopback_http: bool,
+) -> Result<KeySet, FetchError> {
+    require_secure(url, allow_loopback_http)?;
     let metadata: Metadata = get(client, url, "a metadata document (issuer, jwks_uri)").await?;
+    require_secure(&metadata.jwks_uri, allow_loopback_http)?;
     let published: PublishedKeys = get(client, &metadata.jwks_uri, "a JWK Set (keys)").await?;
     let keys = KeySet::new(metadata.issuer, published);
     if keys.is_empty() {
@@ -110,7 +119,6 @@ async fn get<T: DeserializeOwned>(
     url: &Url,
     expected: &'static str,
 ) -> Result<T, FetchError> {
-    require_secure(url)?;
     let unreachable = |source: reqwest::Error| FetchError::Unreachable {
         url: url.clone(),
         source: source.without_url(),
@@ -136,11 +144,8 @@ async fn get<T: DeserializeOwned>(
     })
 }
 
-/// Keys decide who may call, so they come over TLS, or from this machine.
-///
-/// # Errors
-/// [`FetchError::Insecure`]
-pub fn require_secure(url: &Url) -> Result<(), FetchError> {
+/// Keys decide who may call, so they come over TLS, or from this machine where that is allowed.
+pub(super) fn require_secure(url: &Url, allow_loopback_http: bool) -> Result<(), FetchError> {
     let loopback = match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
@@ -149,7 +154,7 @@ pub fn require_secure(url: &Url) -> Result<(), FetchError> {
     };
     match url.scheme() {
         "https" => Ok(()),
-        "http" if loopback => Ok(()),
+        "http" if loopback && allow_loopback_http => Ok(()),
         _ => Err(FetchError::Insecure(url.clone())),
     }
 }

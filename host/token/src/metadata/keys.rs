@@ -113,8 +113,6 @@ impl Key {
         if matches!(verified, Ok(true)) {
             return Ok(());
         }
-        Err(TokenError::Signature {
-            kid: quoted(&self.kid),
-        })
+        Err(TokenError::Signature { kid: quoted(&self.kid) })
     }
 }
