@@ -75,6 +75,7 @@ impl Claims {
     }
 
     /// The claims, as id and value.
+    #[must_use = "iterators are lazy"]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &ClaimValue)> {
         self.0.iter().map(|claim| (claim.id.as_str(), &claim.value))
     }

@@ -47,11 +47,11 @@ pub fn misbehaving(build: &str) -> PathBuf {
 }
 
 fn wasm(package: &str, build: &str) -> PathBuf {
-    static BUILT: Mutex<Option<HashMap<(String, String), PathBuf>>> = Mutex::new(None);
-    let mut built = BUILT.lock().unwrap();
-    let built = built.get_or_insert_default();
+    static FILES: Mutex<Option<HashMap<(String, String), PathBuf>>> = Mutex::new(None);
+    let mut files = FILES.lock().unwrap();
+    let files = files.get_or_insert_default();
     let key = (package.to_owned(), build.to_owned());
-    if let Some(path) = built.get(&key) {
+    if let Some(path) = files.get(&key) {
         return path.clone();
     }
     let profile = ["build", "--profile", "plugin", "--target", "wasm32-wasip2"];
@@ -65,6 +65,6 @@ fn wasm(package: &str, build: &str) -> PathBuf {
     let scratch = kept.with_extension(std::process::id().to_string());
     std::fs::copy(fresh, &scratch).unwrap();
     std::fs::rename(scratch, &kept).unwrap();
-    built.insert(key, kept.clone());
+    files.insert(key, kept.clone());
     kept
 }

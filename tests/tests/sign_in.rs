@@ -1,5 +1,7 @@
 //! A user signs in: the local Entra calls the host, a real plugin answers, and the ID token carries its claims.
 
+#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")]
+
 use claimsmith_local_entra::{SignInRequest, SignedIn, TokenVersion};
 use claimsmith_tests::Platform;
 use claimsmith_tests::world::{

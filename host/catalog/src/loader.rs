@@ -295,14 +295,21 @@ fn log_loaded(name: &str, before: Option<&Tenant>, now: &Tenant, generation: u64
         let before = before.and_then(|tenant| tenant.extensions.get(extension_name));
         for (index, bound) in extension.bindings.iter().enumerate() {
             let plugin = bound.binding.plugin();
-            let replaced = before.and_then(|extension| extension.bindings.get(index));
+            let before = before
+                .and_then(|extension| extension.bindings.get(index))
+                .map(|bound| &bound.binding);
+            if before.is_some_and(|before| {
+                before.plugin().digest() == plugin.digest() && before.settings() == bound.binding.settings()
+            }) {
+                continue;
+            }
             tracing::info!(
                 tenant = name,
                 extension = extension_name,
                 plugin = bound.name,
                 version = %plugin.version(),
                 digest = %plugin.digest(),
-                replaced = replaced.map(|bound| bound.binding.plugin().digest().to_string()),
+                replaced = before.map(|before| before.plugin().digest().to_string()),
                 generation,
                 "binding loaded"
             );

@@ -1,7 +1,13 @@
 //! Log lines: text for people, JSON for machines, on standard error.
+//!
+//! They are written by a thread of their own from a bounded queue: a reader of standard error that does not read must not
+//! hold callouts up. Lines that do not fit the queue are lost.
+
+use std::io::{IsTerminal as _, stderr};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 /// How log lines are written.
@@ -13,21 +19,18 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Installs the process's logger.
+/// Installs the process's logger; dropping the guard writes what is still queued.
 ///
 /// # Errors
 /// When `filter` is no filter.
-pub(crate) fn start(format: Format, filter: &str) -> anyhow::Result<()> {
+pub(crate) fn start(format: Format, filter: &str) -> anyhow::Result<WorkerGuard> {
     let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("`{filter}` is no log filter; expected a level or `target=level` pairs"))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let (writer, guard) = tracing_appender::non_blocking(stderr());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match format {
-        Format::Text => builder
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .init(),
+        Format::Text => builder.with_ansi(stderr().is_terminal()).init(),
         Format::Json => builder.json().flatten_event(true).with_span_list(false).init(),
     }
-    Ok(())
+    Ok(guard)
 }

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    logging::start(cli.log_format, &cli.log)?;
+    let _logging = logging::start(cli.log_format, &cli.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match cli.command {
         Command::Serve(arguments) => runtime.block_on(serve::serve(&arguments)),

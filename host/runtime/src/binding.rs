@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::bindings::callout::{Context, Failure};
 use crate::bindings::token_issuance_start::Claim;
 use crate::error::InvocationError;
+use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::run::{Report, Run};
@@ -107,9 +108,9 @@ async fn place<'s>(
 
 fn failure(failure: Failure) -> InvocationError {
     match failure {
-        Failure::Unavailable(message) => InvocationError::Unavailable(message),
-        Failure::Rejected(message) => InvocationError::Rejected(message),
-        Failure::Internal(message) => InvocationError::Internal(message),
+        Failure::Unavailable(message) => InvocationError::Unavailable(clean(&message)),
+        Failure::Rejected(message) => InvocationError::Rejected(clean(&message)),
+        Failure::Internal(message) => InvocationError::Internal(clean(&message)),
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use wasmtime::{Trap, WasmBacktrace};
 
+use crate::guest_text::clean;
+
 /// The WebAssembly engine cannot be made on this machine.
 #[derive(Debug, thiserror::Error)]
 #[error("the WebAssembly engine cannot be started: {0}")]
@@ -161,7 +163,7 @@ pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     };
     let name = |frame: &wasmtime::FrameInfo| {
         let name = frame.func_name().unwrap_or("?");
-        rustc_demangle::demangle(name).to_string()
+        clean(&rustc_demangle::demangle(name).to_string())
     };
     backtrace.frames().iter().map(name).collect()
 }

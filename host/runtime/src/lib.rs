@@ -13,6 +13,7 @@ mod bindings;
 mod engine;
 mod error;
 mod guest_log;
+mod guest_text;
 mod limits;
 mod linker;
 mod plugin;

@@ -15,6 +15,7 @@ use crate::binding::Binding;
 use crate::bindings::{lifecycle, token_issuance_start};
 use crate::engine;
 use crate::error::{BindError, EngineError, InvocationError, LoadError, SettingsProblem};
+use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::linker;
 use crate::plugin::{Digest, Exports, Plugin};
@@ -164,14 +165,15 @@ impl Runtime {
         let described = run.finish(ended).result.map_err(LoadError::Probe)?;
 
         let version = Version::parse(&described.version).map_err(|_| LoadError::Version {
-            version: described.version.chars().take(100).collect(),
+            version: clean(&described.version),
         })?;
+        let name = clean(&described.name);
         Ok(Plugin {
             digest,
-            label: format!("{}@{version}", described.name).into(),
-            name: described.name,
+            label: format!("{name}@{version}").into(),
+            name,
             version,
-            summary: described.summary,
+            summary: described.summary.as_deref().map(clean),
             exports,
         })
     }
@@ -208,8 +210,8 @@ async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, Invoc
     let ended = timeout_at(deadline, call).await;
     let problems = run.finish(ended).result?;
     let problem = |problem: lifecycle::Problem| SettingsProblem {
-        path: problem.path,
-        message: problem.message,
+        path: clean(&problem.path),
+        message: clean(&problem.message),
     };
     Ok(problems.into_iter().map(problem).collect())
 }

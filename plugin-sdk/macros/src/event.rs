@@ -23,35 +23,38 @@ pub(crate) fn expand(event: &str, function: &str, arguments: TokenStream, item: 
 
     let event = Ident::new(event, Span::call_site());
     let function = Ident::new(function, Span::call_site());
-    let name = &item.sig.ident;
-    // The spans make the compiler point at the plugin's own signature when a type in it is wrong.
+    // The spans make the compiler point at the type in the plugin's signature that is wrong.
+    let mut name = item.sig.ident.clone();
+    name.set_span(answer);
+    let argument = quote_spanned! { callout.span()=> __callout };
     let call = quote_spanned! { answer=>
-        let answer: ::claimsmith_plugin::Result<event::PluginAnswer> = #name(callout, settings);
-        answer
+        let __answer: ::claimsmith_plugin::Result<__event::PluginAnswer> = #name(#argument, __settings);
+        __answer
     };
-    let callout = quote_spanned! { callout.span()=> callout };
-    let settings = quote_spanned! { settings.span()=> #settings };
+    let invoke = quote_spanned! { settings.span()=> __private::invoke::<#settings, _, _> };
     Ok(quote! {
+        #[allow(clippy::unnecessary_wraps, reason = "the event asks for a `Result`, also of a function that never fails")]
         #item
 
+        // Underscores keep these names from being the plugin's.
         const _: () = {
-            use ::claimsmith_plugin::__private::{self, #event as event};
+            use ::claimsmith_plugin::__private::{self, #event as __event};
 
-            struct Event;
-            impl event::Guest for Event {
+            struct __Event;
+            impl __event::Guest for __Event {
                 fn #function(
-                    callout: ::claimsmith_plugin::Callout,
-                ) -> ::core::result::Result<event::Answer, __private::Failure> {
-                    __private::invoke(&callout, |#callout, settings: &#settings| { #call })
+                    __callout: ::claimsmith_plugin::Callout,
+                ) -> ::core::result::Result<__event::Answer, __private::Failure> {
+                    #invoke(&__callout, |__callout, __settings| { #call })
                 }
             }
             #[cfg(target_family = "wasm")]
-            event::export!(Event with_types_in event);
+            __event::export!(__Event with_types_in __event);
             // Natively nothing is exported, and the plugin's code would count as unused.
             #[cfg(not(target_family = "wasm"))]
             const _: fn(
                 ::claimsmith_plugin::Callout,
-            ) -> ::core::result::Result<event::Answer, __private::Failure> = <Event as event::Guest>::#function;
+            ) -> ::core::result::Result<__event::Answer, __private::Failure> = <__Event as __event::Guest>::#function;
         };
     })
 }

@@ -23,9 +23,13 @@ macro_rules! events {
         $(#[$doc])*
         #[proc_macro_attribute]
         pub fn $event(arguments: TokenStream, item: TokenStream) -> TokenStream {
+            let function = item.clone();
             event::expand(stringify!($event), stringify!($function), arguments.into(), item.into())
-                .unwrap_or_else(syn::Error::into_compile_error)
-                .into()
+                .map_or_else(
+                    // The function stays, so that what uses it is no further error.
+                    |error| [error.into_compile_error().into(), function].into_iter().collect(),
+                    Into::into,
+                )
         }
     )*};
 }

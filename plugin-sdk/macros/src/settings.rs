@@ -27,9 +27,9 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         const _: () = {
             use ::claimsmith_plugin::__private::{self, lifecycle_bindings};
 
-            struct Lifecycle;
+            struct __Lifecycle;
 
-            impl lifecycle_bindings::Guest for Lifecycle {
+            impl lifecycle_bindings::Guest for __Lifecycle {
                 fn describe() -> lifecycle_bindings::Description {
                     __private::describe(
                         ::core::env!("CARGO_PKG_NAME"),
@@ -45,7 +45,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
                 }
             }
 
-            lifecycle_bindings::export!(Lifecycle with_types_in lifecycle_bindings);
+            lifecycle_bindings::export!(__Lifecycle with_types_in lifecycle_bindings);
         };
     })
 }

@@ -248,4 +248,14 @@ mod tests {
         );
         assert_problem("{}", "", "missing field `tiers`");
     }
+
+    #[test]
+    fn the_readmes_example_is_accepted() {
+        let readme = include_str!("../README.md");
+        let example = readme.split("```").find_map(|block| block.strip_prefix("toml\n"));
+        let tenant: toml::Table = example.unwrap().parse().unwrap();
+        let settings = &tenant["extensions"]["loyalty"]["bindings"][0]["settings"];
+        let problems = check::<Settings>(&serde_json::to_string(settings).unwrap());
+        assert_eq!(problems, []);
+    }
 }
