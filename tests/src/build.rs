@@ -30,7 +30,8 @@ fn cargo(arguments: &[&str], build: &str) {
 /// The `claimsmith` command.
 pub(crate) fn host() -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| cargo(&["build", "--package", "claimsmith"], "default"));
+    // Selected as `cargo xtask` does, or dependencies would be compiled again with other features.
+    BUILT.get_or_init(|| cargo(&["build", "--workspace", "--bin", "claimsmith"], "default"));
     target_directory().join("debug/claimsmith")
 }
 

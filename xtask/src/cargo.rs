@@ -102,7 +102,8 @@ pub(crate) fn build_plugins() -> Result<PathBuf> {
 /// # Errors
 /// When it does not build.
 pub(crate) fn build_host() -> Result<PathBuf> {
-    run(&mut cargo(&["build", "--package", "claimsmith"]))?;
+    // Not `--package`: with another selection of packages, dependencies have other features and are compiled again.
+    run(&mut cargo(&["build", "--workspace", "--bin", "claimsmith"]))?;
     let name = format!("claimsmith{}", env::consts::EXE_SUFFIX);
     Ok(target_directory().join("debug").join(name))
 }
