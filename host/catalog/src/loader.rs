@@ -255,10 +255,7 @@ impl Loader {
         };
         let loaded = self.runtime.load(bytes).await;
         let plugin = loaded.map_err(|error| ConfigError::in_file(&file, error.to_string()))?;
-        let answers = match event {
-            Event::TokenIssuanceStart => plugin.answers_token_issuance_start(),
-        };
-        if answers {
+        if plugin.answers(event) {
             return Ok(plugin);
         }
         let message = format!("plugin `{}` does not answer {event}", config.plugin);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use claimsmith_contract::Event;
 use claimsmith_token::MetadataStore;
 
 use crate::error::ConfigError;
@@ -97,6 +98,13 @@ fn check_extension(name: &str, extension: &ExtensionConfig, source: &Source, err
             "max_claim_bytes",
             format!("expected at most {MAX_CLAIM_BYTES}, Entra accepts no more"),
         );
+    }
+    if extension.event == Event::PasswordSubmit {
+        wrong("event", "passwordSubmit is not answered by this version".to_owned());
+    }
+    if extension.event != Event::TokenIssuanceStart && extension.bindings.len() > 1 {
+        let message = format!("{} is answered with one action: expected one binding", extension.event);
+        wrong("bindings", message);
     }
     if extension.bindings.is_empty() {
         wrong(

@@ -4,9 +4,14 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
+use crate::email_otp_send::{self, OneTimeCode};
 use crate::event::Event;
 use crate::json::Value;
+use crate::password_submit;
 use crate::reader::{ObjectReader, Problem, Problems, parse_guid};
+use crate::secret::Secret;
+use crate::sign_up::{self, SignUp};
+use crate::verified_id_claim_validation::{self, VerifiedId};
 
 /// How many members that no field names are handed to a plugin.
 pub const MAX_ADDITIONAL_MEMBERS: usize = 64;
@@ -40,9 +45,26 @@ pub struct Callout<'a> {
     pub resource_service_principal: Option<ServicePrincipal<'a>>,
     /// `authenticationContext.user`
     pub user: Option<User<'a>>,
+    /// What only this event has.
+    pub data: EventData<'a>,
     /// Every other member of `data`, as dotted path and text; members of `authenticationContext` without that prefix.
     /// At most [`MAX_ADDITIONAL_MEMBERS`] and [`MAX_ADDITIONAL_BYTES`]; what exceeds them is left out.
     pub additional: Vec<(String, Cow<'a, str>)>,
+}
+
+/// The part of `data` that only one event, or two, have.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventData<'a> {
+    /// tokenIssuanceStart has nothing of its own.
+    None,
+    /// attributeCollectionStart and attributeCollectionSubmit: `userSignUpInfo`.
+    SignUp(SignUp<'a>),
+    /// emailOtpSend: `otpContext`.
+    OneTimeCode(OneTimeCode<'a>),
+    /// passwordSubmit: `encryptedPasswordContext`, a compact JWE.
+    EncryptedPassword(Secret<'a>),
+    /// verifiedIdClaimValidation: `verifiedIdClaimsContext`.
+    VerifiedId(VerifiedId<'a>),
 }
 
 /// The device the user signs in with.
@@ -129,21 +151,23 @@ impl<'a> Callout<'a> {
     pub fn parse(body: &'a [u8], event: Event) -> Result<Self, ParseError> {
         let document = Value::parse(body).map_err(ParseError::MalformedJson)?;
         let mut problems = Problems::default();
-        let callout = read_envelope(document, event, &mut problems)?;
-        match callout {
+        let mut correlation_id = None;
+        match read_envelope(document, event, &mut correlation_id, &mut problems)? {
             Some(callout) if problems.is_empty() => Ok(callout),
-            partial => Err(ParseError::Invalid {
+            _ => Err(ParseError::Invalid {
                 problems: problems.into_vec(),
-                correlation_id: partial.map(|callout| callout.correlation_id.into_owned()),
+                correlation_id,
             }),
         }
     }
 }
 
-/// Reads the whole request. `None` when a member without which nothing can be built is missing; the problem is noted.
+/// Reads the whole request. `None` when a member without which nothing can be built is missing; the problem is noted, and
+/// so is the correlation id, which helps to find the sign-in.
 fn read_envelope<'a>(
     document: Value<'a>,
     event: Event,
+    seen_correlation_id: &mut Option<String>,
     problems: &mut Problems,
 ) -> Result<Option<Callout<'a>>, ParseError> {
     let Some(mut envelope) = ObjectReader::new("", document, problems) else {
@@ -164,10 +188,21 @@ fn read_envelope<'a>(
         _ => problems.add("/data/@odata.type", format!("expected `{}`", event.callout_data_type())),
     }
     let tenant_id = data.required_guid("tenantId", problems);
-    let listener_id = data.required_guid("authenticationEventListenerId", problems);
-    let extension_id = data.required_guid("customAuthenticationExtensionId", problems);
+    // Microsoft's own example of account recovery has neither (contract.md, section 1.6).
+    let guid = match event {
+        Event::VerifiedIdClaimValidation => ObjectReader::guid,
+        _ => ObjectReader::required_guid,
+    };
+    let listener_id = guid(&mut data, "authenticationEventListenerId", problems);
+    let extension_id = guid(&mut data, "customAuthenticationExtensionId", problems);
     if let (Some(source), Some(tenant_id)) = (&source, &tenant_id) {
         check_source(source, tenant_id.id, problems);
+    }
+
+    let event_data = read_event_data(event, &mut data, problems);
+    // Secrets of other events must not reach a plugin of this one as additional members.
+    for secret in ["otpContext", "encryptedPasswordContext"] {
+        drop(data.take(secret));
     }
 
     let mut additional = Additional::default();
@@ -176,6 +211,7 @@ fn read_envelope<'a>(
     };
     additional.add_all("", data.into_rest());
     let correlation_id = context.required_guid("correlationId", problems);
+    *seen_correlation_id = correlation_id.as_ref().map(|guid| guid.text.clone().into_owned());
     let client = read_client(&mut context, &mut additional, problems);
     let protocol = context.text("protocol", problems);
     let request_type = context.text("requestType", problems);
@@ -186,7 +222,10 @@ fn read_envelope<'a>(
     let user = read_user(&mut context, &mut additional, problems);
     additional.add_all("", context.into_rest());
 
-    Ok(correlation_id.map(|correlation_id| Callout {
+    let Some((correlation_id, data)) = correlation_id.zip(event_data) else {
+        return Ok(None);
+    };
+    Ok(Some(Callout {
         event,
         tenant_id: tenant_id.as_ref().map_or_else(Uuid::nil, |guid| guid.id),
         tenant_id_text: tenant_id.map(|guid| guid.text).unwrap_or_default(),
@@ -199,8 +238,24 @@ fn read_envelope<'a>(
         client_service_principal,
         resource_service_principal,
         user,
+        data,
         additional: additional.members,
     }))
+}
+
+/// Reads what only this event has; `None` when it cannot be made, with the problem noted.
+fn read_event_data<'a>(event: Event, data: &mut ObjectReader<'a>, problems: &mut Problems) -> Option<EventData<'a>> {
+    match event {
+        Event::TokenIssuanceStart => Some(EventData::None),
+        Event::AttributeCollectionStart | Event::AttributeCollectionSubmit => {
+            Some(EventData::SignUp(sign_up::read(data, problems)))
+        }
+        Event::EmailOtpSend => email_otp_send::read(data, problems).map(EventData::OneTimeCode),
+        Event::PasswordSubmit => password_submit::read(data, problems).map(EventData::EncryptedPassword),
+        Event::VerifiedIdClaimValidation => Some(EventData::VerifiedId(verified_id_claim_validation::read(
+            data, problems,
+        ))),
+    }
 }
 
 /// `source` is `/tenants/{tenantId}/applications/{appId}`; its tenant must be the body's.

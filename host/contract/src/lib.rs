@@ -8,14 +8,27 @@
 //! slips) and the renderer is exact. Adding an event is adding a variant to [`Event`] and a module like
 //! [`token_issuance_start`].
 
+pub mod attribute_collection_start;
+pub mod attribute_collection_submit;
 mod callout;
+pub mod email_otp_send;
 mod event;
+mod guard;
 pub mod json;
 mod outcome;
+pub mod password_submit;
 mod reader;
+mod render;
+mod secret;
+pub mod sign_up;
 pub mod token_issuance_start;
+pub mod verified_id_claim_validation;
 
-pub use callout::{Callout, Client, MAX_ADDITIONAL_BYTES, MAX_ADDITIONAL_MEMBERS, ParseError, ServicePrincipal, User};
+pub use callout::{
+    Callout, Client, EventData, MAX_ADDITIONAL_BYTES, MAX_ADDITIONAL_MEMBERS, ParseError, ServicePrincipal, User,
+};
 pub use event::{Event, UnknownEvent};
+pub use guard::{BlockPage, GuardError, MAX_MESSAGE_BYTES, MAX_TITLE_BYTES};
 pub use outcome::Outcome;
 pub use reader::Problem;
+pub use secret::Secret;

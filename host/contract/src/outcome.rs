@@ -76,6 +76,8 @@ outcomes! {
     EventMismatch = "event_mismatch",
     /// The body's tenant is not the token's.
     TenantMismatch = "tenant_mismatch",
+    /// The encrypted password context cannot be decrypted, or is not for this extension.
+    PasswordContext = "password_context",
 
     /// The plugin said that a system it needs did not answer.
     PluginUnavailable = "plugin_unavailable",
@@ -102,6 +104,16 @@ outcomes! {
     EmptyClaimId = "empty_claim_id",
     /// A claim's id occurs twice.
     DuplicateClaimId = "duplicate_claim_id",
+    /// The plugin names an attribute that the request does not have (1003003).
+    UnknownAttribute = "unknown_attribute",
+    /// The plugin names an attribute twice (1003003).
+    DuplicateAttribute = "duplicate_attribute",
+    /// The plugin gives an attribute a value of another type (1003003).
+    AttributeType = "attribute_type",
+    /// A text that people read is missing or too long (1003003).
+    TextLength = "text_length",
+    /// A failed claim has no name (1003003).
+    EmptyFailedClaim = "empty_failed_claim",
 
     /// As many callouts are being answered as the host, the tenant or the binding may have at once.
     Overloaded = "overloaded",

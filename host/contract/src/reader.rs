@@ -123,6 +123,15 @@ impl<'a> ObjectReader<'a> {
         self.expect_text(member, value, problems)
     }
 
+    /// Takes a string that must be there, under a name that samples spell in more than one case.
+    pub(crate) fn required_text_in_any_case(&mut self, member: &str, problems: &mut Problems) -> Option<Cow<'a, str>> {
+        let Some(value) = self.take_where(|name| name.eq_ignore_ascii_case(member)) else {
+            problems.add(self.pointer_to(member), "missing, expected a string");
+            return None;
+        };
+        self.expect_text(member, value, problems)
+    }
+
     /// Takes a GUID that must be there.
     pub(crate) fn required_guid(&mut self, member: &str, problems: &mut Problems) -> Option<Guid<'a>> {
         let Some(value) = self.take(member) else {
@@ -161,6 +170,26 @@ impl<'a> ObjectReader<'a> {
             return None;
         };
         Some(Guid { id, text })
+    }
+
+    /// All members, with their places.
+    pub(crate) fn into_members(self) -> Vec<(Cow<'a, str>, String, Value<'a>)> {
+        let places: Vec<_> = self.members.iter().map(|(name, _)| self.pointer_to(name)).collect();
+        let members = self.members.into_iter().zip(places);
+        members.map(|((name, value), place)| (name, place, value)).collect()
+    }
+
+    /// All members as strings; `null` counts as absent.
+    pub(crate) fn into_texts(self, problems: &mut Problems) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+        let mut texts = Vec::with_capacity(self.members.len());
+        for (name, place, value) in self.into_members() {
+            match value {
+                Value::Null => {}
+                Value::String(text) => texts.push((name, text)),
+                other => problems.add(place, format!("expected a string, found {}", other.kind())),
+            }
+        }
+        texts
     }
 
     /// The members nobody took.

@@ -8,7 +8,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use crate::bindings::callout::{Context, Failure};
-use crate::bindings::token_issuance_start::Claim;
+use crate::bindings::sign_up::SignUp;
+use crate::bindings::{
+    attribute_collection_start, attribute_collection_submit, email_otp_send, password_submit, token_issuance_start,
+    verified_id_claim_validation,
+};
 use crate::error::InvocationError;
 use crate::guest_text::clean;
 use crate::limits::Limits;
@@ -48,30 +52,6 @@ impl Binding {
         &self.limits
     }
 
-    /// Invokes the plugin for tokenIssuanceStart, in an instance of its own, until `deadline` at most.
-    pub async fn token_issuance_start(&self, context: Context<'_>, deadline: Instant) -> Report<Vec<Claim>> {
-        let Some(indices) = &self.plugin.exports.token_issuance_start else {
-            let error = InvocationError::Instantiation("the plugin does not answer tokenIssuanceStart".to_owned());
-            return Report::refused(error);
-        };
-        let _permits = match self.admit(deadline).await {
-            Ok(permits) => permits,
-            Err(error) => return Report::refused(error),
-        };
-        let mut run = self.run(deadline);
-        let call = async {
-            let instance = run.instantiate().await?;
-            let guest = indices.load(&mut run.store, &instance)?;
-            guest.call_provide_claims(&mut run.store, context).await
-        };
-        let ended = timeout_at(deadline, call).await;
-        let Report { result, usage } = run.finish(ended);
-        Report {
-            result: result.and_then(|answer| answer.map_err(failure)),
-            usage,
-        }
-    }
-
     /// Waits shortly for a place among the binding's and then among all invocations.
     async fn admit(&self, deadline: Instant) -> Result<[SemaphorePermit<'_>; 2], InvocationError> {
         let until = deadline.min(Instant::now() + MAX_QUEUE_TIME);
@@ -90,6 +70,61 @@ impl Binding {
             deadline,
         )
     }
+}
+
+/// Declares the invocation of each event: its interface, its function there, what it is given and what it answers.
+macro_rules! invocations {
+    ($($(#[$doc:meta])* $event:ident: $call:ident($($argument:ident: $given:ty),*) -> $answer:ty;)*) => {
+        impl Binding {$(
+            $(#[$doc])*
+            pub async fn $event(
+                &self,
+                context: Context<'_>,
+                $($argument: $given,)*
+                deadline: Instant,
+            ) -> Report<$answer> {
+                let Some(indices) = &self.plugin.exports.$event else {
+                    let error = concat!("the plugin does not export ", stringify!($event));
+                    return Report::refused(InvocationError::Instantiation(error.to_owned()));
+                };
+                let _permits = match self.admit(deadline).await {
+                    Ok(permits) => permits,
+                    Err(error) => return Report::refused(error),
+                };
+                let mut run = self.run(deadline);
+                let call = async {
+                    let instance = run.instantiate().await?;
+                    let guest = indices.load(&mut run.store, &instance)?;
+                    guest.$call(&mut run.store, context, $($argument),*).await
+                };
+                let ended = timeout_at(deadline, call).await;
+                let Report { result, usage } = run.finish(ended);
+                Report {
+                    result: result.and_then(|answer| answer.map_err(failure)),
+                    usage,
+                }
+            }
+        )*}
+    };
+}
+
+// Each in an instance of its own, until `deadline` at most.
+invocations! {
+    /// Invokes the plugin for tokenIssuanceStart.
+    token_issuance_start: call_provide_claims() -> Vec<token_issuance_start::Claim>;
+    /// Invokes the plugin for attributeCollectionStart.
+    attribute_collection_start: call_attribute_collection_start(sign_up: SignUp<'_>)
+        -> attribute_collection_start::Action;
+    /// Invokes the plugin for attributeCollectionSubmit.
+    attribute_collection_submit: call_attribute_collection_submit(sign_up: SignUp<'_>)
+        -> attribute_collection_submit::Action;
+    /// Invokes the plugin for emailOtpSend.
+    email_otp_send: call_send(code: email_otp_send::OneTimeCode<'_>) -> ();
+    /// Invokes the plugin for passwordSubmit.
+    password_submit: call_password_submit(credentials: password_submit::Credentials<'_>) -> password_submit::Action;
+    /// Invokes the plugin for verifiedIdClaimValidation.
+    verified_id_claim_validation: call_validate(verified_id: verified_id_claim_validation::VerifiedId<'_>)
+        -> verified_id_claim_validation::Verdict;
 }
 
 async fn place<'s>(

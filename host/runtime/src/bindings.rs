@@ -23,6 +23,11 @@ wasmtime::component::bindgen!({
         package claimsmith:host;
         world plugin {
             include claimsmith:plugin/token-issuance-start-plugin@0.1.0;
+            include claimsmith:plugin/attribute-collection-start-plugin@0.1.0;
+            include claimsmith:plugin/attribute-collection-submit-plugin@0.1.0;
+            include claimsmith:plugin/email-otp-send-plugin@0.1.0;
+            include claimsmith:plugin/password-submit-plugin@0.1.0;
+            include claimsmith:plugin/verified-id-claim-validation-plugin@0.1.0;
         }
     ",
     world: "claimsmith:host/plugin",
@@ -31,5 +36,8 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-pub use claimsmith::plugin::{callout, deadline, log, settings};
-pub use exports::claimsmith::plugin::{lifecycle, token_issuance_start};
+pub use claimsmith::plugin::{callout, deadline, log, settings, sign_up};
+pub use exports::claimsmith::plugin::{
+    attribute_collection_start, attribute_collection_submit, email_otp_send, lifecycle, password_submit,
+    token_issuance_start, verified_id_claim_validation,
+};

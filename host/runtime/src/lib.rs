@@ -12,6 +12,7 @@ mod binding;
 mod bindings;
 mod engine;
 mod error;
+mod exports;
 mod guest_log;
 mod guest_text;
 mod limits;
@@ -22,8 +23,13 @@ mod runtime;
 mod state;
 
 pub use binding::Binding;
-pub use bindings::callout;
-pub use bindings::token_issuance_start::{Claim, ClaimValue};
+/// The plugin interface's types, as the host gives and gets them: one module for each interface.
+pub mod interface {
+    pub use crate::bindings::{
+        attribute_collection_start, attribute_collection_submit, callout, email_otp_send, password_submit, sign_up,
+        token_issuance_start, verified_id_claim_validation,
+    };
+}
 pub use engine::EPOCH_TICK;
 pub use error::{BindError, EngineError, InvocationError, LoadError, SettingsProblem};
 pub use limits::Limits;

@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, random};
 use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi_io::bindings::wasi::io;
 
-use crate::bindings::{callout, deadline, log, settings};
+use crate::bindings::{callout, deadline, log, settings, sign_up};
 use crate::error::LoadError;
 use crate::state::CallState;
 
@@ -21,6 +21,7 @@ const ALLOWED: &[&str] = &[
     "claimsmith:plugin/deadline",
     "claimsmith:plugin/log",
     "claimsmith:plugin/settings",
+    "claimsmith:plugin/sign-up",
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -52,6 +53,7 @@ pub(crate) fn build(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
     deadline::add_to_linker::<_, HasSelf<CallState>>(l, |state| state)?;
     log::add_to_linker::<_, HasSelf<CallState>>(l, |state| state)?;
     settings::add_to_linker::<_, HasSelf<CallState>>(l, |state| state)?;
+    sign_up::add_to_linker::<_, HasSelf<CallState>>(l, |state| state)?;
 
     io::error::add_to_linker::<_, Resources>(l, |state| state.ctx().table)?;
     io::poll::add_to_linker::<_, Resources>(l, |state| state.ctx().table)?;

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use claimsmith_contract::Event;
 use semver::Version;
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::InstancePre;
 
-use crate::bindings::{lifecycle, token_issuance_start};
-use crate::state::CallState;
+use crate::exports::Exports;
 
 /// The SHA-256 of a component's bytes: what identifies a version.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,13 +44,6 @@ pub struct Plugin {
     pub(crate) exports: Exports,
 }
 
-/// A linked component and where its exports are.
-pub(crate) struct Exports {
-    pub(crate) pre: InstancePre<CallState>,
-    pub(crate) lifecycle: lifecycle::GuestIndices,
-    pub(crate) token_issuance_start: Option<token_issuance_start::GuestIndices>,
-}
-
 impl Plugin {
     /// What identifies the version.
     #[must_use]
@@ -77,10 +69,10 @@ impl Plugin {
         self.summary.as_deref()
     }
 
-    /// Whether it answers tokenIssuanceStart.
+    /// Whether it answers an event.
     #[must_use]
-    pub fn answers_token_issuance_start(&self) -> bool {
-        self.exports.token_issuance_start.is_some()
+    pub fn answers(&self, event: Event) -> bool {
+        self.exports.answers(event)
     }
 }
 

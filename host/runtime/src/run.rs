@@ -12,8 +12,8 @@ use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use crate::engine::EPOCH_TICK;
 use crate::error::{InvocationError, backtrace, trap_reason};
+use crate::exports::Exports;
 use crate::limits::Limits;
-use crate::plugin::Exports;
 use crate::state::CallState;
 
 /// How an invocation ended, and what it used.

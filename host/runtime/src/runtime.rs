@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use claimsmith_contract::Event;
 use semver::Version;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -12,13 +13,14 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use crate::binding::Binding;
-use crate::bindings::{lifecycle, token_issuance_start};
+use crate::bindings::lifecycle;
 use crate::engine;
 use crate::error::{BindError, EngineError, InvocationError, LoadError, SettingsProblem};
+use crate::exports::Exports;
 use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::linker;
-use crate::plugin::{Digest, Exports, Plugin};
+use crate::plugin::{Digest, Plugin};
 use crate::run::Run;
 use crate::state::CallState;
 
@@ -122,23 +124,12 @@ impl Runtime {
     fn link(&self, component: &Component) -> Result<Exports, LoadError> {
         let incompatible = |error: wasmtime::Error| LoadError::Incompatible(format!("{error:#}"));
         let pre = self.linker.instantiate_pre(component).map_err(incompatible)?;
-        let has = |interface: &str| component.get_export_index(None, interface).is_some();
-        if !has("claimsmith:plugin/lifecycle@0.1.0") {
-            return Err(LoadError::NoLifecycle);
-        }
-        let lifecycle = lifecycle::GuestIndices::new(&pre).map_err(incompatible)?;
-        let token_issuance_start = has("claimsmith:plugin/token-issuance-start@0.1.0")
-            .then(|| token_issuance_start::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(incompatible)?;
-        if token_issuance_start.is_none() {
+        let exports = Exports::find(component, pre).map_err(incompatible)?;
+        let exports = exports.ok_or(LoadError::NoLifecycle)?;
+        if !Event::ALL.into_iter().any(|event| exports.answers(event)) {
             return Err(LoadError::NoEvent);
         }
-        Ok(Exports {
-            pre,
-            lifecycle,
-            token_issuance_start,
-        })
+        Ok(exports)
     }
 
     /// Instantiates the component once: shows that it starts, that its exports have the right types, and what it is.
@@ -156,9 +147,7 @@ impl Runtime {
         let call = async {
             let instance = run.instantiate().await?;
             let guest = exports.lifecycle.load(&mut run.store, &instance)?;
-            if let Some(event) = &exports.token_issuance_start {
-                event.load(&mut run.store, &instance)?;
-            }
+            exports.check(&mut run.store, &instance)?;
             guest.call_describe(&mut run.store).await
         };
         let ended = timeout_at(deadline, call).await;

@@ -8,7 +8,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::log::{Field, Level};
-use crate::bindings::{callout, deadline, log, settings};
+use crate::bindings::{callout, deadline, log, settings, sign_up};
 use crate::guest_log::GuestLog;
 use crate::limits::{Limiter, Limits};
 
@@ -70,6 +70,8 @@ impl WasiView for CallState {
 }
 
 impl callout::Host for CallState {}
+
+impl sign_up::Host for CallState {}
 
 impl settings::Host for CallState {
     fn json(&mut self) -> wasmtime::Result<String> {

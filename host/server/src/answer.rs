@@ -63,6 +63,10 @@ pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static 
         Outcome::InvalidRequest => (StatusCode::BAD_REQUEST, "The body is not a valid callout"),
         Outcome::EventMismatch => (StatusCode::BAD_REQUEST, "The extension answers another event"),
         Outcome::TenantMismatch => (StatusCode::BAD_REQUEST, "The body's tenant is not the token's"),
+        Outcome::PasswordContext => (
+            StatusCode::BAD_REQUEST,
+            "The encrypted password context is not acceptable",
+        ),
         Outcome::PluginUnavailable
         | Outcome::PluginRejected
         | Outcome::PluginInternal
@@ -71,9 +75,16 @@ pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static 
         | Outcome::PluginMemoryLimit
         | Outcome::PluginTransferLimit
         | Outcome::PluginInstantiation => (StatusCode::INTERNAL_SERVER_ERROR, "The plugin failed"),
-        Outcome::ClaimsTooLarge | Outcome::EmptyClaimId | Outcome::DuplicateClaimId => (
+        Outcome::ClaimsTooLarge
+        | Outcome::EmptyClaimId
+        | Outcome::DuplicateClaimId
+        | Outcome::UnknownAttribute
+        | Outcome::DuplicateAttribute
+        | Outcome::AttributeType
+        | Outcome::TextLength
+        | Outcome::EmptyFailedClaim => (
             StatusCode::INTERNAL_SERVER_ERROR,
-            "The plugin answered claims that Entra does not accept",
+            "The plugin answered what Entra does not accept",
         ),
         Outcome::InternalError => (StatusCode::INTERNAL_SERVER_ERROR, "The service failed"),
         Outcome::TenantUnavailable => (

@@ -11,16 +11,14 @@ use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::response::Response;
-use claimsmith_catalog::{BoundPlugin, Catalog, Extension, Lookup};
-use claimsmith_contract::token_issuance_start::{self, Claim};
+use claimsmith_catalog::{Catalog, Extension, Lookup};
 use claimsmith_contract::{Callout, Outcome, ParseError};
-use claimsmith_runtime::InvocationError;
 use claimsmith_token::{Caller, ValidToken, bearer_token};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
 
-use crate::action;
 use crate::answer::{self, Refusal, status_and_title};
+use crate::invoke::{guard, invoke};
 use crate::request::{admit, discard, read_body};
 use crate::server::App;
 
@@ -56,7 +54,6 @@ pub(crate) async fn handle(
 struct Facts {
     correlation_id: Option<String>,
     generation: u64,
-    claims: usize,
 }
 
 async fn answer(
@@ -79,10 +76,8 @@ async fn answer(
     let body = read_body(body, app.max_body_bytes, deadline).await?;
     let callout = parse(&body, &extension, facts)?;
     cross_check(&callout, &token)?;
-    let claims = invoke(&extension, &callout, deadline).await?;
-    facts.claims = claims.len();
-    guard(&claims, &extension)?;
-    Ok(token_issuance_start::render(&claims))
+    let action = invoke(&extension, &callout, deadline).await?;
+    guard(&action, &callout, &extension)
 }
 
 /// The extension that the path names.
@@ -145,50 +140,6 @@ fn cross_check(callout: &Callout<'_>, token: &ValidToken) -> Result<(), Refusal>
     Err(Refusal::with_errors(Outcome::TenantMismatch, vec![error]))
 }
 
-/// Invokes the bindings in order; their claims together are the answer.
-async fn invoke(extension: &Extension, callout: &Callout<'_>, deadline: Instant) -> Result<Vec<Claim>, Refusal> {
-    let additional = action::additional(callout);
-    let mut claims = Vec::new();
-    for bound in &extension.bindings {
-        let context = action::context(callout, &additional);
-        let report = bound.binding.token_issuance_start(context, deadline).await;
-        let usage = report.usage;
-        tracing::debug!(
-            plugin = bound.name,
-            elapsed_us = usage.elapsed.as_micros(),
-            cpu_ms = usage.cpu.as_millis(),
-            memory_bytes = usage.memory_bytes,
-            "plugin invoked"
-        );
-        let answered = report.result.map_err(|error| failed(bound, &error))?;
-        claims.extend(answered.into_iter().map(action::claim));
-    }
-    Ok(claims)
-}
-
-fn failed(bound: &BoundPlugin, error: &InvocationError) -> Refusal {
-    let outcome = match error {
-        InvocationError::Unavailable(_) => Outcome::PluginUnavailable,
-        InvocationError::Rejected(_) => Outcome::PluginRejected,
-        InvocationError::Internal(_) => Outcome::PluginInternal,
-        InvocationError::Trapped { .. } => Outcome::PluginTrapped,
-        InvocationError::CpuLimit(_) => Outcome::PluginCpuLimit,
-        InvocationError::MemoryLimit(_) => Outcome::PluginMemoryLimit,
-        InvocationError::TransferLimit(_) => Outcome::PluginTransferLimit,
-        InvocationError::DeadlineExceeded => Outcome::DeadlineExceeded,
-        InvocationError::Overloaded(_) => Outcome::Overloaded,
-        InvocationError::Instantiation(_) => Outcome::PluginInstantiation,
-    };
-    let version = bound.binding.plugin().version();
-    Refusal::new(outcome, format!("{}@{version}: {error}", bound.name))
-}
-
-/// Holds the answer against Entra's rules before Entra does.
-fn guard(claims: &[Claim], extension: &Extension) -> Result<(), Refusal> {
-    token_issuance_start::guard(claims, extension.max_claim_bytes)
-        .map_err(|error| Refusal::new(error.outcome(), error.to_string()))
-}
-
 /// The answer, and the line that tells of the callout.
 fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -> Response {
     // Rounded to microseconds: more digits would only pretend.
@@ -199,7 +150,7 @@ fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -
                 outcome = Outcome::Answered.code(),
                 status = 200,
                 duration_ms,
-                claims = facts.claims,
+                response_bytes = body.len(),
                 generation = facts.generation,
                 "callout answered"
             );

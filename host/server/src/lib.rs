@@ -1,9 +1,10 @@
 //! The HTTP server: the callout pipeline (`callout.rs`, which reads like the list in ARCHITECTURE.md), health, and the process's start and end.
 
-mod action;
 mod answer;
 mod callout;
+mod convert;
 mod health;
+mod invoke;
 mod listener;
 mod request;
 mod server;

@@ -1,0 +1,158 @@
+//! Why a plugin's answer may not be sent: each rule of Entra's, before Entra finds it.
+
+use crate::outcome::Outcome;
+
+/// How many bytes of UTF-8 a title may have. Entra documents no limit; a longer one is no title.
+pub const MAX_TITLE_BYTES: usize = 256;
+/// How many bytes of UTF-8 a message may have. Entra documents no limit.
+pub const MAX_MESSAGE_BYTES: usize = 2_048;
+
+/// Why an answer may not be sent. Names in the messages are cut, values are left out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GuardError {
+    /// Ids and values are too large together.
+    #[error(
+        "the claims have {bytes} bytes, Entra accepts {limit} (1003025); the largest are {}",
+        account(largest)
+    )]
+    ClaimsTooLarge {
+        /// Bytes of all ids and values.
+        bytes: usize,
+        /// How many are accepted.
+        limit: usize,
+        /// The largest claims and their bytes, largest first.
+        largest: Vec<(String, usize)>,
+    },
+    /// A claim has no id.
+    #[error("claim {position} has an empty id, which Entra does not accept (1003026)")]
+    EmptyClaimId {
+        /// Which claim, counted from 1.
+        position: usize,
+    },
+    /// Two claims have one id.
+    #[error("claim `{id}` is answered twice; a claim can have several values as an array")]
+    DuplicateClaimId {
+        /// The id.
+        id: String,
+    },
+    /// An attribute that the request does not have.
+    #[error("attribute `{name}` is not one of the request's; names differ between the two events")]
+    UnknownAttribute {
+        /// The name.
+        name: String,
+    },
+    /// An attribute occurs twice.
+    #[error("attribute `{name}` is answered twice")]
+    DuplicateAttribute {
+        /// The name.
+        name: String,
+    },
+    /// A value of another type than the attribute's.
+    #[error("the value of attribute `{name}` has another type than the request's: expected {expected}")]
+    AttributeType {
+        /// The name.
+        name: String,
+        /// What the attribute's values are.
+        expected: &'static str,
+    },
+    /// A text that people read is missing or too long.
+    #[error("{what} has {bytes} bytes, expected 1 to {limit}")]
+    TextLength {
+        /// Which text.
+        what: &'static str,
+        /// Its bytes.
+        bytes: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// A failed claim without a name.
+    #[error("failed claim {position} has no name")]
+    EmptyFailedClaim {
+        /// Which, counted from 1.
+        position: usize,
+    },
+}
+
+/// How much of a plugin's name is shown.
+fn short(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+fn account(largest: &[(String, usize)]) -> String {
+    let texts: Vec<_> = largest
+        .iter()
+        .map(|(id, bytes)| format!("`{id}` with {bytes}"))
+        .collect();
+    texts.join(", ")
+}
+
+impl GuardError {
+    pub(crate) fn claims_too_large(bytes: usize, limit: usize, largest: &[(&str, usize)]) -> Self {
+        Self::ClaimsTooLarge {
+            bytes,
+            limit,
+            largest: largest.iter().map(|(id, bytes)| (short(id), *bytes)).collect(),
+        }
+    }
+
+    pub(crate) fn duplicate_claim_id(id: &str) -> Self {
+        Self::DuplicateClaimId { id: short(id) }
+    }
+
+    pub(crate) fn unknown_attribute(name: &str) -> Self {
+        Self::UnknownAttribute { name: short(name) }
+    }
+
+    pub(crate) fn duplicate_attribute(name: &str) -> Self {
+        Self::DuplicateAttribute { name: short(name) }
+    }
+
+    pub(crate) fn attribute_type(name: &str, expected: &'static str) -> Self {
+        Self::AttributeType {
+            name: short(name),
+            expected,
+        }
+    }
+
+    /// The callout's outcome.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::ClaimsTooLarge { .. } => Outcome::ClaimsTooLarge,
+            Self::EmptyClaimId { .. } => Outcome::EmptyClaimId,
+            Self::DuplicateClaimId { .. } => Outcome::DuplicateClaimId,
+            Self::UnknownAttribute { .. } => Outcome::UnknownAttribute,
+            Self::DuplicateAttribute { .. } => Outcome::DuplicateAttribute,
+            Self::AttributeType { .. } => Outcome::AttributeType,
+            Self::TextLength { .. } => Outcome::TextLength,
+            Self::EmptyFailedClaim { .. } => Outcome::EmptyFailedClaim,
+        }
+    }
+}
+
+/// A page that ends a sign-up or sign-in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockPage {
+    /// The title; Entra chooses one when there is none.
+    pub title: Option<String>,
+    /// What the person reads.
+    pub message: String,
+}
+
+impl BlockPage {
+    pub(crate) fn guard(&self) -> Result<(), GuardError> {
+        if let Some(title) = &self.title {
+            check_text("the block page's title", title, MAX_TITLE_BYTES)?;
+        }
+        check_text("the block page's message", &self.message, MAX_MESSAGE_BYTES)
+    }
+}
+
+/// A text that people read must be there, and fit.
+pub(crate) fn check_text(what: &'static str, text: &str, limit: usize) -> Result<(), GuardError> {
+    let bytes = text.trim().len();
+    if (1..=limit).contains(&bytes) {
+        return Ok(());
+    }
+    Err(GuardError::TextLength { what, bytes, limit })
+}
