@@ -13,6 +13,7 @@ mod config;
 mod error;
 mod files;
 mod loader;
+mod policy;
 mod rules;
 mod settings;
 mod source;
@@ -23,4 +24,5 @@ pub use catalog::{BoundPlugin, Catalog, CurrentCatalog, Extension, Lookup, Tenan
 pub use config::{HostConfig, ServerConfig, WatchConfig};
 pub use error::{ConfigError, ConfigErrors};
 pub use loader::Loader;
+pub use policy::token_policy;
 pub use watch::{WatchError, watch};

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use claimsmith_contract::Event;
 use claimsmith_runtime::{BindError, Binding, Limits, Plugin, Runtime};
-use claimsmith_token::{Directory, MetadataStore, Policy, TokenPolicy, TrustedDocument};
+use claimsmith_token::{MetadataStore, TokenPolicy};
 
 use crate::catalog::{BoundPlugin, Catalog, Extension, Tenant, TenantSlot};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::files::{DigestCache, TenantFiles, scan};
+use crate::policy::policy;
 use crate::rules;
 use crate::settings::to_json;
 use crate::source::{Source, Step, steps};
@@ -165,38 +166,11 @@ impl Loader {
         }
         Ok(Extension {
             event: config.event,
-            token_policy: TokenPolicy::new(self.policy(config, directories)),
+            token_policy: TokenPolicy::new(policy(config, directories, &self.metadata)),
             deadline: config.deadline,
             max_claim_bytes: config.max_claim_bytes,
             bindings,
         })
-    }
-
-    fn policy(&self, config: &ExtensionConfig, directories: &[DirectoryConfig]) -> Policy {
-        let trusted = |directory: &DirectoryConfig| {
-            // What `rules` refuses must not be fetched either, although the tenant will not be published.
-            let documents = directory
-                .metadata
-                .iter()
-                .filter(|metadata| self.metadata.check_url(&metadata.url).is_ok());
-            Directory {
-                id: directory.id,
-                documents: documents
-                    .map(|metadata| TrustedDocument {
-                        document: self.metadata.document(&metadata.url),
-                        issuers: metadata.issuers.clone(),
-                    })
-                    .collect(),
-            }
-        };
-        Policy {
-            directories: directories.iter().map(trusted).collect(),
-            audiences: config.audiences.clone(),
-            caller: config.caller,
-            accept_callers: config.accept_callers.clone(),
-            algorithms: config.algorithms.iter().map(|algorithm| (*algorithm).into()).collect(),
-            leeway: config.clock_leeway,
-        }
     }
 
     async fn load_binding(

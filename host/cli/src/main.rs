@@ -1,5 +1,6 @@
 //! The `claimsmith` command.
 
+mod explain_token;
 mod logging;
 mod serve;
 
@@ -32,6 +33,8 @@ struct Cli {
 enum Command {
     /// Answer Entra's callouts.
     Serve(serve::Arguments),
+    /// Say why a bearer token is accepted or refused: every check, what was found, what was expected, what to do.
+    ExplainToken(explain_token::Arguments),
     /// Run a local Entra: signs users in, calls extensions as Entra does, applies claims mapping and issues tokens.
     LocalEntra(serve::LocalEntraArguments),
 }
@@ -55,6 +58,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match cli.command {
         Command::Serve(arguments) => runtime.block_on(serve::serve(&arguments)),
+        Command::ExplainToken(arguments) => runtime.block_on(explain_token::explain_token(&arguments)),
         Command::LocalEntra(arguments) => runtime.block_on(serve::local_entra(&arguments)),
     }
 }

@@ -8,15 +8,30 @@ use crate::claims::Claims;
 use crate::error::{TokenError, quoted};
 use crate::policy::{Caller, Policy};
 
-/// Runs every check on claims whose signature by a key of `directory` has been verified.
+/// A check of claims whose signature by a key of the directory has been verified.
+type Check = fn(&Claims, &Policy, Uuid, u64) -> Result<(), TokenError>;
+
+/// The checks by name, in the order they are run.
+pub(crate) const CHECKS: &[(&str, Check)] = &[
+    ("expiry", |claims, policy, _, now| {
+        not_expired(claims.exp, policy.leeway, now)
+    }),
+    ("not before", |claims, policy, _, now| {
+        valid_already(claims, policy.leeway, now)
+    }),
+    ("directory", |claims, _, directory, _| of_directory(claims, directory)),
+    ("audience", |claims, policy, _, _| for_audience(claims, policy)),
+    ("caller", |claims, policy, _, _| called_by(claims, policy).map(drop)),
+];
+
+/// Runs every check, and tells who called.
 ///
 /// # Errors
 /// The first check that fails.
 pub(crate) fn check_claims(claims: &Claims, policy: &Policy, directory: Uuid, now: u64) -> Result<Caller, TokenError> {
-    not_expired(claims.exp, policy.leeway, now)?;
-    valid_already(claims, policy.leeway, now)?;
-    of_directory(claims, directory)?;
-    for_audience(claims, policy)?;
+    for (_, check) in CHECKS {
+        check(claims, policy, directory, now)?;
+    }
     called_by(claims, policy)
 }
 

@@ -11,10 +11,12 @@
 mod check;
 mod claims;
 mod error;
+mod explain;
 mod metadata;
 mod policy;
 
 pub use error::TokenError;
+pub use explain::Explained;
 pub use jsonwebtoken::Algorithm;
 pub use metadata::{FetchError, MetadataDocument, MetadataOptions, MetadataStore};
 pub use policy::{Caller, Directory, Policy, TokenPolicy, TrustedDocument, ValidToken, bearer_token};

@@ -154,6 +154,15 @@ impl MetadataDocument {
         *self.fetches.borrow() > 0
     }
 
+    /// Waits until a fetch has finished, well or not, until `deadline` at most.
+    pub async fn wait_for_fetch(&self, deadline: Instant) {
+        let mut fetches = self.fetches.subscribe();
+        // Running out of time shows as keys that are not there.
+        let _elapsed = tokio::time::timeout_at(deadline, fetches.wait_for(|count| *count > 0))
+            .await
+            .is_err();
+    }
+
     /// Why the last fetch failed, or that none has finished.
     #[must_use]
     pub fn last_error(&self) -> String {

@@ -105,6 +105,10 @@ impl TokenPolicy {
         }
     }
 
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// The documents this policy takes keys from.
     pub fn documents(&self) -> impl Iterator<Item = &Arc<MetadataDocument>> {
         self.trusted().map(|(_, trusted)| &trusted.document)
@@ -158,7 +162,7 @@ impl TokenPolicy {
     }
 
     /// The key that must have signed the token: by `kid`, among the documents that accept its issuer.
-    fn find_key(&self, unverified: &Unverified<'_>) -> Result<Found, TokenError> {
+    pub(crate) fn find_key(&self, unverified: &Unverified<'_>) -> Result<Found, TokenError> {
         let issuer = unverified.claims.iss.as_str();
         let mut issuer_is_accepted = false;
         let mut accepted = Vec::new();
@@ -211,14 +215,14 @@ impl TokenPolicy {
     }
 }
 
-struct Found {
-    directory: Uuid,
-    key: Arc<Key>,
-    document: Arc<MetadataDocument>,
+pub(crate) struct Found {
+    pub(crate) directory: Uuid,
+    pub(crate) key: Arc<Key>,
+    pub(crate) document: Arc<MetadataDocument>,
     keys: Arc<KeySet>,
 }
 
-fn unix_now() -> u64 {
+pub(crate) fn unix_now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map(|since| since.as_secs())

@@ -1,0 +1,131 @@
+//! Every check of a token with its result, for people: the manual comparison that Microsoft documents, made one command
+//! (contract.md, section 7, R10).
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::check::CHECKS;
+use crate::claims::Unverified;
+use crate::error::TokenError;
+use crate::policy::{TokenPolicy, unix_now};
+
+/// One check and how it ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explained {
+    /// The check.
+    pub check: &'static str,
+    /// Whether it passed; absent when it could not be run because an earlier one failed.
+    pub passed: Option<bool>,
+    /// The outcome's code that a callout with this token would end with; absent when it passed.
+    pub outcome: Option<&'static str>,
+    /// What was found, what was expected, and what to do.
+    pub message: String,
+}
+
+impl Explained {
+    fn of(check: &'static str, result: Result<String, &TokenError>) -> Self {
+        match result {
+            Ok(message) => Self {
+                check,
+                passed: Some(true),
+                outcome: None,
+                message,
+            },
+            Err(error) => Self {
+                check,
+                passed: Some(false),
+                outcome: Some(error.outcome().code()),
+                message: error.to_string(),
+            },
+        }
+    }
+
+    fn skipped(check: &'static str, message: &str) -> Self {
+        Self {
+            check,
+            passed: None,
+            outcome: None,
+            message: message.to_owned(),
+        }
+    }
+}
+
+impl TokenPolicy {
+    /// Runs every check on a token and tells how each ended, also after one has failed. Waits for the documents' first
+    /// fetch until `deadline`. The token goes nowhere.
+    pub async fn explain(&self, token: &str, deadline: Instant) -> Vec<Explained> {
+        for document in self.documents() {
+            document.wait_for_fetch(deadline).await;
+        }
+        let unverified = match Unverified::parse(token, &self.policy().algorithms) {
+            Ok(unverified) => unverified,
+            Err(error) => {
+                let rest = ["key", "signature"]
+                    .into_iter()
+                    .chain(CHECKS.iter().map(|(name, _)| *name));
+                let skipped = rest.map(|name| Explained::skipped(name, "not run: the token could not be read"));
+                return std::iter::once(Explained::of("form", Err(&error)))
+                    .chain(skipped)
+                    .collect();
+            }
+        };
+        let form = format!(
+            "a JWT with alg {:?} and kid {:?}, ver {:?}",
+            unverified.algorithm, unverified.kid, unverified.claims.ver
+        );
+        let mut explained = vec![Explained::of("form", Ok(form))];
+        explained.extend(self.explain_signature(&unverified));
+        explained.extend(self.explain_claims(&unverified));
+        explained
+    }
+
+    fn explain_signature(&self, unverified: &Unverified<'_>) -> [Explained; 2] {
+        match self.find_key(unverified) {
+            Ok(found) => {
+                let key = format!(
+                    "iss {:?} is accepted, and {} has the key",
+                    unverified.claims.iss,
+                    found.document.url()
+                );
+                let verified = found.key.verify(unverified);
+                let signature = verified.as_ref().map(|()| "verifies with that key".to_owned());
+                [Explained::of("key", Ok(key)), Explained::of("signature", signature)]
+            }
+            Err(error) => [
+                Explained::of("key", Err(&error)),
+                Explained::skipped("signature", "not run: there is no key to verify it with"),
+            ],
+        }
+    }
+
+    fn explain_claims(&self, unverified: &Unverified<'_>) -> Vec<Explained> {
+        let claims = &unverified.claims;
+        let now = unix_now();
+        // Without a key, the directory that the token names itself is as good as any to compare with.
+        let directory = self.find_key(unverified).map(|found| found.directory).ok();
+        let named = || self.policy().directories.iter().map(|directory| directory.id);
+        let directory = directory.or_else(|| named().find(|id| id.to_string().eq_ignore_ascii_case(&claims.tid)));
+        let Some(directory) = directory.or_else(|| named().next()) else {
+            return Vec::new();
+        };
+        let explain = |(name, check): &(&'static str, _)| {
+            let check: &fn(&_, &_, _, _) -> Result<(), TokenError> = check;
+            let result = check(claims, self.policy(), directory, now);
+            let found = match *name {
+                "expiry" => format!("exp {} is in {} s", claims.exp, claims.exp.saturating_sub(now)),
+                "not before" => format!("nbf {} was {} s ago", claims.nbf, now.saturating_sub(claims.nbf)),
+                "directory" => format!("tid is {:?}", claims.tid),
+                "audience" => format!("aud is {:?}", claims.aud),
+                _ => {
+                    let party = claims.azp.as_ref().or(claims.appid.as_ref());
+                    format!(
+                        "azp (v2.0) or appid (v1.0) is {:?}",
+                        party.map(String::as_str).unwrap_or_default()
+                    )
+                }
+            };
+            Explained::of(name, result.as_ref().map(|()| found))
+        };
+        CHECKS.iter().map(explain).collect()
+    }
+}
