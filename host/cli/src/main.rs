@@ -3,6 +3,7 @@
 mod explain_token;
 mod logging;
 mod serve;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Say why a bearer token is accepted or refused: every check, what was found, what was expected, what to do.
     ExplainToken(explain_token::Arguments),
+    /// Check a request or response body offline, with the host's own checks.
+    Validate(validate::Arguments),
     /// Run a local Entra: signs users in, calls extensions as Entra does, applies claims mapping and issues tokens.
     LocalEntra(serve::LocalEntraArguments),
 }
@@ -59,6 +62,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(arguments) => runtime.block_on(serve::serve(&arguments)),
         Command::ExplainToken(arguments) => runtime.block_on(explain_token::explain_token(&arguments)),
+        Command::Validate(arguments) => validate::validate(&arguments),
         Command::LocalEntra(arguments) => runtime.block_on(serve::local_entra(&arguments)),
     }
 }

@@ -1,5 +1,6 @@
 //! Why a plugin's answer may not be sent: each rule of Entra's, before Entra finds it.
 
+use crate::entra_error::EntraError;
 use crate::outcome::Outcome;
 
 /// How many bytes of UTF-8 a title may have. Entra documents no limit; a longer one is no title.
@@ -12,7 +13,7 @@ pub const MAX_MESSAGE_BYTES: usize = 2_048;
 pub enum GuardError {
     /// Ids and values are too large together.
     #[error(
-        "the claims have {bytes} bytes, Entra accepts {limit} (1003025); the largest are {}",
+        "the claims have {bytes} bytes, Entra accepts {limit}; the largest are {}",
         account(largest)
     )]
     ClaimsTooLarge {
@@ -24,7 +25,7 @@ pub enum GuardError {
         largest: Vec<(String, usize)>,
     },
     /// A claim has no id.
-    #[error("claim {position} has an empty id, which Entra does not accept (1003026)")]
+    #[error("claim {position} has an empty id, which Entra does not accept")]
     EmptyClaimId {
         /// Which claim, counted from 1.
         position: usize,
@@ -111,6 +112,21 @@ impl GuardError {
         Self::AttributeType {
             name: short(name),
             expected,
+        }
+    }
+
+    /// What Entra would say of the answer.
+    #[must_use]
+    pub const fn entra_error(&self) -> EntraError {
+        match self {
+            Self::ClaimsTooLarge { .. } => EntraError::ResponseClaimsSizeExceeded,
+            Self::EmptyClaimId { .. } => EntraError::NullOrEmptyClaimKeyNotSupported,
+            Self::DuplicateClaimId { .. }
+            | Self::UnknownAttribute { .. }
+            | Self::DuplicateAttribute { .. }
+            | Self::AttributeType { .. }
+            | Self::TextLength { .. }
+            | Self::EmptyFailedClaim { .. } => EntraError::InvalidResponseBody,
         }
     }
 

@@ -12,6 +12,7 @@ pub mod attribute_collection_start;
 pub mod attribute_collection_submit;
 mod callout;
 pub mod email_otp_send;
+mod entra_error;
 mod event;
 mod guard;
 pub mod json;
@@ -19,6 +20,7 @@ mod outcome;
 pub mod password_submit;
 mod reader;
 mod render;
+mod response;
 mod secret;
 pub mod sign_up;
 pub mod token_issuance_start;
@@ -27,8 +29,10 @@ pub mod verified_id_claim_validation;
 pub use callout::{
     Callout, Client, EventData, MAX_ADDITIONAL_BYTES, MAX_ADDITIONAL_MEMBERS, ParseError, ServicePrincipal, User,
 };
+pub use entra_error::EntraError;
 pub use event::{Event, UnknownEvent};
 pub use guard::{BlockPage, GuardError, MAX_MESSAGE_BYTES, MAX_TITLE_BYTES};
 pub use outcome::Outcome;
 pub use reader::Problem;
+pub use response::{Violation, check_response};
 pub use secret::Secret;

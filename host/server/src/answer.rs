@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
-use claimsmith_contract::Outcome;
+use claimsmith_contract::{EntraError, Outcome};
 use serde::Serialize;
 
 /// Why a callout is not answered with an action.
@@ -13,6 +13,8 @@ pub(crate) struct Refusal {
     pub(crate) outcome: Outcome,
     /// For the log: may hold what a plugin or an upstream said, never a token.
     pub(crate) detail: String,
+    /// What Entra would have said of the plugin's answer, had it been sent.
+    pub(crate) entra_error: Option<EntraError>,
     /// For the caller: what is wrong with its own request.
     pub(crate) errors: Vec<String>,
 }
@@ -23,6 +25,7 @@ impl Refusal {
         Self {
             outcome,
             detail: detail.into(),
+            entra_error: None,
             errors: Vec::new(),
         }
     }
@@ -32,6 +35,7 @@ impl Refusal {
         Self {
             outcome,
             detail: errors.join("; "),
+            entra_error: None,
             errors,
         }
     }

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::response::Response;
 use claimsmith_catalog::{Catalog, Extension, Lookup};
-use claimsmith_contract::{Callout, Outcome, ParseError};
+use claimsmith_contract::{Callout, EntraError, Outcome, ParseError};
 use claimsmith_token::{Caller, ValidToken, bearer_token};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
@@ -25,10 +26,12 @@ use crate::server::App;
 /// The handler of `/tenants/{tenant}/extensions/{extension}`.
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
-    Path((tenant, extension)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Response {
     let arrived = Instant::now();
+    // A path whose bytes are no text names nobody.
+    let (tenant, extension) = path.map_or_else(|_| Default::default(), |Path(names)| names);
     let span = tracing::info_span!(
         "callout",
         tenant = %label(&tenant),
@@ -39,9 +42,10 @@ pub(crate) async fn handle(
         let (head, mut body) = request.into_parts();
         let mut facts = Facts::default();
         let answered = answer(&app, &tenant, &extension, &head, &mut body, arrived, &mut facts).await;
-        let refused = answered.is_err();
+        // What had not come by the deadline is not waited for any longer.
+        let discarded = matches!(&answered, Err(refusal) if refusal.outcome != Outcome::DeadlineExceeded);
         let response = finish(answered, &facts, arrived);
-        if refused {
+        if discarded {
             discard(body).await;
         }
         response
@@ -163,6 +167,7 @@ fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -
                 status = status.as_u16(),
                 duration_ms,
                 generation = facts.generation,
+                entra_error = refusal.entra_error.map(EntraError::code),
                 reason = refusal.detail,
                 "callout refused"
             );

@@ -153,5 +153,8 @@ pub(crate) fn guard(action: &Action, callout: &Callout<'_>, extension: &Extensio
         Action::OtpSent => Ok(email_otp_send::respond()),
         Action::Verdict(verdict) => verified_id_claim_validation::respond(verdict),
     };
-    guarded.map_err(|error: GuardError| Refusal::new(error.outcome(), error.to_string()))
+    guarded.map_err(|error: GuardError| Refusal {
+        entra_error: Some(error.entra_error()),
+        ..Refusal::new(error.outcome(), error.to_string())
+    })
 }

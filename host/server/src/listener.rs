@@ -25,12 +25,13 @@ pub(crate) async fn serve(
     config: &ServerConfig,
     shutdown: impl Future<Output = ()>,
 ) {
-    let mut builder = Builder::new(TokioExecutor::new());
+    // HTTP/1 only: hyper-util waits for the first bytes that tell the versions apart, and keeps idle HTTP/2 connections,
+    // without any time limit, so that a few silent clients could take all places.
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout);
-    builder.http2().timer(TokioTimer::new());
     let graceful = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
     let places = Arc::new(Semaphore::new(config.max_connections));
