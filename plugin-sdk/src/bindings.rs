@@ -31,6 +31,24 @@ wit_bindgen::generate!({
 
 pub use claimsmith::plugin::{callout, deadline, log, settings};
 
+/// Apart from the others, because its variants derive what records do except `Default`.
+mod shared {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "
+            package claimsmith:sdk;
+            world sign-up {
+                import claimsmith:plugin/sign-up@0.1.0;
+            }
+        ",
+        generate_unused_types: true,
+        additional_derives: [PartialEq, Eq],
+        generate_all,
+    });
+}
+
+pub use shared::claimsmith::plugin::sign_up;
+
 pub mod lifecycle {
     wit_bindgen::generate!({
         path: "../wit",

@@ -1,7 +1,6 @@
 //! What a tokenIssuanceStart plugin answers with.
 
-use std::borrow::Cow;
-
+use crate::conversions::from_texts;
 pub use crate::events::token_issuance_start::ClaimValue;
 use crate::events::token_issuance_start::{Answer, Claim};
 
@@ -111,53 +110,7 @@ impl<I: Into<String>, V: Into<ClaimValue>> FromIterator<(I, V)> for Claims {
     }
 }
 
-impl From<&str> for ClaimValue {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for ClaimValue {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<&String> for ClaimValue {
-    fn from(text: &String) -> Self {
-        Self::Text(text.clone())
-    }
-}
-
-impl From<Cow<'_, str>> for ClaimValue {
-    fn from(text: Cow<'_, str>) -> Self {
-        Self::Text(text.into_owned())
-    }
-}
-
-impl<T: Into<String>> From<Vec<T>> for ClaimValue {
-    fn from(texts: Vec<T>) -> Self {
-        Self::Texts(texts.into_iter().map(Into::into).collect())
-    }
-}
-
-impl<T: Into<String>, const N: usize> From<[T; N]> for ClaimValue {
-    fn from(texts: [T; N]) -> Self {
-        Self::Texts(texts.into_iter().map(Into::into).collect())
-    }
-}
-
-impl<T: Clone + Into<String>> From<&[T]> for ClaimValue {
-    fn from(texts: &[T]) -> Self {
-        Self::Texts(texts.iter().cloned().map(Into::into).collect())
-    }
-}
-
-impl<T: Clone + Into<String>> From<&Vec<T>> for ClaimValue {
-    fn from(texts: &Vec<T>) -> Self {
-        texts.as_slice().into()
-    }
-}
+from_texts!(ClaimValue);
 
 /// Entra accepts text only, so these become what they are written as.
 macro_rules! from_as_text {
@@ -174,6 +127,8 @@ from_as_text!(bool i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize);
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
     fn text(text: &str) -> ClaimValue {

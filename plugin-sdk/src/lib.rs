@@ -1,6 +1,6 @@
-//! Write Claimsmith plugins: logic that runs while a user signs in with Microsoft Entra and adds claims to the token.
+//! Write Claimsmith plugins: logic that runs while a user signs up or signs in with Microsoft Entra.
 //!
-//! A plugin is one file:
+//! A plugin is one file. This one adds a claim to the token:
 //!
 //! ```
 //! use claimsmith_plugin::{Callout, Claims, Result};
@@ -16,6 +16,20 @@
 //!     Ok(Claims::new().with("greeting", format!("{} {name}", settings.greeting)))
 //! }
 //! ```
+//!
+//! # Events
+//!
+//! A plugin has a function for each event it answers, marked with the event's attribute, which has an example. It is
+//! given the [`Callout`], what the event is about, and the settings; all functions share one settings type.
+//!
+//! | Entra's event | attribute | is given | answers with |
+//! |---|---|---|---|
+//! | tokenIssuanceStart: a token is about to be issued | [`token_issuance_start`] | | [`Claims`] |
+//! | attributeCollectionStart: the sign-up page is about to be shown | [`attribute_collection_start`] | [`SignUp`] | [`AttributeCollectionStart`] |
+//! | attributeCollectionSubmit: the sign-up page was submitted | [`attribute_collection_submit`] | [`SignUp`] | [`AttributeCollectionSubmit`] |
+//! | emailOtpSend: a one-time code has to reach a user | [`email_otp_send`] | [`OneTimeCode`] | `()`: it is on its way |
+//! | passwordSubmit: a user who is still to be migrated has typed a password | [`password_submit`](macro@password_submit) | [`Credentials`] | [`PasswordSubmit`] |
+//! | verifiedIdClaimValidation: a user who recovers an account has presented a Verified ID | [`verified_id_claim_validation`] | [`VerifiedId`] | [`Verdict`] |
 //!
 //! # Building
 //!
@@ -42,9 +56,9 @@
 //!
 //! # Testing
 //!
-//! The function stays an ordinary function, so `cargo test` tests it natively: [`Callout`] and its parts have defaults,
-//! and [`settings::read`] and [`settings::check`] do what the host has done. Without a host, log records go nowhere and
-//! [`deadline::remaining`] is two seconds.
+//! The function stays an ordinary function, so `cargo test` tests it natively: [`Callout`], what the events are about,
+//! and their parts have defaults, and [`settings::read`] and [`settings::check`] do what the host has done. Without a
+//! host, log records go nowhere and [`deadline::remaining`] is two seconds.
 //!
 //! ```
 //! # use claimsmith_plugin::{Claims, Result};
@@ -83,6 +97,11 @@
 //! | [`Error::internal`], `?` on any other error, settings that cannot be read | `internal`: a defect |
 //! | a panic, too much time or memory | the invocation is ended |
 //!
+//! # Secrets
+//!
+//! A [`OneTimeCode`] and [`Credentials`] hold a secret: `Debug` leaves it out, and its memory is wiped when they are
+//! dropped. What a plugin makes of it is the plugin's to keep out of log records, errors and panics.
+//!
 //! # Logging
 //!
 //! Through the [`log`] crate: `log::info!(tier = "gold"; "member found")`. The host adds whose callout it was. It keeps
@@ -91,28 +110,48 @@
 pub mod deadline;
 pub mod settings;
 
+mod attribute_collection;
+mod attributes;
 mod bindings;
 mod callout;
 mod claims;
+mod conversions;
 mod error;
 mod events;
 mod host;
 mod lifecycle;
 mod logging;
+mod password_submit;
+mod secrets;
+mod sign_up;
+mod verified_id;
 
-pub use claimsmith_plugin_macros::{settings, token_issuance_start};
 pub use log;
 pub use serde;
 
+pub use crate::attribute_collection::{AttributeCollectionStart, AttributeCollectionSubmit, ValidationError};
+pub use crate::attributes::{
+    attribute_collection_start, attribute_collection_submit, email_otp_send, password_submit, settings,
+    token_issuance_start, verified_id_claim_validation,
+};
 pub use crate::callout::{Callout, Client, ServicePrincipal, User};
 pub use crate::claims::{ClaimValue, Claims};
 pub use crate::error::{Context, Error, ErrorKind, Result};
+pub use crate::password_submit::PasswordSubmit;
+pub use crate::secrets::{Credentials, OneTimeCode};
+pub use crate::sign_up::{
+    Attribute, AttributeType, AttributeValue, AttributeValues, BlockPage, Identity, SignUp, ValueType,
+};
+pub use crate::verified_id::{NamedText, Verdict, VerifiedId};
 
 /// What the attributes expand to. Not for people: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::bindings::callout::Failure;
     pub use crate::bindings::lifecycle as lifecycle_bindings;
-    pub use crate::events::{invoke, token_issuance_start};
+    pub use crate::events::{
+        attribute_collection_start, attribute_collection_submit, email_otp_send, invoke, password_submit,
+        token_issuance_start, verified_id_claim_validation,
+    };
     pub use crate::lifecycle::{check_settings, describe};
 }

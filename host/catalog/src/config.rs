@@ -55,6 +55,10 @@ pub struct ServerConfig {
     /// Shorter times cut off slow attackers sooner, but also the connections that Entra would use again.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
+    /// How long new callouts are still answered at shutdown, while `/readyz` says 503 and load balancers notice. Default
+    /// none.
+    #[serde(with = "humantime_serde")]
+    pub drain_delay: Duration,
     /// How long callouts in flight may take to finish at shutdown. Default 10 s.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
@@ -68,6 +72,7 @@ impl Default for ServerConfig {
             max_concurrent_callouts: 1024,
             max_connections: 4096,
             header_timeout: Duration::from_mins(1),
+            drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -80,6 +85,8 @@ pub struct RuntimeConfig {
     /// Invocations at once, of all bindings; the size of the instance pool. Each takes 4 GiB of address space, which
     /// costs no memory. Default 256.
     pub max_concurrent_invocations: u32,
+    /// Invocations at once of one tenant, so that its slow plugins leave places to others. Default half of all.
+    pub max_concurrent_invocations_per_tenant: Option<u32>,
     /// Bytes of one component. Default 8388608.
     pub max_component_bytes: usize,
     /// What a binding has when it says nothing, and the most it can ask for.
@@ -91,6 +98,7 @@ impl Default for RuntimeConfig {
         let options = RuntimeOptions::default();
         Self {
             max_concurrent_invocations: options.max_concurrent_invocations,
+            max_concurrent_invocations_per_tenant: None,
             max_component_bytes: options.max_component_bytes,
             limits: LimitsConfig::default(),
         }
@@ -116,6 +124,8 @@ pub struct LimitsConfig {
     pub concurrency: Option<usize>,
 }
 
+/// More of anything at once than one machine serves.
+const MAX_COUNT: usize = 1_000_000;
 /// The largest linear memory the instance pool has room for.
 const MAX_MEMORY_BYTES: usize = 64 << 20;
 
@@ -218,7 +228,18 @@ impl HostConfig {
 
     fn check(&self, path: &Path) -> Result<(), ConfigErrors> {
         let limits = self.limits();
+        let server = &self.server;
+        let counts = [
+            server.max_connections,
+            server.max_concurrent_callouts,
+            limits.concurrency,
+            self.runtime.max_concurrent_invocations as usize,
+        ];
         let rules = [
+            (
+                counts.iter().all(|count| *count <= MAX_COUNT),
+                "counts of connections, callouts and invocations can be 1000000 at most",
+            ),
             (
                 self.runtime.max_concurrent_invocations > 0,
                 "runtime.max_concurrent_invocations must be at least 1",
@@ -266,6 +287,14 @@ impl HostConfig {
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.runtime.limits.over(&Limits::default())
+    }
+
+    /// Invocations of one tenant at once.
+    #[must_use]
+    pub fn tenant_concurrency(&self) -> usize {
+        let half = self.runtime.max_concurrent_invocations / 2;
+        let asked = self.runtime.max_concurrent_invocations_per_tenant.unwrap_or(half);
+        asked.clamp(1, self.runtime.max_concurrent_invocations.max(1)) as usize
     }
 
     /// What the runtime is made with.

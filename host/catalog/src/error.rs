@@ -32,12 +32,23 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:", self.file.display())?;
+        formatter.write_str(&one_line(&self.file.display().to_string()))?;
         if let Some((line, column)) = self.position {
-            write!(formatter, "{line}:{column}:")?;
+            write!(formatter, ":{line}:{column}")?;
         }
-        write!(formatter, " {}", self.message)
+        write!(formatter, ": {}", one_line(&self.message))
     }
+}
+
+/// Names and values of a tenant's files are in messages: none may begin a log line or colour it.
+fn one_line(text: &str) -> String {
+    let safe = |character: char| match character {
+        '\n' => ' ',
+        '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        character if character.is_control() => '\u{fffd}',
+        character => character,
+    };
+    text.chars().map(safe).collect()
 }
 
 impl std::error::Error for ConfigError {}

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use claimsmith_runtime::Digest;
@@ -11,12 +12,16 @@ use claimsmith_runtime::Digest;
 use crate::error::ConfigError;
 
 /// A tenant's files as they were found.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct TenantFiles {
     /// `tenants/<tenant>`
     pub(crate) directory: PathBuf,
     /// Of `tenant.toml` and of every plugin.
     pub(crate) fingerprint: Digest,
+    /// Those that could be read.
+    digests: HashMap<PathBuf, Digest>,
+    changed: AtomicBool,
+    failed_for_now: AtomicBool,
 }
 
 impl TenantFiles {
@@ -28,6 +33,54 @@ impl TenantFiles {
     pub(crate) fn plugin(&self, name: &str) -> PathBuf {
         self.directory.join("plugins").join(format!("{name}.wasm"))
     }
+
+    /// Takes what was read of a file, unless it is not what was found: files of two moments together would make a
+    /// tenant that nobody has written.
+    pub(crate) fn as_found(&self, file: &Path, read: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+        let digest = read.as_ref().ok().map(|bytes| Digest::of(bytes));
+        if digest.as_ref() == self.digests.get(file) {
+            return read;
+        }
+        self.changed.store(true, Ordering::Relaxed);
+        Err(io::Error::other("it changed while it was read"))
+    }
+
+    /// Notes that loading failed for a reason that is not in the files: they are to be loaded again.
+    pub(crate) fn note_failed_for_now(&self) {
+        self.failed_for_now.store(true, Ordering::Relaxed);
+    }
+
+    /// What the slot remembers the files by; nothing that they ever are when they have to be loaded again.
+    pub(crate) fn remembered(&self) -> Digest {
+        if self.failed_for_now.load(Ordering::Relaxed) {
+            return Digest::of(b"");
+        }
+        self.fingerprint
+    }
+
+    /// Whether a file was not what had been found.
+    pub(crate) fn have_changed(&self) -> bool {
+        self.changed.load(Ordering::Relaxed)
+    }
+}
+
+/// Larger files are refused unread; the operator's limit of a component's size comes after it.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// Reads a file that a tenant has written: only a regular one, because reading a pipe or a device may never end.
+///
+/// # Errors
+/// What the system says, or that the file is no regular file or too large.
+pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// Digests of files that have not changed since they were read.
@@ -71,7 +124,7 @@ impl DigestCache {
         {
             return Ok(*digest);
         }
-        let digest = Digest::of(&fs::read(path)?);
+        let digest = Digest::of(&read_regular(path)?);
         self.0.insert(path.to_owned(), (stamp, digest));
         Ok(digest)
     }
@@ -89,12 +142,18 @@ pub(crate) fn scan(directory: &Path, cache: &mut DigestCache) -> Result<BTreeMap
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         // Kubernetes keeps a mounted volume's real files in hidden directories beside the links to them.
         if path.is_dir() && !name.is_empty() && !name.starts_with('.') {
-            let fingerprint = fingerprint(&path, cache);
+            let digests = digests(&path, cache);
             tenants.insert(
                 name.to_owned(),
                 TenantFiles {
+                    fingerprint: fingerprint(&digests),
                     directory: path,
-                    fingerprint,
+                    digests: digests
+                        .into_iter()
+                        .filter_map(|(file, digest)| Some((file, digest?)))
+                        .collect(),
+                    changed: AtomicBool::new(false),
+                    failed_for_now: AtomicBool::new(false),
                 },
             );
         }
@@ -103,19 +162,26 @@ pub(crate) fn scan(directory: &Path, cache: &mut DigestCache) -> Result<BTreeMap
     Ok(tenants)
 }
 
-/// A digest over what a tenant consists of. Files that cannot be read count as absent: the loader says why.
-fn fingerprint(directory: &Path, cache: &mut DigestCache) -> Digest {
-    let mut parts = Vec::new();
+/// What a tenant consists of. Files that cannot be read count as absent: the loader says why.
+fn digests(directory: &Path, cache: &mut DigestCache) -> BTreeMap<PathBuf, Option<Digest>> {
     let plugins = fs::read_dir(directory.join("plugins")).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = plugins
+    let plugins = plugins
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
-        .collect();
-    files.push(directory.join("tenant.toml"));
-    files.sort();
-    for file in files {
-        let digest = cache.digest(&file).map(|digest| digest.to_string()).unwrap_or_default();
-        parts.extend_from_slice(format!("{}\0{digest}\0", file.display()).as_bytes());
-    }
-    Digest::of(&parts)
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+    let files = plugins.chain([directory.join("tenant.toml")]);
+    files
+        .map(|file| {
+            let digest = cache.digest(&file).ok();
+            (file, digest)
+        })
+        .collect()
+}
+
+/// A digest over all of it.
+fn fingerprint(digests: &BTreeMap<PathBuf, Option<Digest>>) -> Digest {
+    let part = |(file, digest): (&PathBuf, &Option<Digest>)| {
+        let digest = digest.map(|digest| digest.to_string()).unwrap_or_default();
+        format!("{}\0{digest}\0", file.display())
+    };
+    Digest::of(digests.iter().map(part).collect::<String>().as_bytes())
 }

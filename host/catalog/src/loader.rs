@@ -1,16 +1,17 @@
 //! Making a catalog of the tenants' files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use claimsmith_contract::Event;
 use claimsmith_runtime::{BindError, Binding, Limits, Plugin, Runtime};
 use claimsmith_token::{MetadataStore, TokenPolicy};
+use tokio::sync::Semaphore;
 
 use crate::catalog::{BoundPlugin, Catalog, Extension, Tenant, TenantSlot};
 use crate::error::{ConfigError, ConfigErrors};
-use crate::files::{DigestCache, TenantFiles, scan};
+use crate::files::{DigestCache, TenantFiles, read_regular, scan};
 use crate::policy::policy;
 use crate::rules;
 use crate::settings::to_json;
@@ -27,12 +28,23 @@ pub struct Loader {
     runtime: Arc<Runtime>,
     metadata: Arc<MetadataStore>,
     digests: DigestCache,
+    /// Invocations of one tenant at once.
+    tenant_concurrency: usize,
+    /// Each tenant's places, which outlive its reloads: a reload must not give it more.
+    places: HashMap<String, Arc<Semaphore>>,
 }
 
 impl Loader {
-    /// A loader of the tenants below `tenants`, whose bindings have `limits` at most.
+    /// A loader of the tenants below `tenants`, whose bindings have `limits` at most, and which each run
+    /// `tenant_concurrency` invocations at once at most.
     #[must_use]
-    pub fn new(tenants: PathBuf, limits: Limits, runtime: Arc<Runtime>, metadata: Arc<MetadataStore>) -> Self {
+    pub fn new(
+        tenants: PathBuf,
+        limits: Limits,
+        tenant_concurrency: usize,
+        runtime: Arc<Runtime>,
+        metadata: Arc<MetadataStore>,
+    ) -> Self {
         Self {
             tenants,
             limits,
@@ -40,6 +52,8 @@ impl Loader {
             runtime,
             metadata,
             digests: DigestCache::default(),
+            tenant_concurrency,
+            places: HashMap::new(),
         }
     }
 
@@ -58,25 +72,41 @@ impl Loader {
     /// When the directory of tenants cannot be read.
     pub async fn load(&mut self, previous: &Catalog) -> Result<Option<Catalog>, ConfigError> {
         let found = self.scan().await?;
-        let unchanged_files_suffice = !std::mem::take(&mut self.limits_changed);
+        let limits_changed = std::mem::take(&mut self.limits_changed);
         let generation = previous.generation + 1;
         let mut changed = previous.tenants.keys().any(|name| !found.contains_key(name));
         let mut tenants = BTreeMap::new();
+        for name in found.keys() {
+            let places = self.places.entry(name.clone());
+            places.or_insert_with(|| Arc::new(Semaphore::new(self.tenant_concurrency)));
+        }
+        self.places.retain(|name, _| found.contains_key(name));
         for (name, files) in found {
             let before = previous.tenants.get(&name);
-            let slot = match before {
-                Some(slot) if unchanged_files_suffice && slot.fingerprint == files.fingerprint => slot.clone(),
-                _ => {
-                    changed = true;
-                    self.replace(&name, &files, before, generation).await
-                }
-            };
-            tenants.insert(name, slot);
+            let unchanged = before.filter(|slot| !limits_changed && slot.fingerprint == files.fingerprint);
+            if let Some(slot) = unchanged {
+                tenants.insert(name, slot.clone());
+            } else if let Some(slot) = self
+                .replace(&name, &files, &self.places_of(&name), before, generation)
+                .await
+            {
+                changed = true;
+                tenants.insert(name, slot);
+            } else {
+                // Stays as it was until the next look, which what has just changed brings about.
+                self.limits_changed |= limits_changed;
+                tenants.extend(before.map(|slot| (name, slot.clone())));
+            }
         }
         for name in previous.tenants.keys().filter(|name| !tenants.contains_key(*name)) {
             tracing::info!(tenant = name, generation, "tenant removed");
         }
         Ok(changed.then_some(Catalog { generation, tenants }))
+    }
+
+    fn places_of(&self, tenant: &str) -> Arc<Semaphore> {
+        let none = || Arc::new(Semaphore::new(self.tenant_concurrency));
+        self.places.get(tenant).map_or_else(none, Arc::clone)
     }
 
     async fn scan(&mut self) -> Result<BTreeMap<String, TenantFiles>, ConfigError> {
@@ -88,16 +118,22 @@ impl Loader {
         found
     }
 
-    /// The slot of a tenant whose files have changed.
+    /// The slot of a tenant whose files have changed; `None` if they changed again while they were read.
     async fn replace(
         &self,
         name: &str,
         files: &TenantFiles,
+        places: &Arc<Semaphore>,
         before: Option<&TenantSlot>,
         generation: u64,
-    ) -> TenantSlot {
+    ) -> Option<TenantSlot> {
         let serving = before.and_then(|slot| slot.serving.clone());
-        let (serving, errors) = match self.load_tenant(name, files).await {
+        let loaded = self.load_tenant(name, files, places).await;
+        if files.have_changed() {
+            tracing::debug!(tenant = name, "files changed while they were read");
+            return None;
+        }
+        let (serving, errors) = match loaded {
             Ok(tenant) => {
                 log_loaded(name, serving.as_deref(), &tenant, generation);
                 (Some(Arc::new(tenant)), None)
@@ -109,22 +145,28 @@ impl Loader {
                 (serving, Some(errors))
             }
         };
-        TenantSlot {
+        Some(TenantSlot {
             serving,
-            fingerprint: files.fingerprint,
+            fingerprint: files.remembered(),
             errors,
-        }
+        })
     }
 
-    async fn load_tenant(&self, name: &str, files: &TenantFiles) -> Result<Tenant, ConfigErrors> {
+    async fn load_tenant(
+        &self,
+        name: &str,
+        files: &TenantFiles,
+        places: &Arc<Semaphore>,
+    ) -> Result<Tenant, ConfigErrors> {
         rules::check_name("tenant", name).map_err(|message| ConfigError::in_file(&files.directory, message))?;
-        let source = Source::read(&files.toml())?;
+        let toml = files.toml();
+        let source = Source::of(&toml, files.as_found(&toml, read_regular(&toml)))?;
         let config: TenantConfig = source.parse()?;
         let mut errors = rules::check_tenant(&config, &source, &self.metadata);
         let mut extensions = BTreeMap::new();
         for (name, extension) in &config.extensions {
             match self
-                .load_extension(name, extension, &config.directories, files, &source)
+                .load_extension(name, extension, &config.directories, files, &source, places)
                 .await
             {
                 Ok(extension) => {
@@ -147,6 +189,7 @@ impl Loader {
         directories: &[DirectoryConfig],
         files: &TenantFiles,
         source: &Source,
+        places: &Arc<Semaphore>,
     ) -> Result<Extension, ConfigErrors> {
         let mut errors = Vec::new();
         let mut bindings = Vec::new();
@@ -155,6 +198,7 @@ impl Loader {
                 source,
                 extension: name,
                 index,
+                places,
             };
             match self.load_binding(binding, config.event, files, place).await {
                 Ok(bound) => bindings.push(bound),
@@ -188,7 +232,16 @@ impl Loader {
         let plugin = self.load_plugin(config, event, files, place).await?;
         let settings = to_json(&config.settings).map_err(|(path, message)| place.error("settings", &path, message))?;
         let limits = config.limits.over(&self.limits);
-        let bound = self.runtime.bind(plugin, settings, limits).await;
+        if limits.concurrency == 0 {
+            return Err(place.error("limits", "concurrency", "expected at least 1").into());
+        }
+        let bound = self
+            .runtime
+            .bind(plugin, settings, limits, Arc::clone(place.places))
+            .await;
+        if matches!(&bound, Err(BindError::Failed(error)) if error.passes()) {
+            files.note_failed_for_now();
+        }
         let binding: Binding = bound.map_err(|error| match error {
             BindError::Settings { problems } => ConfigErrors(
                 problems
@@ -217,17 +270,17 @@ impl Loader {
         let file = files.plugin(&config.plugin);
         let read = {
             let file = file.clone();
-            tokio::task::spawn_blocking(move || std::fs::read(file)).await
+            tokio::task::spawn_blocking(move || read_regular(&file)).await
         };
-        let bytes = match read {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(error)) => {
-                let message = format!("the plugin's file {} cannot be read: {error}", file.display());
-                return Err(place.error("plugin", "", message));
-            }
-            Err(_) => return Err(ConfigError::in_file(file, "reading was interrupted")),
-        };
-        let loaded = self.runtime.load(bytes).await;
+        let read = read.map_err(|_| ConfigError::in_file(&file, "reading was interrupted"))?;
+        let bytes = files.as_found(&file, read).map_err(|error| {
+            let message = format!("the plugin's file {} cannot be read: {error}", file.display());
+            place.error("plugin", "", message)
+        })?;
+        let loaded = self.runtime.load(bytes, &self.limits).await;
+        if matches!(&loaded, Err(error) if error.passes()) {
+            files.note_failed_for_now();
+        }
         let plugin = loaded.map_err(|error| ConfigError::in_file(&file, error.to_string()))?;
         if plugin.answers(event) {
             return Ok(plugin);
@@ -243,6 +296,7 @@ struct Place<'s> {
     source: &'s Source,
     extension: &'s str,
     index: usize,
+    places: &'s Arc<Semaphore>,
 }
 
 impl Place<'_> {

@@ -1,5 +1,6 @@
 //! A TOML file's text, and messages that point into it.
 
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,13 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+        Self::of(path, std::fs::read(path))
+    }
+
+    /// The file at `path`, of which this was read.
+    pub(crate) fn of(path: &Path, read: io::Result<Vec<u8>>) -> Result<Self, ConfigError> {
+        let text = read.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+        let text = text.map_err(|error| ConfigError::unreadable(path, &error))?;
         Ok(Self {
             path: path.to_owned(),
             text,

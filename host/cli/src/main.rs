@@ -6,6 +6,7 @@ mod serve;
 mod validate;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -59,10 +60,13 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     let _logging = logging::start(cli.log_format, &cli.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match cli.command {
+    let done = match cli.command {
         Command::Serve(arguments) => runtime.block_on(serve::serve(&arguments)),
         Command::ExplainToken(arguments) => runtime.block_on(explain_token::explain_token(&arguments)),
         Command::Validate(arguments) => validate::validate(&arguments),
         Command::LocalEntra(arguments) => runtime.block_on(serve::local_entra(&arguments)),
-    }
+    };
+    // A blocking read that never ends, of a network file system say, must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    done
 }

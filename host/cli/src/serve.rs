@@ -25,26 +25,37 @@ pub(crate) struct LocalEntraArguments {
 pub(crate) async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let shutdown = shutdown_signal()?;
     let config = HostConfig::read(&arguments.config)?;
-    let server = Server::start(config, &arguments.config).await?;
+    let mut shutdown = std::pin::pin!(shutdown);
+    let server = tokio::select! {
+        started = Server::start(config, &arguments.config) => started?,
+        () = &mut shutdown => return Ok(()),
+    };
     tracing::info!(address = %server.address(), "listening");
     server.run(shutdown).await;
     Ok(())
 }
 
-/// Resolves at SIGTERM (service managers) or Ctrl-C. Installed before anything else, so that no signal is missed.
+/// Resolves at SIGTERM (service managers) or Ctrl-C. Handlers are installed at once, so that no signal is missed.
+#[cfg(unix)]
 fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .context("the signal SIGTERM cannot be handled")?;
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("the signal SIGINT cannot be handled")?;
+    let mut terminate = signal(SignalKind::terminate()).context("the signal SIGTERM cannot be handled")?;
     Ok(async move {
-        #[cfg(unix)]
         tokio::select! {
-            _ = interrupt => {}
+            _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        #[cfg(not(unix))]
-        let _ = interrupt.await;
+    })
+}
+
+/// Resolves at Ctrl-C.
+#[cfg(not(unix))]
+fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    Ok(async {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::error!(%error, "Ctrl-C cannot be handled");
+        }
     })
 }
 

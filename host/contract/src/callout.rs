@@ -343,6 +343,10 @@ struct Additional<'a> {
 impl<'a> Additional<'a> {
     fn add_all(&mut self, prefix: &str, members: Vec<(Cow<'a, str>, Value<'a>)>) {
         for (name, value) in members {
+            // Nothing is built for what will not be kept: a path can be long, and there can be many.
+            if !self.has_room(prefix.len() + name.len()) {
+                return;
+            }
             let path = if prefix.is_empty() {
                 name.into_owned()
             } else {
@@ -350,6 +354,10 @@ impl<'a> Additional<'a> {
             };
             self.add(path, value);
         }
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.members.len() < MAX_ADDITIONAL_MEMBERS && self.bytes + bytes <= MAX_ADDITIONAL_BYTES
     }
 
     fn add(&mut self, path: String, value: Value<'a>) {
@@ -360,15 +368,18 @@ impl<'a> Additional<'a> {
             Value::String(text) => text,
             Value::Array(items) => {
                 for (index, item) in items.into_iter().enumerate() {
+                    if !self.has_room(path.len()) {
+                        return;
+                    }
                     self.add(format!("{path}[{index}]"), item);
                 }
                 return;
             }
             Value::Object(members) => return self.add_all(&path, members),
         };
-        let bytes = self.bytes + path.len() + text.len();
-        if self.members.len() < MAX_ADDITIONAL_MEMBERS && bytes <= MAX_ADDITIONAL_BYTES {
-            self.bytes = bytes;
+        let bytes = path.len() + text.len();
+        if self.has_room(bytes) {
+            self.bytes += bytes;
             self.members.push((path, text));
         }
     }

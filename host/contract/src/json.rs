@@ -159,10 +159,8 @@ impl<'de> Visitor<'de> for Nested {
             }
             // A linear search: real objects have a dozen members, and `MAX_CHILDREN` bounds hostile ones.
             if members.iter().any(|(known, _)| *known == name) {
-                return Err(A::Error::custom(format_args!(
-                    "member `{}` occurs twice",
-                    name.escape_debug()
-                )));
+                let shown: String = name.chars().take(128).flat_map(char::escape_debug).collect();
+                return Err(A::Error::custom(format_args!("member `{shown}` occurs twice")));
             }
             members.push((name, map.next_value_seed(inner)?));
         }

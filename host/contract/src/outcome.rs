@@ -117,8 +117,6 @@ outcomes! {
 
     /// As many callouts are being answered as the host, the tenant or the binding may have at once.
     Overloaded = "overloaded",
-    /// The service is shutting down.
-    Draining = "draining",
     /// A defect of the host.
     InternalError = "internal_error",
 }

@@ -27,14 +27,29 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Further problems of one body are not noted: they are the same mistake again.
+const MAX_PROBLEMS: usize = 20;
+/// Names in a body can be long; a pointer to one is cut.
+const MAX_POINTER_CHARACTERS: usize = 256;
+
+fn shortened(pointer: String) -> String {
+    match pointer.char_indices().nth(MAX_POINTER_CHARACTERS) {
+        Some((end, _)) => format!("{}…", pointer.get(..end).unwrap_or_default()),
+        None => pointer,
+    }
+}
+
 /// The problems found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(Vec<Problem>);
 
 impl Problems {
     pub(crate) fn add(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
+        if self.0.len() == MAX_PROBLEMS {
+            return;
+        }
         self.0.push(Problem {
-            pointer: pointer.into(),
+            pointer: shortened(pointer.into()),
             message: message.into(),
         });
     }

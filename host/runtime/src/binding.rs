@@ -31,6 +31,7 @@ pub struct Binding {
     pub(crate) settings: Arc<str>,
     pub(crate) limits: Limits,
     pub(crate) permits: Semaphore,
+    pub(crate) tenant_places: Arc<Semaphore>,
 }
 
 impl Binding {
@@ -52,12 +53,13 @@ impl Binding {
         &self.limits
     }
 
-    /// Waits shortly for a place among the binding's and then among all invocations.
-    async fn admit(&self, deadline: Instant) -> Result<[SemaphorePermit<'_>; 2], InvocationError> {
+    /// Waits shortly for a place among the binding's, then among its tenant's, then among all invocations.
+    async fn admit(&self, deadline: Instant) -> Result<[SemaphorePermit<'_>; 3], InvocationError> {
         let until = deadline.min(Instant::now() + MAX_QUEUE_TIME);
         let own = place(&self.permits, "its binding", until).await?;
+        let tenant = place(&self.tenant_places, "its tenant", until).await?;
         let shared = place(&self.shared.permits, "the host", until).await?;
-        Ok([own, shared])
+        Ok([own, tenant, shared])
     }
 
     pub(crate) fn run(&self, deadline: Instant) -> Run<'_> {

@@ -54,7 +54,6 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)
         .wasm_relaxed_simd(false)
-        .relaxed_simd_deterministic(true)
         // The same inputs give the same bytes on every machine.
         .cranelift_nan_canonicalization(true);
     config
@@ -64,9 +63,10 @@ fn pool(concurrency: u32) -> InstanceAllocationStrategy {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(concurrency)
         .total_stacks(concurrency)
-        .total_memories(concurrency)
-        .total_core_instances(concurrency.saturating_mul(4))
-        .total_tables(concurrency.saturating_mul(2))
+        // As many as that many components can have: admission counts invocations, and must be the only limit that is met.
+        .total_memories(concurrency.saturating_mul(MAX_MEMORIES))
+        .total_core_instances(concurrency.saturating_mul(MAX_INSTANCES))
+        .total_tables(concurrency.saturating_mul(MAX_TABLES))
         .max_core_instances_per_component(MAX_INSTANCES)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)

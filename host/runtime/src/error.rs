@@ -72,6 +72,18 @@ pub enum LoadError {
     Interrupted,
 }
 
+impl LoadError {
+    /// Whether the same bytes may load later: the failure is the host's, not theirs.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Probe(error) => error.passes(),
+            Self::Interrupted => true,
+            _ => false,
+        }
+    }
+}
+
 /// Why a plugin does not serve a binding.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -147,6 +159,14 @@ pub enum InvocationError {
     /// The component could not be instantiated.
     #[error("the plugin could not be instantiated: {0}")]
     Instantiation(String),
+}
+
+impl InvocationError {
+    /// Whether the same invocation may succeed later, because the host was busy.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Overloaded(_) | Self::DeadlineExceeded)
+    }
 }
 
 fn frames(backtrace: &[String]) -> String {

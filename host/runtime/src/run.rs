@@ -116,7 +116,8 @@ impl<'a> Run<'a> {
             return InvocationError::CpuLimit(self.limits.cpu);
         }
         // A refused growth shows later, as whatever the guest does without the memory.
-        if let Some(what) = self.store.data().limiter.refused() {
+        let refused = self.store.data().limiter.refused();
+        if let Some(what) = refused.filter(|_| error.is::<Trap>() || !self.instantiated) {
             return InvocationError::MemoryLimit(what);
         }
         if error.is::<PoolConcurrencyLimitError>() {

@@ -82,11 +82,11 @@ impl Runtime {
     }
 
     /// Makes a plugin of a component's bytes: compiles, links, type-checks and instantiates it once, and has it
-    /// describe itself. Bytes that are loaded already cost their hashing.
+    /// describe itself within `limits`. Bytes that are loaded already cost their hashing.
     ///
     /// # Errors
     /// [`LoadError`], whose messages tell the plugin's author what to do.
-    pub async fn load(&self, bytes: Vec<u8>) -> Result<Arc<Plugin>, LoadError> {
+    pub async fn load(&self, bytes: Vec<u8>, limits: &Limits) -> Result<Arc<Plugin>, LoadError> {
         let limit = self.options.max_component_bytes;
         if bytes.len() > limit {
             return Err(LoadError::TooLarge {
@@ -104,11 +104,17 @@ impl Runtime {
         let engine = self.shared.engine.clone();
         let compiled = tokio::task::spawn_blocking(move || Component::new(&engine, bytes)).await;
         let component = compiled
-            .map_err(|_| LoadError::Interrupted)?
+            .map_err(|error| {
+                if error.is_panic() {
+                    LoadError::Compile("the compiler panicked".to_owned())
+                } else {
+                    LoadError::Interrupted
+                }
+            })?
             .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         linker::check_imports(&component)?;
         let exports = self.link(&component)?;
-        let plugin = Arc::new(self.describe(digest, exports).await?);
+        let plugin = Arc::new(self.describe(digest, exports, limits).await?);
 
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.retain(|_, plugin| plugin.strong_count() > 0);
@@ -133,17 +139,10 @@ impl Runtime {
     }
 
     /// Instantiates the component once: shows that it starts, that its exports have the right types, and what it is.
-    async fn describe(&self, digest: Digest, exports: Exports) -> Result<Plugin, LoadError> {
+    async fn describe(&self, digest: Digest, exports: Exports, limits: &Limits) -> Result<Plugin, LoadError> {
         let label: Arc<str> = format!("sha256:{digest}").into();
         let deadline = Instant::now() + LIFECYCLE_TIME;
-        let mut run = Run::new(
-            &self.shared.engine,
-            &exports,
-            label,
-            "{}".into(),
-            Limits::default(),
-            deadline,
-        );
+        let mut run = Run::new(&self.shared.engine, &exports, label, "{}".into(), *limits, deadline);
         let call = async {
             let instance = run.instantiate().await?;
             let guest = exports.lifecycle.load(&mut run.store, &instance)?;
@@ -167,17 +166,25 @@ impl Runtime {
         })
     }
 
-    /// Binds a plugin to settings (one JSON object), which the plugin checks, and to limits.
+    /// Binds a plugin to settings (one JSON object), which the plugin checks, and to limits. `tenant_places`
+    /// are shared by all bindings of a tenant.
     ///
     /// # Errors
     /// [`BindError`] when the plugin refuses the settings or fails to check them.
-    pub async fn bind(&self, plugin: Arc<Plugin>, settings: String, limits: Limits) -> Result<Binding, BindError> {
+    pub async fn bind(
+        &self,
+        plugin: Arc<Plugin>,
+        settings: String,
+        limits: Limits,
+        tenant_places: Arc<Semaphore>,
+    ) -> Result<Binding, BindError> {
         let binding = Binding {
             shared: Arc::clone(&self.shared),
             plugin,
             settings: settings.into(),
             limits,
             permits: Semaphore::new(limits.concurrency),
+            tenant_places,
         };
         let problems = check_settings(&binding).await.map_err(BindError::Failed)?;
         if problems.is_empty() {

@@ -100,7 +100,6 @@ pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static 
             "The keys to check bearer tokens with are not available yet",
         ),
         Outcome::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "Too many callouts at once"),
-        Outcome::Draining => (StatusCode::SERVICE_UNAVAILABLE, "The service is shutting down"),
         Outcome::DeadlineExceeded => (
             StatusCode::GATEWAY_TIMEOUT,
             "The deadline came before the plugin's answer",

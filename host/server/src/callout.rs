@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::HeaderValue;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, EXPECT};
 use axum::http::request::Parts;
 use axum::response::Response;
 use claimsmith_catalog::{Catalog, Extension, Lookup};
@@ -32,7 +32,8 @@ pub(crate) async fn handle(
     let arrived = Instant::now();
     // A path whose bytes are no text names nobody.
     let (tenant, extension) = path.map_or_else(|_| Default::default(), |Path(names)| names);
-    let span = tracing::info_span!(
+    // Of the most important level, so that a line of any level has it.
+    let span = tracing::error_span!(
         "callout",
         tenant = %label(&tenant),
         extension = %label(&extension),
@@ -42,8 +43,10 @@ pub(crate) async fn handle(
         let (head, mut body) = request.into_parts();
         let mut facts = Facts::default();
         let answered = answer(&app, &tenant, &extension, &head, &mut body, arrived, &mut facts).await;
-        // What had not come by the deadline is not waited for any longer.
-        let discarded = matches!(&answered, Err(refusal) if refusal.outcome != Outcome::DeadlineExceeded);
+        // What had not come by the deadline is not waited for any longer; and a client that waits for `100 Continue` has
+        // not sent its body, which reading would ask for.
+        let discarded = matches!(&answered, Err(refusal) if refusal.outcome != Outcome::DeadlineExceeded)
+            && !head.headers.contains_key(EXPECT);
         let response = finish(answered, &facts, arrived);
         if discarded {
             discard(body).await;
@@ -72,11 +75,12 @@ async fn answer(
     let catalog = app.catalog.get();
     facts.generation = catalog.generation();
 
-    let _place = app.place()?;
     let extension = route(&catalog, tenant, extension)?;
     let deadline = arrived + extension.deadline;
     admit(&head.method, &head.headers, app.max_body_bytes)?;
     let token = authenticate(&extension, head, deadline).await?;
+    // Only now: without a valid token nobody takes a place from those who have one.
+    let _place = app.place()?;
     let body = read_body(body, app.max_body_bytes, deadline).await?;
     let callout = parse(&body, &extension, facts)?;
     cross_check(&callout, &token)?;

@@ -28,8 +28,8 @@ pub(crate) struct Readiness {
 
 /// Whether callouts should be sent here: 200, or 503 with reasons.
 ///
-/// A metadata document that was tried and failed does not count against it: it is one tenant's, and must not take the
-/// others out of service.
+/// Metadata documents count only until each has been tried once after the start, well or not: later a document is one
+/// tenant's matter, and must not take the others out of service.
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>) {
     let catalog = app.catalog.get();
     let mut reasons = Vec::new();
@@ -39,16 +39,17 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Rea
     if !catalog.serves() {
         reasons.push("no tenant is configured with valid files".to_owned());
     }
-    let documents = || {
-        catalog
-            .extensions()
-            .flat_map(|(_, _, extension)| extension.token_policy.documents())
-    };
-    let unfetched = documents().filter(|document| !document.was_fetched()).count();
-    if unfetched > 0 {
-        reasons.push(format!(
-            "{unfetched} uses of metadata documents wait for their first fetch"
-        ));
+    if !app.was_ready() {
+        let extensions = catalog.extensions();
+        let documents = extensions.flat_map(|(_, _, extension)| extension.token_policy.documents());
+        let unfetched = documents.filter(|document| !document.was_fetched()).count();
+        if unfetched > 0 {
+            reasons.push(format!(
+                "{unfetched} uses of metadata documents wait for their first fetch"
+            ));
+        } else if catalog.serves() {
+            app.note_ready();
+        }
     }
     let ready = reasons.is_empty();
     let status = if ready {

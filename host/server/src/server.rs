@@ -26,16 +26,24 @@ pub(crate) struct App {
     pub(crate) max_body_bytes: usize,
     places: Semaphore,
     draining: AtomicBool,
+    /// Whether the service has been ready once: then a new tenant's documents do not make it unready again.
+    was_ready: AtomicBool,
 }
 
 impl App {
     /// A place among the callouts being answered.
     pub(crate) fn place(&self) -> Result<SemaphorePermit<'_>, Refusal> {
-        if self.is_draining() {
-            return Err(Refusal::new(Outcome::Draining, "the service is shutting down"));
-        }
         let full = |_| Refusal::new(Outcome::Overloaded, "server.max_concurrent_callouts are being answered");
         self.places.try_acquire().map_err(full)
+    }
+
+    /// Notes that every metadata document has been tried once.
+    pub(crate) fn note_ready(&self) {
+        self.was_ready.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_ready(&self) -> bool {
+        self.was_ready.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -89,6 +97,7 @@ impl Server {
         let mut loader = Loader::new(
             config.tenants.clone(),
             config.limits(),
+            config.tenant_concurrency(),
             Arc::new(runtime),
             Arc::new(metadata),
         );
@@ -107,6 +116,7 @@ impl Server {
             max_body_bytes: config.server.max_body_bytes,
             places: Semaphore::new(config.server.max_concurrent_callouts),
             draining: AtomicBool::new(false),
+            was_ready: AtomicBool::new(false),
         };
         Ok(Self {
             listener,
@@ -133,16 +143,18 @@ impl Server {
         let reload = config.watch.enabled.then(|| {
             let watched = watch(self.config_file, config.clone(), self.loader, Arc::clone(&app.catalog));
             tokio::spawn(async move {
-                if let Err(error) = watched.await {
-                    tracing::error!(%error, "hot reload is off: restart the service to apply changes");
-                }
+                // In a task of its own, so that a defect there is told instead of ending hot reload in silence.
+                let ended = tokio::spawn(watched).await;
+                tracing::error!(?ended, "hot reload is off: restart the service to apply changes");
             })
         });
         let draining = Arc::clone(&app);
+        let drain_delay = config.server.drain_delay;
         let shutdown = async move {
             shutdown.await;
             draining.draining.store(true, Ordering::Relaxed);
             tracing::info!("shutting down: callouts in flight may finish");
+            tokio::time::sleep(drain_delay).await;
         };
         listener::serve(listener, router(app), &config.server, shutdown).await;
         if let Some(reload) = reload {

@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use crate::error::{TokenError, quoted};
 
 /// Longer tokens are refused unread. Entra's app-only tokens have about 1.5 KiB.
-pub(crate) const MAX_TOKEN_BYTES: usize = 16 * 1024;
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// A token's header. Members that would name another key source (`jku`, `x5u`, `jwk`, `x5c`) are not read.
 #[derive(Debug, Deserialize)]
@@ -45,11 +45,17 @@ pub(crate) struct Unverified<'t> {
     pub(crate) signature: &'t str,
 }
 
+/// Refuses a token that is too long to be one of Entra's.
+pub(crate) fn check_length(token: &str) -> Result<(), TokenError> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(malformed(format!("more than {MAX_TOKEN_BYTES} bytes")));
+    }
+    Ok(())
+}
+
 impl<'t> Unverified<'t> {
     pub(crate) fn parse(token: &'t str, allowed: &[Algorithm]) -> Result<Self, TokenError> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(malformed(format!("more than {MAX_TOKEN_BYTES} bytes")));
-        }
+        check_length(token)?;
         let (message, signature) = token
             .rsplit_once('.')
             .ok_or_else(|| malformed("it has no three parts separated by dots"))?;

@@ -116,13 +116,8 @@ impl TokenPolicy {
                 "not before" => format!("nbf {} was {} s ago", claims.nbf, now.saturating_sub(claims.nbf)),
                 "directory" => format!("tid is {:?}", claims.tid),
                 "audience" => format!("aud is {:?}", claims.aud),
-                _ => {
-                    let party = claims.azp.as_ref().or(claims.appid.as_ref());
-                    format!(
-                        "azp (v2.0) or appid (v1.0) is {:?}",
-                        party.map(String::as_str).unwrap_or_default()
-                    )
-                }
+                _ if claims.ver == "1.0" => format!("appid is {:?}", claims.appid.as_deref().unwrap_or_default()),
+                _ => format!("azp is {:?}", claims.azp.as_deref().unwrap_or_default()),
             };
             Explained::of(name, result.as_ref().map(|()| found))
         };

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::check::{check_claims, not_expired};
-use crate::claims::Unverified;
+use crate::claims::{Unverified, check_length};
 use crate::error::{TokenError, quoted};
 use crate::metadata::{Key, KeySet, MetadataDocument};
 
@@ -120,6 +120,7 @@ impl TokenPolicy {
     /// # Errors
     /// The first check that the token fails.
     pub async fn validate(&self, token: &str, deadline: Instant) -> Result<ValidToken, TokenError> {
+        check_length(token)?;
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         if let Some(known) = self.remembered.get(&digest) {
             if Arc::ptr_eq(&known.keys, &known.document.keys_or_empty()) {
@@ -188,13 +189,13 @@ impl TokenPolicy {
             }
         }
         match failure {
-            // A document whose keys are not known yet could be the token's.
-            Some(why) => Err(TokenError::KeysUnavailable(why)),
-            None if issuer_is_accepted => Err(TokenError::UnknownKey {
+            // A document whose keys are not known yet could be the token's issuer's.
+            Some(why) if !issuer_is_accepted => Err(TokenError::KeysUnavailable(why)),
+            _ if issuer_is_accepted => Err(TokenError::UnknownKey {
                 kid: quoted(&unverified.kid),
                 issuer: quoted(issuer),
             }),
-            None => Err(TokenError::Issuer {
+            _ => Err(TokenError::Issuer {
                 found: quoted(issuer),
                 accepted,
             }),

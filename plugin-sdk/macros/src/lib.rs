@@ -1,15 +1,12 @@
 //! The attributes of `claimsmith-plugin`, which re-exports and documents them.
 
+#![expect(missing_docs, reason = "`claimsmith-plugin` documents what it re-exports")]
+
 use proc_macro::TokenStream;
 
 mod event;
 mod settings;
 
-/// Marks the type that the binding's settings are read into; a plugin has exactly one.
-///
-/// It becomes a strict `serde::Deserialize`, and the plugin answers what the host asks outside callouts: its name,
-/// version and description, from `Cargo.toml`, and whether settings are acceptable. A plugin without settings has an
-/// empty one: `struct Settings {}`. serde's attributes work on its members.
 #[proc_macro_attribute]
 pub fn settings(arguments: TokenStream, item: TokenStream) -> TokenStream {
     settings::expand(arguments.into(), item.into())
@@ -17,26 +14,35 @@ pub fn settings(arguments: TokenStream, item: TokenStream) -> TokenStream {
         .into()
 }
 
-/// Declares the attribute of each event: its name, and the function of its WIT interface.
+/// Declares the attribute of each event: its name, the function of its WIT interface, and what a plugin's function is
+/// given, besides the callout and the settings, and answers with.
 macro_rules! events {
-    ($($(#[$doc:meta])* $event:ident => $function:ident;)*) => {$(
-        $(#[$doc])*
+    (@input) => { None };
+    (@input $input:ident) => { Some(stringify!($input)) };
+    ($($event:ident => $function:ident($($input:ident)?) -> $answer:ty;)*) => {$(
         #[proc_macro_attribute]
         pub fn $event(arguments: TokenStream, item: TokenStream) -> TokenStream {
+            let event = event::Event {
+                name: stringify!($event),
+                function: stringify!($function),
+                input: events!(@input $($input)?),
+                answer: stringify!($answer),
+            };
             let function = item.clone();
-            event::expand(stringify!($event), stringify!($function), arguments.into(), item.into())
-                .map_or_else(
-                    // The function stays, so that what uses it is no further error.
-                    |error| [error.into_compile_error().into(), function].into_iter().collect(),
-                    Into::into,
-                )
+            event::expand(&event, arguments.into(), item.into()).map_or_else(
+                // The function stays, so that what uses it is no further error.
+                |error| [error.into_compile_error().into(), function].into_iter().collect(),
+                Into::into,
+            )
         }
     )*};
 }
 
 events! {
-    /// Answers Entra's tokenIssuanceStart with claims for the token that is about to be issued.
-    ///
-    /// For `fn(&Callout, &Settings) -> Result<Claims>`, where `Settings` is the type marked with `#[settings]`.
-    token_issuance_start => provide_claims;
+    token_issuance_start => provide_claims() -> Claims;
+    attribute_collection_start => attribute_collection_start(SignUp) -> AttributeCollectionStart;
+    attribute_collection_submit => attribute_collection_submit(SignUp) -> AttributeCollectionSubmit;
+    email_otp_send => send(OneTimeCode) -> ();
+    password_submit => password_submit(Credentials) -> PasswordSubmit;
+    verified_id_claim_validation => validate(VerifiedId) -> Verdict;
 }

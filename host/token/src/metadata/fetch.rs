@@ -25,6 +25,9 @@ pub enum FetchError {
          token.allow_loopback_http"
     )]
     Insecure(Url),
+    /// A URL with a user name or password in it.
+    #[error("a metadata URL must not hold a user name or password; keys are public")]
+    Userinfo,
     /// No answer, or it broke off.
     #[error("{url} did not answer")]
     Unreachable {
@@ -92,6 +95,8 @@ pub(super) fn client(timeout: Duration) -> Result<reqwest::Client, FetchError> {
     reqwest::Client::builder()
         .redirect(redirect::Policy::none())
         .timeout(timeout)
+        // A proxy of the environment must not get between the host and keys that come over plain http.
+        .no_proxy()
         .user_agent(concat!("claimsmith/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(FetchError::Client)
@@ -152,6 +157,9 @@ pub(super) fn require_secure(url: &Url, allow_loopback_http: bool) -> Result<(),
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
     };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(FetchError::Userinfo);
+    }
     match url.scheme() {
         "https" => Ok(()),
         "http" if loopback && allow_loopback_http => Ok(()),

@@ -1,0 +1,38 @@
+//! passwordSubmit: a user who is still to be migrated has typed a password.
+
+#![allow(
+    missing_docs,
+    rust_2018_idioms,
+    unreachable_pub,
+    unsafe_code,
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code; `wit/` holds its documentation"
+)]
+
+wit_bindgen::generate!({
+    path: "../wit",
+    inline: "
+        package claimsmith:sdk;
+        world password-submit {
+            export claimsmith:plugin/password-submit@0.1.0;
+        }
+    ",
+    with: {
+        "claimsmith:plugin/callout@0.1.0": crate::bindings::callout,
+        "claimsmith:plugin/sign-up@0.1.0": crate::bindings::sign_up,
+    },
+    additional_derives: [PartialEq, Eq],
+    pub_export_macro: true,
+});
+
+pub use exports::claimsmith::plugin::password_submit::{Action, Credentials as Input, Guest};
+
+/// What a plugin's function is given.
+pub type PluginInput = crate::Credentials;
+/// What a plugin's function answers with.
+pub type PluginAnswer = crate::PasswordSubmit;
+/// What the host is given.
+pub type Answer = Action;
