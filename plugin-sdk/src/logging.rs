@@ -1,4 +1,4 @@
-//! Carries what [`log`](::log) is given, and panics, to the host's log.
+//! Carries what the crate `log` is given, and panics, to the host's log.
 
 use std::borrow::Cow;
 use std::panic::PanicHookInfo;

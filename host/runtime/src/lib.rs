@@ -5,7 +5,7 @@
 //! limits, which makes a [`Binding`]; a binding's methods run one invocation each and say how it ended as an
 //! [`InvocationError`] and what it used as [`Usage`].
 //!
-//! What a plugin can reach is what [`linker`] links, and nothing else: no filesystem, no sockets, an empty environment,
+//! What a plugin can reach is what `linker` links, and nothing else: no filesystem, no sockets, an empty environment,
 //! coarse clocks.
 
 mod binding;

@@ -1,6 +1,6 @@
 //! The callout pipeline: one request from Entra and its answer.
 //!
-//! [`answer`] is the whole of it, one call a step. Each step either hands on what the next one needs or ends the
+//! [`answer()`] is the whole of it, one call a step. Each step either hands on what the next one needs or ends the
 //! callout with a [`Refusal`]. The catalog is taken once, so a callout ends on the configuration it began with.
 
 use std::sync::Arc;
