@@ -13,7 +13,10 @@ use tokio::time::{Instant, sleep};
 /// How long anything that must happen may take: generous, because nothing waits for it when it happens.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A line of the host's JSON log.
+/// Everything but what compilers and watchers tell of themselves.
+const LOG: &str = "debug,hyper=info,cranelift=info,wasmtime=info,notify=info";
+
+/// A line of the host's log: an object in the format `json`, text in the format `text`.
 pub type LogLine = Value;
 
 /// A host process; killed when dropped.
@@ -26,9 +29,9 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts a host with the `claimsmith.toml` in `directory` and waits until it listens.
-    pub async fn start(directory: &Path) -> Self {
-        let mut child = command(directory).spawn().unwrap();
+    /// Starts a host with the `claimsmith.toml` in `directory` and waits until it listens. `format` is of its log.
+    pub async fn start(directory: &Path, format: &str) -> Self {
+        let mut child = command(directory, format).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&log);
         let stderr = child.stderr.take().unwrap();
@@ -42,13 +45,13 @@ impl Host {
             let ended = child.try_wait().unwrap();
             assert!(
                 ended.is_none(),
-                "the host ended ({ended:?}): {:#?}",
-                log.lock().unwrap()
+                "the host ended ({ended:?}): {}",
+                last_lines(&log.lock().unwrap())
             );
             assert!(
                 Instant::now() < until,
-                "the host does not listen: {:#?}",
-                log.lock().unwrap()
+                "the host does not listen: {}",
+                last_lines(&log.lock().unwrap())
             );
             sleep(Duration::from_millis(5)).await;
         };
@@ -56,28 +59,74 @@ impl Host {
     }
 
     /// Runs a host that is expected not to start: its exit status and what it printed.
-    #[must_use]
-    pub fn fail_to_start(directory: &Path) -> (ExitStatus, String) {
-        let output = command(directory).output().unwrap();
+    pub async fn fail_to_start(directory: &Path) -> (ExitStatus, String) {
+        let mut child = command(directory, "text").spawn().unwrap();
+        let until = Instant::now() + PATIENCE;
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > until {
+                child.kill().unwrap();
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        let output = child.wait_with_output().unwrap();
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     /// Every log line so far.
     #[must_use]
     pub fn log(&self) -> Vec<LogLine> {
-        self.log.lock().unwrap().clone()
+        self.log_after(0)
+    }
+
+    /// How many log lines there are so far: a mark for [`Self::log_after`] and [`Self::log_line_after`].
+    #[must_use]
+    pub fn log_mark(&self) -> usize {
+        self.log.lock().unwrap().len()
+    }
+
+    /// The log lines after a mark.
+    #[must_use]
+    pub fn log_after(&self, mark: usize) -> Vec<LogLine> {
+        self.log.lock().unwrap()[mark..].to_vec()
     }
 
     /// Waits for a log line.
     pub async fn log_line(&self, what: &str, matches: impl Fn(&LogLine) -> bool) -> LogLine {
+        self.log_line_after(0, what, matches).await
+    }
+
+    /// Waits for a log line after a mark.
+    pub async fn log_line_after(&self, mark: usize, what: &str, matches: impl Fn(&LogLine) -> bool) -> LogLine {
         let until = Instant::now() + PATIENCE;
+        let mut seen = mark;
         loop {
-            if let Some(line) = self.log().into_iter().find(|line| matches(line)) {
-                return line;
+            {
+                let log = self.log.lock().unwrap();
+                if let Some(line) = log[seen..].iter().find(|line| matches(line)) {
+                    return line.clone();
+                }
+                seen = log.len();
             }
-            assert!(Instant::now() < until, "no log line: {what}\n{:#?}", self.log());
-            sleep(Duration::from_millis(5)).await;
+            assert!(
+                Instant::now() < until,
+                "no log line: {what}; the last are\n{}",
+                last_lines(&self.log_after(mark))
+            );
+            sleep(Duration::from_millis(2)).await;
         }
+    }
+
+    /// Waits for the line that tells how the first callout after a mark ended. It can come after the answer, so whoever
+    /// asks must have waited for the lines of earlier callouts too.
+    pub async fn callout_line(&self, mark: usize) -> LogLine {
+        self.log_line_after(mark, "the end of a callout", ends_callout).await
+    }
+
+    /// Waits for the line that tells how the callout with this body ended.
+    pub async fn line_of_callout(&self, body: &Value) -> LogLine {
+        let correlation_id = &body["data"]["authenticationContext"]["correlationId"];
+        let ends = |line: &LogLine| ends_callout(line) && &line["span"]["correlation_id"] == correlation_id;
+        self.log_line("the end of a callout", ends).await
     }
 
     /// Asks the host to stop, as a service manager does.
@@ -106,7 +155,7 @@ impl Drop for Host {
     }
 }
 
-fn command(directory: &Path) -> Command {
+fn command(directory: &Path, format: &str) -> Command {
     let mut command = Command::new(crate::build::host());
     command
         .args([
@@ -114,9 +163,9 @@ fn command(directory: &Path) -> Command {
             "--config",
             "claimsmith.toml",
             "--log-format",
-            "json",
+            format,
             "--log",
-            "debug,hyper=info",
+            LOG,
         ])
         .current_dir(directory)
         .env_remove("RUST_BACKTRACE")
@@ -128,14 +177,28 @@ fn command(directory: &Path) -> Command {
 
 fn collect(stderr: ChildStderr, log: &Mutex<Vec<LogLine>>) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        // What is not JSON (a crash's last words) is kept as text.
+        // What is not JSON (a crash's last words, the format `text`) is kept as text.
         let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
         log.lock().unwrap().push(line);
     }
 }
 
 fn listening_address(line: &LogLine) -> Option<SocketAddr> {
-    (line["message"] == "listening").then(|| line["address"].as_str().unwrap().parse().unwrap())
+    let address = match line {
+        Value::String(text) => text.split_once("listening address=")?.1,
+        line if line["message"] == "listening" => line["address"].as_str()?,
+        _ => return None,
+    };
+    Some(address.parse().unwrap())
+}
+
+fn last_lines(log: &[LogLine]) -> String {
+    let last = log.iter().rev().take(20).rev();
+    last.map(LogLine::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn ends_callout(line: &LogLine) -> bool {
+    line["message"] == "callout answered" || line["message"] == "callout refused"
 }
 
 /// Waits until something is so.

@@ -1,7 +1,8 @@
 //! The harness of the end-to-end tests: a real `claimsmith serve`, built as users build it, real plugins, and a local
 //! Entra in the test's own process that calls it as Entra does.
 //!
-//! [`Platform::start`] gives each test a host of its own on a free loopback port, with its own directory of tenants.
+//! [`Platform::start`] gives each test a host of its own on a free loopback port, with its own directory of tenants. What
+//! must be set up differently begins with a [`Stage`].
 
 #![allow(
     clippy::unwrap_used,
@@ -14,11 +15,16 @@
 )]
 
 mod build;
+mod documents;
 mod host;
+pub mod raw;
+mod stage;
 pub mod world;
 
 pub use build::{misbehaving, plugin};
+pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};
+pub use stage::{Stage, host_config, write_tenant};
 
 use claimsmith_local_entra::{Directory, LocalEntra, SignInRequest};
 use reqwest::Response;
@@ -39,13 +45,6 @@ pub struct Platform {
     pub directory: TempDir,
 }
 
-/// The host's configuration in all tests, in dotted keys so that a test can add others.
-const HOST_CONFIG: &str = "server.listen = \"127.0.0.1:0\"
-token.allow_loopback_http = true
-watch.debounce = \"30ms\"
-watch.rescan = \"1s\"
-";
-
 impl Platform {
     /// Starts a host with one tenant, `contoso`, whose one extension, `claims`, has these bindings (TOML, each beginning
     /// with `[[extensions.claims.bindings]]`), and whose plugins are `misbehaving`, `loyalty-claims` and `attribute-map`.
@@ -56,42 +55,21 @@ impl Platform {
     /// The same with more of the host's configuration (TOML, dotted keys such as `server.max_body_bytes = 9`) and more
     /// members of the extension (TOML).
     pub async fn start_with(host_config: &str, extension_config: &str, bindings: &str) -> Self {
-        let entra = LocalEntra::start(world::config()).await.unwrap();
-        let directory = TempDir::new().unwrap();
-        std::fs::write(
-            directory.path().join("claimsmith.toml"),
-            format!("{host_config}\n{HOST_CONFIG}"),
-        )
-        .unwrap();
-        let tenant = directory.path().join("tenants/contoso");
-        std::fs::create_dir_all(tenant.join("plugins")).unwrap();
-        for name in ["loyalty-claims", "attribute-map"] {
-            std::fs::copy(plugin(name), tenant.join(format!("plugins/{name}.wasm"))).unwrap();
-        }
-        std::fs::copy(misbehaving("default"), tenant.join("plugins/misbehaving.wasm")).unwrap();
-        std::fs::write(
-            tenant.join("tenant.toml"),
-            tenant_toml(&entra, extension_config, bindings),
-        )
-        .unwrap();
-
-        let host = Host::start(directory.path()).await;
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let platform = Self {
-            entra,
-            host,
-            http,
-            directory,
-        };
-        platform.entra.set_target_url(EXTENSION, &platform.url()).unwrap();
-        platform.ready().await;
-        platform
+        let stage = Stage::new().await.host_config(host_config);
+        let tenant = tenant_toml(&stage.entra, extension_config, bindings);
+        stage.tenant("contoso", &tenant).start().await
     }
 
     /// The extension's URL.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}/tenants/contoso/extensions/claims", self.host.address)
+        self.url_of("contoso", "claims")
+    }
+
+    /// The URL of any extension.
+    #[must_use]
+    pub fn url_of(&self, tenant: &str, extension: &str) -> String {
+        format!("http://{}/tenants/{tenant}/extensions/{extension}", self.host.address)
     }
 
     /// A file below the tenant's directory.
@@ -133,7 +111,13 @@ impl Platform {
 
     /// Sends a good callout: its status and its answer (`Null` when that is no JSON).
     pub async fn callout(&self) -> (u16, Value) {
-        let response = self.call(&self.token(), &self.body()).await;
+        self.callout_to(&self.url()).await
+    }
+
+    /// Sends a good callout to any extension.
+    pub async fn callout_to(&self, url: &str) -> (u16, Value) {
+        let request = self.http.post(url).bearer_auth(self.token()).json(&self.body());
+        let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         let body = response.bytes().await.unwrap();
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
@@ -159,15 +143,23 @@ impl Platform {
 }
 
 fn tenant_toml(entra: &LocalEntra, extension_config: &str, bindings: &str) -> String {
-    let directories: String = entra.directories().map(world::directory_toml).collect();
     format!(
-        "{directories}
+        "{}
 [extensions.claims]
 event = \"tokenIssuanceStart\"
-audiences = [\"{}\", \"{}\"]
+audiences = {}
 {extension_config}
 {bindings}",
-        world::RESOURCE,
-        world::resource_id(),
+        world::directories_toml(entra),
+        world::audiences_toml(),
     )
+}
+
+/// A file of cases below `tests/cases`: an array of objects.
+#[must_use]
+pub fn cases(file: &str) -> Vec<Value> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("cases")
+        .join(file);
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }

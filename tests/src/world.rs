@@ -3,7 +3,7 @@
 
 use claimsmith_local_entra::{
     ApplicationConfig, ClaimsMappingPolicy, Config, Directory, DirectoryConfig, DirectoryKind, Event, ExtensionConfig,
-    ListenerConfig, MappingSource, SchemaEntry, TokenVersion, UserConfig,
+    ListenerConfig, LocalEntra, MappingSource, SchemaEntry, TokenVersion, UserConfig,
 };
 use uuid::{Uuid, uuid};
 
@@ -165,5 +165,33 @@ pub fn directory_toml(directory: &Directory) -> String {
         directory.id(),
         directory.metadata_url(TokenVersion::V2),
         directory.metadata_url(TokenVersion::V1),
+    )
+}
+
+/// All directories, as the tenant's configuration names them.
+#[must_use]
+pub fn directories_toml(entra: &LocalEntra) -> String {
+    entra.directories().map(directory_toml).collect()
+}
+
+/// The audiences of tokens of both versions.
+#[must_use]
+pub fn audiences_toml() -> String {
+    format!("[\"{RESOURCE}\", \"{}\"]", resource_id())
+}
+
+/// An extension with one binding, with more members of either (TOML).
+#[must_use]
+pub fn extension_toml(name: &str, members: &str, plugin: &str, binding: &str) -> String {
+    format!(
+        "[extensions.{name}]
+event = \"tokenIssuanceStart\"
+audiences = {}
+{members}
+[[extensions.{name}.bindings]]
+plugin = \"{plugin}\"
+{binding}
+",
+        audiences_toml(),
     )
 }

@@ -1,0 +1,711 @@
+//! Changing a running host: files take effect however they are replaced, a mistake changes nothing but the log, one
+//! tenant's changes are never another's, and not one callout notices that anything was exchanged under it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::allow_attributes,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use claimsmith_tests::{LogLine, Platform, Stage, cases, eventually, host_config, misbehaving, world, write_tenant};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// How often files are compared where a test counts what a comparison may not do.
+const OFTEN: &str = "watch.rescan = \"100ms\"";
+
+/// A tenant with one extension, whose plugin answers `marker` and its own build.
+fn tenant(entra: &claimsmith_local_entra::LocalEntra, marker: &str) -> String {
+    let settings = format!("settings = {{ marker = \"{marker}\" }}");
+    [
+        world::directories_toml(entra),
+        world::extension_toml("claims", "", "misbehaving", &settings),
+    ]
+    .concat()
+}
+
+async fn platform(host_config: &str) -> Platform {
+    let stage = Stage::new().await.host_config(host_config);
+    let toml = tenant(&stage.entra, "first");
+    stage.tenant("contoso", &toml).start().await
+}
+
+/// The marker and the build of an answer, which must be 200.
+async fn answered(platform: &Platform, tenant: &str) -> (String, String) {
+    let (status, answer) = platform.callout_to(&platform.url_of(tenant, "claims")).await;
+    assert_eq!(status, 200, "{tenant}: {answer}");
+    let claim = |name: &str| Platform::claims(&answer)[name].as_str().unwrap().to_owned();
+    (claim("marker"), claim("build"))
+}
+
+async fn eventually_answered(platform: &Platform, tenant: &str, marker: &str, build: &str) {
+    let expected = (marker.to_owned(), build.to_owned());
+    eventually(&format!("{tenant} answers {expected:?}"), async || {
+        answered(platform, tenant).await == expected
+    })
+    .await;
+}
+
+async fn eventually_status(platform: &Platform, tenant: &str, extension: &str, status: u16) {
+    let url = platform.url_of(tenant, extension);
+    eventually(&format!("{url} answers {status}"), async || {
+        platform.callout_to(&url).await.0 == status
+    })
+    .await;
+}
+
+/// Replaces a file as deployments do: by renaming another one over it.
+fn replace(path: &Path, bytes: impl AsRef<[u8]>) {
+    let scratch = path.with_extension("new");
+    fs::write(&scratch, bytes).unwrap();
+    fs::rename(scratch, path).unwrap();
+}
+
+/// Makes a link lead elsewhere without a moment in which it leads nowhere.
+fn relink(target: &Path, link: &Path) {
+    let scratch = link.with_file_name(".next");
+    symlink(target, &scratch).unwrap();
+    fs::rename(scratch, link).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_and_plugins_take_effect_however_they_are_replaced() {
+    let platform = platform("").await;
+    let (toml, wasm) = (
+        platform.tenant_file("tenant.toml"),
+        platform.tenant_file("plugins/misbehaving.wasm"),
+    );
+    assert_eq!(
+        answered(&platform, "contoso").await,
+        ("first".to_owned(), "default".to_owned())
+    );
+
+    fs::write(&toml, tenant(&platform.entra, "written")).unwrap();
+    eventually_answered(&platform, "contoso", "written", "default").await;
+    replace(&toml, tenant(&platform.entra, "renamed"));
+    eventually_answered(&platform, "contoso", "renamed", "default").await;
+
+    replace(&wasm, fs::read(misbehaving("a")).unwrap());
+    eventually_answered(&platform, "contoso", "renamed", "a").await;
+    fs::write(&wasm, fs::read(misbehaving("b")).unwrap()).unwrap();
+    eventually_answered(&platform, "contoso", "renamed", "b").await;
+
+    // What was loaded is told with its digest and what it took the place of.
+    let loaded = |line: &LogLine| line["message"] == "binding loaded" && line["span"].is_null();
+    let of_plugin: Vec<_> = platform.host.log().into_iter().filter(loaded).collect();
+    let last = of_plugin.last().unwrap();
+    assert_eq!(
+        (&last["tenant"], &last["extension"]),
+        (&json!("contoso"), &json!("claims"))
+    );
+    assert_eq!(
+        (&last["plugin"], &last["version"]),
+        (&json!("misbehaving"), &json!("0.1.0"))
+    );
+    assert_eq!(last["digest"].as_str().unwrap().len(), 64);
+    assert_eq!(last["replaced"], of_plugin[of_plugin.len() - 2]["digest"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_linked_directory_of_plugins_takes_effect_when_the_link_is_swapped() {
+    let stage = Stage::new().await;
+    let toml = tenant(&stage.entra, "linked");
+    let stage = stage.tenant("contoso", &toml);
+    let plugins = stage.file("tenants/contoso/plugins");
+    for build in ["a", "b"] {
+        let release = stage.file(&format!("release-{build}"));
+        fs::create_dir(&release).unwrap();
+        fs::copy(misbehaving(build), release.join("misbehaving.wasm")).unwrap();
+    }
+    fs::remove_dir_all(&plugins).unwrap();
+    symlink(stage.file("release-a"), &plugins).unwrap();
+    let platform = stage.start().await;
+    for build in ["a", "b", "a"] {
+        relink(&platform.directory.path().join(format!("release-{build}")), &plugins);
+        eventually_answered(&platform, "contoso", "linked", build).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mounted_kubernetes_volume_takes_effect_as_a_whole() {
+    let stage = Stage::new().await;
+    let volume = stage.file("tenants/contoso");
+    // What kubelet makes of a volume: hidden directories, one of them linked as `..data`, and links through it.
+    let version = |name: &str, marker: &str, build: &str| {
+        let directory = volume.join(format!("..{name}"));
+        write_tenant(&directory, &tenant(&stage.entra, marker), build);
+        relink(Path::new(&format!("..{name}")), &volume.join("..data"));
+    };
+    version("2026_01", "a", "a");
+    symlink("..data/tenant.toml", volume.join("tenant.toml")).unwrap();
+    symlink("..data/plugins", volume.join("plugins")).unwrap();
+    let Stage { entra, directory } = stage;
+    let platform = Stage { entra, directory }.start().await;
+    assert_eq!(answered(&platform, "contoso").await, ("a".to_owned(), "a".to_owned()));
+
+    for (name, old, marker) in [("2026_02", "2026_01", "b"), ("2026_03", "2026_02", "a")] {
+        let directory = platform.tenant_file(&format!("..{name}"));
+        write_tenant(&directory, &tenant(&platform.entra, marker), marker);
+        relink(Path::new(&format!("..{name}")), &platform.tenant_file("..data"));
+        fs::remove_dir_all(platform.tenant_file(&format!("..{old}"))).unwrap();
+        eventually_answered(&platform, "contoso", marker, marker).await;
+    }
+    let problems: Vec<_> = platform
+        .host
+        .log()
+        .into_iter()
+        .filter(|line| line["level"] == "ERROR")
+        .collect();
+    assert_eq!(problems, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_of_many_quick_edits_is_the_one_that_serves() {
+    let platform = platform(OFTEN).await;
+    let toml = platform.tenant_file("tenant.toml");
+    // All of one length, so that only time and content tell them apart, and at a pace that meets the comparisons.
+    for round in 0..5 {
+        for edit in 0..200 {
+            fs::write(&toml, tenant(&platform.entra, &format!("{round}-{edit:03}"))).unwrap();
+        }
+        eventually_answered(&platform, "contoso", &format!("{round}-199"), "default").await;
+    }
+}
+
+// --- mistakes ---
+
+/// A mistake in a tenant's files, and what the log must say of it.
+struct Mistake {
+    name: String,
+    /// The file, below the tenant's directory.
+    file: &'static str,
+    content: Vec<u8>,
+    /// The first follows the file's name.
+    error: Vec<String>,
+}
+
+impl Mistake {
+    fn new(name: &str, file: &'static str, content: impl Into<Vec<u8>>, error: &[&str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            file,
+            content: content.into(),
+            error: error.iter().copied().map(str::to_owned).collect(),
+        }
+    }
+}
+
+/// A component that imports an interface.
+fn component_importing(interface: &str) -> Vec<u8> {
+    let name = interface.as_bytes();
+    let length = u8::try_from(name.len()).unwrap();
+    [
+        b"\0asm\x0d\0\x01\0".as_slice(),
+        // A type: an instance that exports nothing.
+        &[7, 3, 1, 0x42, 0],
+        // An import of it.
+        &[10, length + 5, 1, 0, length],
+        name,
+        &[5, 0],
+    ]
+    .concat()
+}
+
+/// Those that a host is also started with, and some more.
+fn mistakes_in_toml(platform: &Platform) -> Vec<Mistake> {
+    let good = tenant(&platform.entra, "m");
+    let text = |case: &Value, member: &str| case[member].as_str().unwrap().to_owned();
+    let mut mistakes: Vec<_> = cases("configuration/tenant.json")
+        .iter()
+        .map(|case| Mistake {
+            name: text(case, "mistake"),
+            file: "tenant.toml",
+            content: good
+                .replacen(&text(case, "replace"), &text(case, "with"), 1)
+                .into_bytes(),
+            error: serde_json::from_value(case["error"].clone()).unwrap(),
+        })
+        .collect();
+    let not_utf8 = [good.as_bytes(), b"# \xff"].concat();
+    let check = |how: &str| good.replace("marker", &format!("check = \"{how}\", marker"));
+    for (name, content, error) in [
+        ("an empty file", Vec::new(), [":1:1: ", "missing field `directories`"]),
+        ("no UTF-8", not_utf8, [": cannot be read: ", "invalid utf-8"]),
+        (
+            "a check that panics",
+            check("panic").into_bytes(),
+            [":13:12: ", "panicked"],
+        ),
+        (
+            "a check that loops",
+            check("loop").into_bytes(),
+            [":13:12: ", "100ms of CPU time"],
+        ),
+    ] {
+        mistakes.push(Mistake::new(name, "tenant.toml", content, &error));
+    }
+    mistakes
+}
+
+fn mistakes_in_plugins() -> Vec<Mistake> {
+    let component = fs::read(misbehaving("default")).unwrap();
+    let too_large = [&component[..8], &vec![0; 8 << 20]].concat();
+    let filesystem = component_importing("wasi:filesystem/types@0.2.0");
+    let unknown = component_importing("claimsmith:plugin/telepathy@9.0.0");
+    let cases: [(&str, &[u8], &[&str]); 9] = [
+        ("an empty file", b"", &[": this is no WebAssembly component"]),
+        (
+            "another file",
+            b"\x7fELF and so on",
+            &[": this is no WebAssembly component"],
+        ),
+        (
+            "a core module",
+            b"\0asm\x01\0\0\0",
+            &[": this is a WebAssembly core module", "wasm32-wasip2"],
+        ),
+        (
+            "an empty component",
+            b"\0asm\x0d\0\x01\0",
+            &[": ", "claimsmith:plugin/lifecycle"],
+        ),
+        (
+            "half a component",
+            &component[..component.len() / 2],
+            &[": the component does not compile"],
+        ),
+        (
+            "a truncated component",
+            &component[..component.len() - 1],
+            &[": the component does not compile"],
+        ),
+        ("too large a component", &too_large, &[": ", "8388616 bytes", "8388608"]),
+        (
+            "a forbidden import",
+            &filesystem,
+            &[": the component imports `wasi:filesystem/types@0.2.0`", "no filesystem"],
+        ),
+        (
+            "an unknown import",
+            &unknown,
+            &[
+                ": the component imports `claimsmith:plugin/telepathy@9.0.0`",
+                "newer host",
+            ],
+        ),
+    ];
+    cases
+        .into_iter()
+        .map(|(name, content, error)| Mistake::new(name, "plugins/misbehaving.wasm", content, error))
+        .collect()
+}
+
+/// Has the host look at all files at least twice more.
+async fn look_again(platform: &Platform) {
+    let other = platform.directory.path().join("tenants/other");
+    write_tenant(&other, &tenant(&platform.entra, "other"), "default");
+    eventually_status(platform, "other", "claims", 200).await;
+    fs::remove_dir_all(other).unwrap();
+    eventually_status(platform, "other", "claims", 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_keeps_the_old_version_serving_and_is_told_once() {
+    let platform = platform(OFTEN).await;
+    let wasm = fs::read(misbehaving("default")).unwrap();
+    let mistakes = mistakes_in_toml(&platform).into_iter().chain(mistakes_in_plugins());
+    for (number, mistake) in mistakes.enumerate() {
+        let (name, mark) = (mistake.name.as_str(), platform.host.log_mark());
+        let before = answered(&platform, "contoso").await;
+        replace(&platform.tenant_file(mistake.file), &mistake.content);
+        let is_error = |line: &LogLine| line["level"] == "ERROR" && !line["tenant"].is_null();
+        let error = platform.host.log_line_after(mark, name, is_error).await;
+        let message = error["message"].as_str().unwrap();
+        let file = format!("tenants/contoso/{}{}", mistake.file, mistake.error[0]);
+        for expected in std::iter::once(&file).chain(&mistake.error) {
+            assert!(
+                message.contains(expected.as_str()),
+                "{name}: no {expected:?} in {message}"
+            );
+        }
+        assert_eq!(
+            (&error["tenant"], &error["keeps_serving"]),
+            (&json!("contoso"), &json!(true)),
+            "{name}"
+        );
+        assert_eq!(answered(&platform, "contoso").await, before, "{name}");
+
+        if number % 10 == 0 {
+            look_again(&platform).await;
+            assert_eq!(answered(&platform, "contoso").await, before, "{name}");
+        }
+        let marker = format!("mended-{number}");
+        replace(&platform.tenant_file("plugins/misbehaving.wasm"), &wasm);
+        replace(&platform.tenant_file("tenant.toml"), tenant(&platform.entra, &marker));
+        eventually_answered(&platform, "contoso", &marker, "default").await;
+        let log = platform.host.log_after(mark);
+        let errors: Vec<_> = log.iter().filter(|line| is_error(line)).collect();
+        assert_eq!(errors.len(), 1, "{name}: {errors:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_mistakes_of_a_tenant_are_told_together() {
+    let platform = platform("").await;
+    let mark = platform.host.log_mark();
+    let toml = tenant(&platform.entra, "first")
+        .replace("marker", "markr")
+        .replace("event =", "deadline = \"1h\"\nclock_leeway = \"1h\"\nevent =");
+    replace(&platform.tenant_file("tenant.toml"), toml);
+    for expected in ["expected 50ms to 2s", "expected at most 600s", "`markr`"] {
+        let tells = |line: &LogLine| {
+            line["level"] == "ERROR"
+                && line["message"]
+                    .as_str()
+                    .is_some_and(|message| message.contains(expected))
+        };
+        platform.host.log_line_after(mark, expected, tells).await;
+    }
+    assert_eq!(answered(&platform, "contoso").await.0, "first");
+}
+
+// --- tenants ---
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_and_extensions_come_and_go_without_touching_others() {
+    let platform = platform("").await;
+    let tenants = platform.directory.path().join("tenants");
+    let toml = |marker: &str| tenant(&platform.entra, marker);
+
+    // A tenant that is written file by file, and one that is renamed into place.
+    write_tenant(&tenants.join("fabrikam"), &toml("fabrikam"), "a");
+    write_tenant(&tenants.join(".prepared"), &toml("northwind"), "b");
+    fs::rename(tenants.join(".prepared"), tenants.join("northwind")).unwrap();
+    eventually_status(&platform, "fabrikam", "claims", 200).await;
+    eventually_status(&platform, "northwind", "claims", 200).await;
+    eventually_answered(&platform, "fabrikam", "fabrikam", "a").await;
+    eventually_answered(&platform, "northwind", "northwind", "b").await;
+
+    // One breaks; another's change takes effect meanwhile.
+    replace(&tenants.join("fabrikam/tenant.toml"), "broken");
+    replace(&tenants.join("northwind/tenant.toml"), toml("changed"));
+    eventually_answered(&platform, "northwind", "changed", "b").await;
+    assert_eq!(answered(&platform, "fabrikam").await.0, "fabrikam");
+    assert_eq!(
+        answered(&platform, "contoso").await,
+        ("first".to_owned(), "default".to_owned())
+    );
+
+    // An extension goes, another comes.
+    replace(
+        &tenants.join("northwind/tenant.toml"),
+        toml("changed").replace("claims", "other"),
+    );
+    eventually_status(&platform, "northwind", "other", 200).await;
+    let (status, problem) = platform.callout_to(&platform.url_of("northwind", "claims")).await;
+    assert_eq!((status, &problem["code"]), (404, &json!("unknown_extension")));
+
+    // A broken tenant goes too.
+    for name in ["fabrikam", "northwind"] {
+        fs::remove_dir_all(tenants.join(name)).unwrap();
+        let url = platform.url_of(name, "claims");
+        eventually("the tenant is gone", async || {
+            platform.callout_to(&url).await.1["code"] == "unknown_tenant"
+        })
+        .await;
+    }
+    assert_eq!(
+        answered(&platform, "contoso").await,
+        ("first".to_owned(), "default".to_owned())
+    );
+
+    // Only what had changed was loaded.
+    let loaded = |line: &&LogLine| line["message"] == "binding loaded" && line["tenant"] == "contoso";
+    assert_eq!(platform.host.log().iter().filter(loaded).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_is_served_while_the_directory_of_tenants_is_away() {
+    let platform = platform(OFTEN).await;
+    let (tenants, away) = (
+        platform.directory.path().join("tenants"),
+        platform.directory.path().join("away"),
+    );
+    let mark = platform.host.log_mark();
+    fs::rename(&tenants, &away).unwrap();
+    let stays = |line: &LogLine| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("the catalog stays as it is"))
+    };
+    platform.host.log_line_after(mark, "the directory is away", stays).await;
+    assert_eq!(answered(&platform, "contoso").await.0, "first");
+    replace(&away.join("contoso/tenant.toml"), tenant(&platform.entra, "back"));
+    fs::rename(&away, &tenants).unwrap();
+    eventually_answered(&platform, "contoso", "back", "default").await;
+}
+
+// --- the host's own file ---
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_the_host_take_effect_and_other_changes_ask_for_a_restart() {
+    let stage = Stage::new().await.host_config("runtime.limits.cpu = \"80ms\"");
+    let toml = [
+        tenant(&stage.entra, "first"),
+        world::extension_toml(
+            "loops",
+            "deadline = \"2s\"",
+            "misbehaving",
+            "settings = { mode = \"loop\" }",
+        ),
+        world::extension_toml("own", "", "misbehaving", "limits = { cpu = \"40ms\" }"),
+    ]
+    .concat();
+    let platform = stage.tenant("contoso", &toml).start().await;
+    let file = platform.directory.path().join("claimsmith.toml");
+    let log_of = |text: &'static str| {
+        move |line: &LogLine| line["message"].as_str().is_some_and(|message| message.contains(text))
+    };
+    assert_eq!(reason_of_loop(&platform).await, "80ms");
+
+    let mark = platform.host.log_mark();
+    fs::write(&file, host_config("runtime.limits.cpu = \"60ms\"")).unwrap();
+    eventually("the new limit holds", async || {
+        reason_of_loop(&platform).await == "60ms"
+    })
+    .await;
+    platform
+        .host
+        .log_line_after(mark, "applied", log_of("runtime.limits apply from now on"))
+        .await;
+
+    // What cannot change is warned about, and does not keep limits from changing.
+    let mark = platform.host.log_mark();
+    fs::write(
+        &file,
+        host_config("runtime.limits.cpu = \"50ms\"\nserver.max_body_bytes = 5"),
+    )
+    .unwrap();
+    let warning = platform
+        .host
+        .log_line_after(mark, "the warning", log_of("restart the service"))
+        .await;
+    assert_eq!(warning["level"], "WARN");
+    eventually("the new limit holds", async || {
+        reason_of_loop(&platform).await == "50ms"
+    })
+    .await;
+    assert_eq!(answered(&platform, "contoso").await.0, "first");
+
+    // A mistake changes nothing.
+    let mark = platform.host.log_mark();
+    fs::write(
+        &file,
+        host_config("server.max_bodybytes = 5\nruntime.limits.cpu = \"1ms\""),
+    )
+    .unwrap();
+    let error = platform
+        .host
+        .log_line_after(mark, "the mistake", log_of("goes on as it was configured"))
+        .await;
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("claimsmith.toml:5:8: unknown field `max_bodybytes`"),
+        "{message}"
+    );
+    assert!(message.contains("did you mean `max_body_bytes`?"), "{message}");
+    look_again(&platform).await;
+    assert_eq!(reason_of_loop(&platform).await, "50ms");
+
+    // A limit below what a binding asks for: that tenant keeps what it had, and is told where it asks.
+    let mark = platform.host.log_mark();
+    fs::write(&file, host_config("runtime.limits.cpu = \"30ms\"")).unwrap();
+    let error = platform
+        .host
+        .log_line_after(mark, "the tenant's mistake", log_of("larger than the operator allows"))
+        .await;
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("tenants/contoso/tenant.toml:"),
+        "{error}"
+    );
+    assert_eq!(reason_of_loop(&platform).await, "50ms");
+}
+
+/// The limit that a looping callout ran into.
+async fn reason_of_loop(platform: &Platform) -> String {
+    let body = platform.body();
+    let request = platform.http.post(platform.url_of("contoso", "loops")).json(&body);
+    assert_eq!(
+        request.bearer_auth(platform.token()).send().await.unwrap().status(),
+        500
+    );
+    let line = platform.host.line_of_callout(&body).await;
+    let reason = line["reason"].as_str().unwrap();
+    reason
+        .split_once("used its ")
+        .unwrap()
+        .1
+        .split_once(' ')
+        .unwrap()
+        .0
+        .to_owned()
+}
+
+// --- under load ---
+
+const SWAPS: usize = 60;
+const CLIENTS: usize = 16;
+const CALLOUTS_OF_A_CLIENT: usize = 400;
+/// Extensions of the tenant: the more a tenant has, the longer it is between the first and the last file that is read.
+const EXTENSIONS: usize = 4;
+
+#[derive(Default)]
+struct Seen {
+    answers: HashMap<(String, String), usize>,
+    /// In the order of sending.
+    correlation_ids: Vec<String>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_callout_notices_that_versions_are_swapped_under_load() {
+    let platform = Arc::new(swappable().await);
+    let swapped = Arc::new(AtomicBool::new(false));
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        let (platform, swapped) = (Arc::clone(&platform), Arc::clone(&swapped));
+        clients.spawn(async move {
+            let mut seen = Seen::default();
+            while seen.correlation_ids.len() < CALLOUTS_OF_A_CLIENT || !swapped.load(Ordering::Relaxed) {
+                call_and_note(&platform, client % EXTENSIONS, &mut seen).await;
+            }
+            seen
+        });
+    }
+    for swap in 0..SWAPS {
+        // Some come while the one before is being read, one is waited for until it has taken effect.
+        let build = ["b", "a"][swap % 2];
+        for (build, pause) in [(build, 30), (["a", "b"][swap % 2], 35), (build, swap as u64 % 40)] {
+            swap_to(&platform, build);
+            sleep(Duration::from_millis(pause)).await;
+        }
+        let url = platform.url_of("contoso", "claims-0");
+        eventually("the swap takes effect", async || {
+            Platform::claims(&platform.callout_to(&url).await.1)["marker"] == build
+        })
+        .await;
+    }
+    swapped.store(true, Ordering::Relaxed);
+    let seen = clients.join_all().await;
+    assert_each_answer_is_of_one_version(&seen);
+    assert_generations_only_grow(&platform, &seen).await;
+}
+
+/// A tenant `contoso` that is a link to one of two releases; another tenant keeps both builds compiled.
+async fn swappable() -> Platform {
+    let stage = Stage::new().await;
+    for build in ["a", "b"] {
+        let settings = format!("settings = {{ marker = \"{build}\" }}");
+        let extensions = (0..EXTENSIONS).map(|number| {
+            world::extension_toml(
+                &format!("claims-{number}"),
+                "deadline = \"2s\"",
+                "misbehaving",
+                &settings,
+            )
+        });
+        let toml = world::directories_toml(&stage.entra) + &extensions.collect::<String>();
+        write_tenant(&stage.file("releases").join(build), &toml, build);
+    }
+    let keeper = [
+        world::directories_toml(&stage.entra),
+        world::extension_toml("a", "", "a", ""),
+        world::extension_toml("b", "", "b", ""),
+    ];
+    let stage = stage.tenant("keeper", &keeper.concat());
+    for build in ["a", "b"] {
+        fs::copy(
+            misbehaving(build),
+            stage.file(&format!("tenants/keeper/plugins/{build}.wasm")),
+        )
+        .unwrap();
+    }
+    symlink(stage.file("releases/a"), stage.file("tenants/contoso")).unwrap();
+    stage.start().await
+}
+
+fn swap_to(platform: &Platform, build: &str) {
+    let root = platform.directory.path();
+    relink(&root.join("releases").join(build), &root.join("tenants/contoso"));
+}
+
+async fn call_and_note(platform: &Platform, extension: usize, seen: &mut Seen) {
+    let body = platform.body();
+    let url = platform.url_of("contoso", &format!("claims-{extension}"));
+    let request = platform.http.post(url).bearer_auth(platform.token()).json(&body);
+    let response = request.send().await.unwrap();
+    let (status, text) = (response.status(), response.text().await.unwrap());
+    assert_eq!(status, 200, "{text}");
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    let claim = |name: &str| Platform::claims(&answer)[name].as_str().unwrap().to_owned();
+    *seen.answers.entry((claim("marker"), claim("build"))).or_default() += 1;
+    let correlation_id = &body["data"]["authenticationContext"]["correlationId"];
+    seen.correlation_ids.push(correlation_id.as_str().unwrap().to_owned());
+}
+
+fn assert_each_answer_is_of_one_version(seen: &[Seen]) {
+    let mut answers: HashMap<_, usize> = HashMap::new();
+    for (answer, count) in seen.iter().flat_map(|seen| &seen.answers) {
+        *answers.entry(answer.clone()).or_default() += count;
+    }
+    let of = |marker: &str, build: &str| {
+        answers
+            .get(&(marker.to_owned(), build.to_owned()))
+            .copied()
+            .unwrap_or_default()
+    };
+    let (a, b) = (of("a", "a"), of("b", "b"));
+    let all: usize = answers.values().sum();
+    assert_eq!(a + b, all, "answers that are a mixture: {answers:?}");
+    assert!(all >= 5_000 && a > 500 && b > 500, "{answers:?}");
+}
+
+async fn assert_generations_only_grow(platform: &Platform, seen: &[Seen]) {
+    let count: usize = seen.iter().map(|seen| seen.correlation_ids.len()).sum();
+    let answered = || {
+        let log = platform.host.log();
+        let lines = log.into_iter().filter(|line| line["message"] == "callout answered");
+        let generation = |line: LogLine| {
+            let correlation_id = line["span"]["correlation_id"].as_str().unwrap().to_owned();
+            (correlation_id, line["generation"].as_u64().unwrap())
+        };
+        lines.map(generation).collect::<HashMap<_, _>>()
+    };
+    eventually("all callouts are logged", async || answered().len() >= count).await;
+    let generations = answered();
+    for seen in seen {
+        let of_client: Vec<_> = seen.correlation_ids.iter().map(|id| generations[id]).collect();
+        assert!(
+            of_client.is_sorted(),
+            "a client's callouts went back in time: {of_client:?}"
+        );
+    }
+    let log = platform.host.log();
+    let published = log.iter().filter(|line| line["message"] == "catalog published");
+    let published: Vec<_> = published.map(|line| line["generation"].as_u64().unwrap()).collect();
+    assert!(published.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{published:?}");
+    assert!(published.len() >= SWAPS, "{published:?}");
+}
