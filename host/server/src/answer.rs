@@ -1,4 +1,4 @@
-//! From outcome to HTTP: the one table of statuses, and the bodies of answers (design: RFC 9457 problem documents).
+//! From outcome to HTTP: the one table of statuses, and the bodies of answers (RFC 9457 problem documents).
 
 use axum::body::Body;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};

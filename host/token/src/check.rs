@@ -1,4 +1,4 @@
-//! The checks of a token's claims, each a plain function, in the order they are run (design.md, section 4).
+//! The checks of a token's claims, each a plain function, in the order they are run.
 
 use std::time::Duration;
 
