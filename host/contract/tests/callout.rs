@@ -113,7 +113,7 @@ fn the_oddities_of_real_requests_are_accepted() {
 #[test]
 fn members_nobody_names_are_handed_on_as_paths() {
     let body = changed(|body| {
-        body["data"]["future"] = json!({"level": 3, "flags": [true, "x"], "none": null, "empty": {}});
+        body["data"]["future"] = json!({"flags": [true, "x"], "level": 3, "none": null, "empty": {}});
         body["data"]["authenticationContext"]["user"]["employeeId"] = json!("E77");
         body["data"]["authenticationContext"]["session"] = json!("s1");
     });

@@ -1,20 +1,19 @@
 //! A running directory: its objects, its keys, its extensions' addresses and its sign-in log.
 
+mod lookup;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::callout::{Callout, CalloutBody, Event};
-use crate::config::{
-    ApplicationConfig, ClaimsMappingPolicy, Config, DirectoryConfig, ExtensionConfig, ListenerConfig, Secret,
-    TokenVersion, UserConfig,
-};
+use crate::config::{Config, DirectoryConfig, ExtensionConfig, HandlerConfig, Secret, TokenVersion, UserFlowConfig};
 use crate::extension::Extension;
 use crate::keys::{self, KeyRing, Keys, SigningKey};
 use crate::sign_in::Journal;
 use crate::token::{self, AccessToken, TokenRequest};
+use crate::users::Users;
 
 /// One directory of a running [`LocalEntra`](crate::LocalEntra).
 #[derive(Debug)]
@@ -28,6 +27,9 @@ pub struct Directory {
     extensions: Vec<Extension>,
     keys: KeyRing,
     journal: Journal,
+    users: Users,
+    user_flows: Vec<UserFlowConfig>,
+    handlers: Vec<HandlerConfig>,
 }
 
 /// Why a directory can't do what it was asked.
@@ -50,6 +52,14 @@ pub enum Error {
         extension: Uuid,
         /// The ids there are.
         known: String,
+    },
+    /// Passwords can't be encrypted for an extension.
+    #[error("extension {extension}: {reason}")]
+    Encryption {
+        /// The extension.
+        extension: Uuid,
+        /// Why.
+        reason: String,
     },
     /// There is no key.
     #[error(transparent)]
@@ -95,9 +105,17 @@ impl Directory {
             max_response_bytes: host.max_response_bytes,
             client,
             secrets,
-            extensions: config.extensions.iter().cloned().map(Extension::new).collect(),
+            extensions: lookup::extensions(&config, host)?,
             keys: KeyRing::new(key),
             journal: Journal::default(),
+            users: Users::new(&config.users),
+            user_flows: host
+                .user_flows
+                .iter()
+                .filter(|flow| flow.directory == config.id)
+                .cloned()
+                .collect(),
+            handlers: host.handlers.clone(),
             config,
         })
     }
@@ -228,49 +246,6 @@ impl Directory {
         self.secrets.get(&app_id)
     }
 
-    /// By object id, mail or user principal name; the last two without letter case.
-    pub(crate) fn find_user(&self, name: &str) -> Option<&UserConfig> {
-        let id = Uuid::try_parse(name).ok();
-        let is = |value: &Option<String>| value.as_ref().is_some_and(|value| value.eq_ignore_ascii_case(name));
-        self.config
-            .users
-            .iter()
-            .find(|user| Some(user.id) == id || is(&user.user_principal_name) || is(&user.mail))
-    }
-
-    /// By application id or display name.
-    pub(crate) fn find_application(&self, name: &str) -> Option<&ApplicationConfig> {
-        let id = Uuid::try_parse(name).ok();
-        let mut applications = self.config.applications.iter();
-        applications.find(|application| Some(application.app_id) == id || application.display_name == name)
-    }
-
-    pub(crate) fn find_listener(&self, event: Event, app_id: Uuid) -> Option<&ListenerConfig> {
-        self.config
-            .listeners
-            .iter()
-            .find(|listener| listener.event == event && listener.applications.contains(&app_id))
-    }
-
-    pub(crate) fn find_policy(&self, app_id: Uuid) -> Option<&ClaimsMappingPolicy> {
-        self.config
-            .claims_mapping_policies
-            .iter()
-            .find(|policy| policy.applications.contains(&app_id))
-    }
-
-    pub(crate) fn find_extension(&self, id: Uuid) -> Option<&Extension> {
-        self.extensions.iter().find(|extension| extension.config.id == id)
-    }
-
-    pub(crate) fn callout<'a>(&'a self, listener: &'a ListenerConfig, body: &'a CalloutBody) -> Callout<'a> {
-        Callout {
-            directory: self,
-            listener,
-            body,
-        }
-    }
-
     /// The token for a callout, from the cache or new.
     pub(crate) fn bearer(&self, extension: &Extension) -> Result<String, Error> {
         let keys = self.keys.load();
@@ -301,7 +276,7 @@ impl Directory {
         TokenRequest::new(extension.token_version, &keys.current, claims)
     }
 
-    fn extension(&self, id: Uuid) -> Result<&Extension, Error> {
+    pub(crate) fn extension(&self, id: Uuid) -> Result<&Extension, Error> {
         self.find_extension(id).ok_or_else(|| Error::UnknownExtension {
             directory: self.id(),
             extension: id,

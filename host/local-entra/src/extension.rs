@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use serde_json::Value;
 
-use crate::config::ExtensionConfig;
+use crate::config::{EncryptionConfig, ExtensionConfig, Secret};
+use crate::encryption::{EncryptionKey, PasswordContext};
 use crate::keys::Keys;
 use crate::token::{self, TokenRequest};
 
@@ -17,8 +18,16 @@ const TOKEN_RENEWAL_SECONDS: u64 = 5 * 60;
 #[derive(Debug)]
 pub(crate) struct Extension {
     pub(crate) config: ExtensionConfig,
+    pub(crate) encryption: Option<Encryption>,
     target_url: ArcSwap<String>,
     token: Mutex<Option<CachedToken>>,
+}
+
+/// How passwords are encrypted for an extension.
+#[derive(Debug)]
+pub(crate) struct Encryption {
+    pub(crate) key: EncryptionKey,
+    config: EncryptionConfig,
 }
 
 struct CachedToken {
@@ -30,10 +39,11 @@ struct CachedToken {
 // === impl Extension ===
 
 impl Extension {
-    pub(crate) fn new(config: ExtensionConfig) -> Self {
+    pub(crate) fn new(config: ExtensionConfig, encryption: Option<Encryption>) -> Self {
         let target_url = ArcSwap::from_pointee(config.target_url.clone());
         Self {
             config,
+            encryption,
             target_url,
             token: Mutex::new(None),
         }
@@ -67,6 +77,31 @@ impl Extension {
             expires_at,
         });
         Ok(token)
+    }
+}
+
+// === impl Encryption ===
+
+impl Encryption {
+    /// Reads the configured key, or makes one.
+    pub(crate) fn new(config: &EncryptionConfig) -> Result<Self, String> {
+        let key = match &config.certificate {
+            Some(reference) => EncryptionKey::from_pem(Secret::resolve(reference)?.reveal()),
+            None => EncryptionKey::generate(),
+        };
+        Ok(Self {
+            key: key.map_err(|error| error.to_string())?,
+            config: config.clone(),
+        })
+    }
+
+    /// A password for an extension, not yet encrypted.
+    pub(crate) fn context(&self, extension: &ExtensionConfig, username: &str, password: &str) -> PasswordContext {
+        let audience = extension.resource_app_id;
+        PasswordContext::new(self.key.clone(), username, password, audience, &extension.resource_id)
+            .key_algorithm(self.config.key_algorithm)
+            .content_algorithm(self.config.content_algorithm)
+            .compressed(self.config.compressed)
     }
 }
 

@@ -6,7 +6,7 @@
 //! assumes.
 //!
 //! **It is a simulator.** Users have no passwords, anybody who reaches it gets any token, and so it listens on loopback
-//! only unless told otherwise. It has one event so far, tokenIssuanceStart, and no browser sign-in page.
+//! only unless told otherwise. Only `submit-password` looks at a password, and there is no browser sign-in page.
 //!
 //! # Endpoints
 //!
@@ -17,10 +17,18 @@
 //! | `GET /{tid}/v2.0/.well-known/openid-configuration`, `GET /{tid}/discovery/v2.0/keys` | discovery; v1 without `v2.0` |
 //! | `POST /{tid}/oauth2/v2.0/token` | client-credentials grant |
 //! | `POST /{tid}/sign-in` | `{user, application, protocol?, client?, correlation_id?}`: signs in |
+//! | `POST /{tid}/sign-up` | `{email, application, values?, corrections?, identities?}`: attributeCollectionStart and attributeCollectionSubmit, then a new user |
+//! | `POST /{tid}/send-otp` | `{identifier, application, request_type?, one_time_code?}`: emailOtpSend |
+//! | `POST /{tid}/submit-password` | `{user, password, application, new_password?}`: passwordSubmit, if the user needs migration |
+//! | `POST /{tid}/recover-account` | `{user, application, claims, identities?, additional_info?}`: verifiedIdClaimValidation |
 //! | `GET /{tid}/sign-ins` | the last 1,000 sign-ins, newest first, in `value` |
 //! | `POST /{tid}/keys/roll` | `{remove_previous?}`: a new signing key |
 //! | `POST /{tid}/callout-tokens` | `{extension}`: the token of its next callout |
 //! | `PUT /{tid}/extensions/{id}/target-url` | `{target_url}`: where its callouts go |
+//! | `GET /{tid}/extensions/{id}/encryption-key` | the certificate for passwords, and the private key if it was made at start |
+//!
+//! Every `POST` of what a user does also takes `protocol`, `client` and `correlation_id`. It answers 200 with `result`,
+//! `callouts` and `correlation_id`, also when an extension blocks the user, and 400 with OAuth's error when a callout fails.
 //!
 //! # What is assumed
 //!
@@ -30,6 +38,8 @@
 //! * An answer may have 64 KiB (`max_response_bytes`); its claims 3,072 bytes of UTF-8, keys and values together.
 //! * A claim that is `null` is an error (1003003); empty strings, arrays and `claims` objects are not.
 //! * An absent or null `actions` is a wrong number of actions; an absent or null `data` is a body of another schema.
+//! * A value of the wrong type, a text that is missing, or a nonce that is not the request's is a body of another schema.
+//! * A password that extensions can't be given, because no key is configured, is 1003000 and nothing is sent.
 //! * `acceptMappedClaims` is looked at after the callout.
 //! * Version 1.0 callout tokens have the resource id as audience; both directory kinds have issuers of the same form.
 //!
@@ -53,12 +63,15 @@ mod callout;
 mod config;
 mod directory;
 mod discovery;
+mod encryption;
 mod extension;
+mod flows;
 mod http;
 mod keys;
 mod mapping;
 mod sign_in;
 mod token;
+mod users;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -69,16 +82,25 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-pub use callout::{CalloutBody, CalloutErrorCode, CalloutRecord, Client, Event, MAX_CLAIMS_BYTES, ServicePrincipal};
+pub use callout::{
+    AttributeType, BlockPage, CalloutBody, CalloutErrorCode, CalloutRecord, Client, Event, Identity, MAX_CLAIMS_BYTES,
+    Oddity, PasswordPage, ServicePrincipal, ValidationError, VerifiedIdClaims,
+};
 pub use config::{
-    AUTHENTICATION_EXTENSIONS_APP_ID, ApplicationConfig, ClaimsMappingPolicy, Config, DEFAULT_MAX_RESPONSE_BYTES,
-    Definition, DirectoryConfig, DirectoryKind, Error as ConfigError, ExtensionConfig, ListenerConfig, MappingSource,
-    SchemaEntry, Secret, TokenVersion, UserConfig,
+    AUTHENTICATION_EXTENSIONS_APP_ID, ApplicationConfig, AttributeConfig, BehaviorOnError, ClaimsMappingPolicy, Config,
+    DEFAULT_MAX_RESPONSE_BYTES, Definition, DirectoryConfig, DirectoryKind, EncryptionConfig, Error as ConfigError,
+    ExtensionConfig, HandlerConfig, ListenerConfig, MappingSource, SchemaEntry, Secret, TokenVersion, UserConfig,
+    UserFlowConfig,
 };
 pub use directory::{Directory, Error as DirectoryError};
+pub use encryption::{ContentAlgorithm, EncryptionKey, Error as EncryptionError, Flaw, KeyAlgorithm, PasswordContext};
+pub use flows::{
+    AccountRecovered, Circumstances, CodeDelivered, Error as FlowError, Outcome, PasswordSubmitted,
+    RecoverAccountRequest, SendOtpRequest, SignUpRequest, SignedUp, SubmitPasswordRequest,
+};
 pub use keys::{Error as KeyError, SigningKey};
 pub use mapping::{MappedClaim, MappingReport};
-pub use sign_in::{Error as SignInError, Refusal, SignInOutcome, SignInRecord, SignInRequest, SignedIn};
+pub use sign_in::{Activity, Error as SignInError, Refusal, SignInOutcome, SignInRecord, SignInRequest, SignedIn};
 pub use token::{Error as TokenError, SignWith, TokenRequest};
 
 /// Requests in flight have this long to end when the local Entra stops: longer than two attempts of a callout.
@@ -135,6 +157,9 @@ pub enum Error {
     /// A sign-in could not begin.
     #[error(transparent)]
     SignIn(#[from] SignInError),
+    /// A sign-up, one-time code, password or recovery could not begin.
+    #[error(transparent)]
+    Flow(#[from] FlowError),
 }
 
 // === impl LocalEntra ===

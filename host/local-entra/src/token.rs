@@ -153,7 +153,8 @@ impl TokenRequest {
     }
 }
 
-fn encode(part: &Map<String, Value>) -> String {
+/// A part of a token: JSON in base64url.
+pub(crate) fn encode(part: &Map<String, Value>) -> String {
     URL_SAFE_NO_PAD.encode(Value::Object(part.clone()).to_string())
 }
 

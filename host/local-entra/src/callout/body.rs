@@ -4,8 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::Event;
+use super::{Event, Oddity};
 use crate::config::{ApplicationConfig, UserConfig};
+
+/// Members of other events that were recorded as nulls.
+const FOREIGN_MEMBERS: [&str; 2] = ["userSignUpInfo", "otpContext"];
 
 /// The body of a callout, before it is JSON. Every member can be changed, so that a test can send a body that Entra would
 /// not.
@@ -29,10 +32,14 @@ pub struct CalloutBody {
     pub client_service_principal: ServicePrincipal,
     /// `resourceServicePrincipal`: the audience of the token; its `app_id` is in `source`.
     pub resource_service_principal: ServicePrincipal,
+    /// `requestType`: why a one-time code is sent. Absent in other events.
+    pub request_type: Option<String>,
     /// `user`; absent members are omitted.
     pub user: Option<UserConfig>,
-    /// Further members of `data`, which replace the ones above where they have the same name.
+    /// The event's own and any further members of `data`, which replace the ones above where they have the same name.
     pub data: Map<String, Value>,
+    /// How the JSON differs from the documented one.
+    pub oddities: Vec<Oddity>,
 }
 
 /// The user's device as a callout describes it.
@@ -71,29 +78,71 @@ impl CalloutBody {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let spec = self.event.spec();
-        let mut context = json!({
-            "correlationId": self.correlation_id,
-            "client": self.client,
-            "protocol": self.protocol,
-            "clientServicePrincipal": self.client_service_principal,
-            "resourceServicePrincipal": self.resource_service_principal,
-        });
-        if let (Some(user), Value::Object(context)) = (&self.user, &mut context) {
-            context.insert("user".to_owned(), user_json(user));
+        let mut data = Map::from_iter([("@odata.type".to_owned(), json!(spec.callout_data_type))]);
+        if self.has(Oddity::EventDataFirst) {
+            data.extend(self.data.clone());
         }
-        let mut data = Map::from_iter([
-            ("@odata.type".to_owned(), json!(spec.callout_data_type)),
-            ("tenantId".to_owned(), json!(self.tenant_id)),
-            ("authenticationEventListenerId".to_owned(), json!(self.listener_id)),
-            ("customAuthenticationExtensionId".to_owned(), json!(self.extension_id)),
-            ("authenticationContext".to_owned(), context),
-        ]);
+        data.insert("tenantId".to_owned(), json!(self.tenant_id));
+        if !self.has(Oddity::IdsAbsent) {
+            data.insert("authenticationEventListenerId".to_owned(), json!(self.listener_id));
+            data.insert("customAuthenticationExtensionId".to_owned(), json!(self.extension_id));
+        }
+        data.insert("authenticationContext".to_owned(), Value::Object(self.context()));
+        // Members that are there already keep their place and get their value.
         data.extend(self.data.clone());
+        if self.has(Oddity::ForeignMembersAsNull) {
+            for foreign in FOREIGN_MEMBERS {
+                data.entry(foreign).or_insert(Value::Null);
+            }
+        }
         json!({
             "type": spec.body_type,
             "source": format!("/tenants/{}/applications/{}", self.tenant_id, self.resource_service_principal.app_id),
             "data": data,
         })
+    }
+
+    /// `authenticationContext`.
+    fn context(&self) -> Map<String, Value> {
+        let mut context = Map::from_iter([("correlationId".to_owned(), json!(self.correlation_id))]);
+        if !self.has(Oddity::BareContext) {
+            let ip = if self.has(Oddity::ClientIpName) {
+                "clientIp"
+            } else {
+                "ip"
+            };
+            let Client {
+                ip: address,
+                locale,
+                market,
+            } = &self.client;
+            let resource = if self.has(Oddity::ForeignMembersAsNull) {
+                Value::Null
+            } else {
+                json!(self.resource_service_principal)
+            };
+            context.insert(
+                "client".to_owned(),
+                json!({ ip: address, "locale": locale, "market": market }),
+            );
+            context.insert("protocol".to_owned(), json!(self.protocol));
+            if let Some(request_type) = &self.request_type {
+                context.insert("requestType".to_owned(), json!(request_type));
+            }
+            context.insert(
+                "clientServicePrincipal".to_owned(),
+                json!(self.client_service_principal),
+            );
+            context.insert("resourceServicePrincipal".to_owned(), resource);
+        }
+        if let Some(user) = &self.user {
+            context.insert("user".to_owned(), user_json(user));
+        }
+        context
+    }
+
+    fn has(&self, oddity: Oddity) -> bool {
+        self.oddities.contains(&oddity)
     }
 }
 

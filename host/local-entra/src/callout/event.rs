@@ -7,7 +7,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::token_issuance_start;
+use super::{
+    attribute_collection_start, attribute_collection_submit, email_otp_send, password_submit, token_issuance_start,
+    verified_id_claim_validation,
+};
+use crate::config::DirectoryKind;
 
 /// An event that a listener can listen to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
@@ -15,6 +19,21 @@ pub enum Event {
     /// A token is about to be issued to an application.
     #[serde(rename = "tokenIssuanceStart")]
     TokenIssuanceStart,
+    /// The page on which a new user fills in attributes is about to be shown.
+    #[serde(rename = "attributeCollectionStart")]
+    AttributeCollectionStart,
+    /// A new user has submitted that page.
+    #[serde(rename = "attributeCollectionSubmit")]
+    AttributeCollectionSubmit,
+    /// A one-time code is to be mailed.
+    #[serde(rename = "emailOtpSend")]
+    EmailOtpSend,
+    /// A user who is to be migrated has submitted a password that is not the stored one.
+    #[serde(rename = "passwordSubmit")]
+    PasswordSubmit,
+    /// A user who recovers an account has presented a Verified ID.
+    #[serde(rename = "verifiedIdClaimValidation")]
+    VerifiedIdClaimValidation,
 }
 
 /// An event's names on the wire.
@@ -44,6 +63,24 @@ impl Event {
     pub(crate) fn spec(self) -> &'static Spec {
         match self {
             Self::TokenIssuanceStart => &token_issuance_start::SPEC,
+            Self::AttributeCollectionStart => &attribute_collection_start::SPEC,
+            Self::AttributeCollectionSubmit => &attribute_collection_submit::SPEC,
+            Self::EmailOtpSend => &email_otp_send::SPEC,
+            Self::PasswordSubmit => &password_submit::SPEC,
+            Self::VerifiedIdClaimValidation => &verified_id_claim_validation::SPEC,
+        }
+    }
+
+    /// The kind of directory that has the event; absent when all have it.
+    #[must_use]
+    pub fn directory_kind(self) -> Option<DirectoryKind> {
+        match self {
+            Self::TokenIssuanceStart => None,
+            Self::AttributeCollectionStart
+            | Self::AttributeCollectionSubmit
+            | Self::EmailOtpSend
+            | Self::PasswordSubmit => Some(DirectoryKind::External),
+            Self::VerifiedIdClaimValidation => Some(DirectoryKind::Workforce),
         }
     }
 }

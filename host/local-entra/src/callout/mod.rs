@@ -5,13 +5,20 @@
 //! (1003006), empty (1003009), JSON (1003003), number of actions (1003010), action type (1003012), and then the event's own
 //! checks.
 
+mod attribute_collection_start;
+mod attribute_collection_submit;
+mod attributes;
 mod body;
 mod code;
+mod email_otp_send;
 mod event;
+mod oddity;
+mod password_submit;
 mod precheck;
 mod send;
 mod token_issuance_start;
 mod verdict;
+mod verified_id_claim_validation;
 
 use std::time::{Duration, SystemTime};
 
@@ -19,10 +26,21 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+pub(crate) use attribute_collection_start::Start;
+pub(crate) use attribute_collection_submit::Submit;
+pub use attribute_collection_submit::ValidationError;
+pub use attributes::{AttributeType, BlockPage, Identity};
+pub(crate) use attributes::{CollectedAttribute, name_on_page, name_on_wire, user_sign_up_info};
 pub use body::{CalloutBody, Client, ServicePrincipal};
 pub use code::CalloutErrorCode;
+pub(crate) use email_otp_send::otp_context;
 pub use event::Event;
+pub use oddity::Oddity;
+pub(crate) use password_submit::PasswordAction;
+pub use password_submit::PasswordPage;
 pub use token_issuance_start::MAX_CLAIMS_BYTES;
+pub(crate) use verified_id_claim_validation::ClaimValidation;
+pub use verified_id_claim_validation::VerifiedIdClaims;
 
 use crate::config::ListenerConfig;
 use crate::directory::Directory;
@@ -54,6 +72,8 @@ pub struct CalloutRecord {
     pub number_of_attempts: u32,
     /// Time from the first attempt's start to the last one's end, in milliseconds.
     pub duration_ms: f64,
+    /// The documented spelling of the answered action; absent when there was none that the event has.
+    pub action: Option<&'static str>,
     /// What Entra lets pass although it is not as documented.
     pub warnings: Vec<String>,
     /// What became of the returned claims; absent when there are none to speak of.
@@ -92,13 +112,68 @@ impl Failure {
 impl Callout<'_> {
     /// Makes a tokenIssuanceStart callout: its record, and the returned claims unless it failed.
     pub(crate) async fn token_issuance_start(&self) -> (CalloutRecord, Option<Map<String, Value>>) {
+        self.run(|action| token_issuance_start::provided_claims(action)).await
+    }
+
+    /// Makes an attributeCollectionStart callout for a page with these attributes.
+    pub(crate) async fn attribute_collection_start(
+        &self,
+        page: &[CollectedAttribute],
+    ) -> (CalloutRecord, Option<Start>) {
+        self.run(|action| attribute_collection_start::read(action, page)).await
+    }
+
+    /// Makes an attributeCollectionSubmit callout for a page with these attributes.
+    pub(crate) async fn attribute_collection_submit(
+        &self,
+        page: &[CollectedAttribute],
+    ) -> (CalloutRecord, Option<Submit>) {
+        self.run(|action| attribute_collection_submit::read(action, page)).await
+    }
+
+    /// Makes an emailOtpSend callout, which succeeds or fails and says nothing.
+    pub(crate) async fn email_otp_send(&self) -> CalloutRecord {
+        self.run(|_| Ok(())).await.0
+    }
+
+    /// Makes a passwordSubmit callout whose answer must have this nonce.
+    pub(crate) async fn password_submit(&self, nonce: &str) -> (CalloutRecord, Option<PasswordAction>) {
+        self.run(|action| password_submit::read(action, nonce)).await
+    }
+
+    /// Makes a verifiedIdClaimValidation callout about these claims.
+    pub(crate) async fn verified_id_claim_validation(
+        &self,
+        claims: &VerifiedIdClaims,
+    ) -> (CalloutRecord, Option<ClaimValidation>) {
+        self.run(|action| verified_id_claim_validation::read(action, claims))
+            .await
+    }
+
+    /// A callout that can't be made: its record.
+    pub(crate) fn impossible(&self, detail: impl Into<String>) -> CalloutRecord {
         let mut record = CalloutRecord::begin(self.listener);
-        let result = self.action(&mut record).await.and_then(|action| {
-            record.warnings.clone_from(&action.warnings);
-            token_issuance_start::provided_claims(&action)
-        });
+        record.fail(Failure::new(CalloutErrorCode::EventHandlerUnexpectedError, detail));
+        record
+    }
+
+    /// The callout, with the event's own reading of the action.
+    async fn run<T>(
+        &self,
+        read: impl FnOnce(&mut verdict::Action) -> Result<T, Failure>,
+    ) -> (CalloutRecord, Option<T>) {
+        let mut record = CalloutRecord::begin(self.listener);
+        let result = match self.action(&mut record).await {
+            Ok(mut action) => {
+                record.action = Some(action.name);
+                let result = read(&mut action);
+                record.warnings = action.warnings;
+                result
+            }
+            Err(failure) => Err(failure),
+        };
         match result {
-            Ok(claims) => (record, Some(claims)),
+            Ok(answer) => (record, Some(answer)),
             Err(failure) => {
                 record.fail(failure);
                 (record, None)
@@ -160,6 +235,7 @@ impl CalloutRecord {
             error_detail: None,
             number_of_attempts: 0,
             duration_ms: 0.0,
+            action: None,
             warnings: Vec::new(),
             claims: None,
         }

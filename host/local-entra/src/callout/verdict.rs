@@ -14,6 +14,8 @@ pub(super) struct Action {
     pub(super) name: &'static str,
     /// Its members.
     pub(super) members: Map<String, Value>,
+    /// `nonce`, the action's sibling in `data`.
+    pub(super) nonce: Option<String>,
     /// What Entra lets pass but the extension should not answer.
     pub(super) warnings: Vec<String>,
 }
@@ -66,8 +68,40 @@ pub(super) fn judge(event: Event, answer: &HttpAnswer) -> Result<Action, Failure
     Ok(Action {
         name,
         members: action.clone(),
+        nonce: data.get("nonce").and_then(Value::as_str).map(ToOwned::to_owned),
         warnings,
     })
+}
+
+impl Action {
+    /// A text that has to be there.
+    pub(super) fn text(&self, member: &str) -> Result<String, Failure> {
+        self.optional_text(member)?
+            .ok_or_else(|| invalid(format!("{} has no `{member}`", self.name)))
+    }
+
+    /// A text that may be absent or null.
+    pub(super) fn optional_text(&self, member: &str) -> Result<Option<String>, Failure> {
+        match self.members.get(member) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(invalid(format!("`{member}` is not a string"))),
+        }
+    }
+
+    /// An object that has to be there.
+    pub(super) fn object(&self, member: &str) -> Result<Map<String, Value>, Failure> {
+        match self.members.get(member) {
+            None | Some(Value::Null) => Err(invalid(format!("{} has no `{member}`", self.name))),
+            Some(Value::Object(object)) => Ok(object.clone()),
+            Some(_) => Err(invalid(format!("`{member}` is not an object"))),
+        }
+    }
+}
+
+/// The action is the right one, its members are not what the event's schema says.
+pub(super) fn invalid(detail: impl Into<String>) -> Failure {
+    Failure::new(CalloutErrorCode::CustomExtensionInvalidResponseBody, detail)
 }
 
 fn is_json(content_type: Option<&str>) -> bool {

@@ -1,5 +1,7 @@
 //! What could not exist in a directory: duplicate ids, numbers out of range, references to nothing.
 
+mod flows;
+
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::ops::RangeInclusive;
@@ -63,6 +65,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             }
         }
     }
+    check.flows(config, &root);
     check.problems
 }
 
@@ -138,6 +141,7 @@ impl Check {
             self.limits(listener.timeout, listener.maximum_retries, &place);
             self.known_applications(&listener.applications, directory, &place);
             self.single_listener(listener, &mut taken, &place);
+            self.event_of_kind(listener.event, directory.kind, &place);
         }
         let mut mapped = HashSet::new();
         for (index, policy) in directory.claims_mapping_policies.iter().enumerate() {

@@ -7,6 +7,7 @@
 //! all problems are reported at once.
 
 mod check;
+mod flows;
 mod location;
 mod objects;
 mod policy;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use uuid::Uuid;
 
+pub use flows::{AttributeConfig, BehaviorOnError, EncryptionConfig, HandlerConfig, UserFlowConfig};
 pub use objects::{
     ApplicationConfig, DirectoryConfig, DirectoryKind, ExtensionConfig, ListenerConfig, TokenVersion, UserConfig,
 };
@@ -56,6 +58,15 @@ pub struct Config {
     pub max_response_bytes: usize,
     /// The directories (tenants, in Entra's own words).
     pub directories: Vec<DirectoryConfig>,
+    /// User flows of external directories.
+    #[serde(default)]
+    pub user_flows: Vec<UserFlowConfig>,
+    /// How listeners' callouts look, and what happens when they fail. A listener without one sends documented requests.
+    #[serde(default)]
+    pub handlers: Vec<HandlerConfig>,
+    /// How passwords are encrypted, for the extensions of passwordSubmit.
+    #[serde(default)]
+    pub encryption: Vec<EncryptionConfig>,
 }
 
 /// Why a configuration can't be used.
@@ -139,6 +150,9 @@ impl Default for Config {
             caller_app_id: AUTHENTICATION_EXTENSIONS_APP_ID,
             max_response_bytes: DEFAULT_MAX_RESPONSE_BYTES,
             directories: Vec::new(),
+            user_flows: Vec::new(),
+            handlers: Vec::new(),
+            encryption: Vec::new(),
         }
     }
 }

@@ -115,6 +115,12 @@ pub struct UserConfig {
     /// `userType`: `Member` or `Guest`.
     #[serde(default)]
     pub user_type: Option<String>,
+    /// The migration property: another password than the stored one is shown to the extension for passwordSubmit.
+    #[serde(default)]
+    pub needs_migration: bool,
+    /// The stored password. Only `submit-password` asks for it; never put a password of a real user here.
+    #[serde(default)]
+    pub password: Option<Secret>,
 }
 
 /// One custom authentication extension.

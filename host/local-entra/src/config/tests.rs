@@ -117,6 +117,52 @@ fn references_to_nothing_and_duplicates_are_refused() {
 }
 
 #[test]
+fn user_flows_handlers_and_encryption_are_checked() {
+    for (from, to, expected) in [
+        (
+            "event = \"tokenIssuanceStart\"",
+            "event = \"verifiedIdClaimValidation\"",
+            "does not happen in a directory",
+        ),
+        (
+            "default = false",
+            "default = \"no\"",
+            "user_flows[0].attributes[4].default: is not true or false",
+        ),
+        (
+            "{ name = \"city\" }",
+            "{ name = \"email\" }",
+            "is empty, or another attribute has it",
+        ),
+        (
+            "directory = \"a1b2c3d4-0000-4000-8000-000000000001\"",
+            "directory = \"a1b2c3d4-0000-4000-8000-000000000002\"",
+            "only external directories",
+        ),
+        (
+            "listener = \"a1b2c3d4-0000-4000-8000-0000000000b4\"",
+            "listener = \"a1b2c3d4-0000-4000-8000-0000000000b1\"",
+            "only emailOtpSend has a fallback",
+        ),
+        (
+            "listener = \"a1b2c3d4-0000-4000-8000-0000000000b6\"",
+            "listener = \"a1b2c3d4-0000-4000-8000-0000000000b9\"",
+            "there is no listener with this id",
+        ),
+        (
+            "[[encryption]]\nextension = \"a1b2c3d4-0000-4000-8000-0000000000c5\"",
+            "[[encryption]]\nextension = \"a1b2c3d4-0000-4000-8000-0000000000c9\"",
+            "no directory has an extension",
+        ),
+        ("\"ids_absent\"", "\"ids_absence\"", "did you mean `ids_absent`?"),
+    ] {
+        assert!(EXAMPLE.contains(from), "{from}");
+        let error = error_of(&EXAMPLE.replacen(from, to, 1));
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn a_listener_may_name_an_extension_that_does_not_exist() {
     let text = EXAMPLE.replace(
         "extension = \"a1b2c3d4-0000-4000-8000-0000000000c1\"",

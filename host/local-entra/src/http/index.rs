@@ -13,6 +13,11 @@ Endpoints of each directory:
   GET  /{tid}/discovery/v2.0/keys                     keys (v1: without /v2.0)
   POST /{tid}/oauth2/v2.0/token                       client credentials: grant_type, client_id, client_secret, scope
   POST /{tid}/sign-in                                 {\"user\", \"application\", \"protocol\"?, \"client\"?, \"correlation_id\"?}
+  POST /{tid}/sign-up                                 {\"email\", \"application\", \"values\"?, \"corrections\"?, \"identities\"?, ...}
+  POST /{tid}/send-otp                                {\"identifier\", \"application\", \"request_type\"?, \"one_time_code\"?, ...}
+  POST /{tid}/submit-password                         {\"user\", \"password\", \"application\", \"new_password\"?, ...}
+  POST /{tid}/recover-account                         {\"user\", \"application\", \"claims\", \"identities\"?, \"additional_info\"?, ...}
+  GET  /{tid}/extensions/{id}/encryption-key          the certificate for passwords; with the private key if made at start
   GET  /{tid}/sign-ins                                the sign-in log with the callouts
   POST /{tid}/keys/roll                               {\"remove_previous\"?}
   POST /{tid}/callout-tokens                          {\"extension\"}: the token that Entra sends with a callout

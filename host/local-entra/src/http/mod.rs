@@ -1,6 +1,7 @@
 //! The HTTP endpoints. A directory is named by its id or its domain, as in Entra.
 
 mod error;
+mod flows;
 mod index;
 mod simulator;
 mod token_endpoint;
@@ -38,6 +39,14 @@ pub(crate) fn router(world: Arc<World>) -> Router {
         .route("/{tid}/oauth2/v2.0/token", post(token_endpoint::token))
         .route("/{tid}/oauth2/v2.0/authorize", get(authorize).post(authorize))
         .route("/{tid}/sign-in", post(simulator::sign_in))
+        .route("/{tid}/sign-up", post(flows::sign_up))
+        .route("/{tid}/send-otp", post(flows::send_otp))
+        .route("/{tid}/submit-password", post(flows::submit_password))
+        .route("/{tid}/recover-account", post(flows::recover_account))
+        .route(
+            "/{tid}/extensions/{extension}/encryption-key",
+            get(flows::encryption_key),
+        )
         .route("/{tid}/sign-ins", get(simulator::sign_ins))
         .route("/{tid}/keys/roll", post(simulator::roll_keys))
         .route("/{tid}/callout-tokens", post(simulator::callout_token))

@@ -128,7 +128,7 @@ pub(super) async fn set_target_url(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn bad_request(message: &str) -> ApiError {
+pub(super) fn bad_request(message: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", message)
 }
 

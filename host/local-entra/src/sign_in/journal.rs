@@ -18,7 +18,9 @@ pub struct SignInRecord {
     pub correlation_id: Uuid,
     /// When it began, RFC 3339 with milliseconds.
     pub created_date_time: String,
-    /// Object id of the user.
+    /// What the user did.
+    pub activity: Activity,
+    /// Object id of the user; nil when there is none, because a sign-up did not come to its end.
     pub user_id: Uuid,
     /// Application id.
     pub app_id: Uuid,
@@ -26,6 +28,25 @@ pub struct SignInRecord {
     pub error_code: u32,
     /// The Authentication Events tab; absent when no listener applied.
     pub callout: Option<CalloutRecord>,
+    /// Callouts before `callout`, oldest first: a sign-up has several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier_callouts: Vec<CalloutRecord>,
+}
+
+/// What a user did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Activity {
+    /// Signed in.
+    SignIn,
+    /// Signed up.
+    SignUp,
+    /// Asked for a one-time code.
+    SendOtp,
+    /// Submitted a password.
+    SubmitPassword,
+    /// Recovered an account.
+    RecoverAccount,
 }
 
 /// A bounded list of sign-ins.
@@ -62,10 +83,12 @@ mod tests {
             journal.add(SignInRecord {
                 correlation_id: Uuid::from_u128(number as u128),
                 created_date_time: String::new(),
+                activity: Activity::SignIn,
                 user_id: Uuid::nil(),
                 app_id: Uuid::nil(),
                 error_code: 0,
                 callout: None,
+                earlier_callouts: Vec::new(),
             });
         }
         let records = journal.newest_first();

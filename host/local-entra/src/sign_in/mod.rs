@@ -5,6 +5,7 @@
 mod claims;
 mod journal;
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -12,12 +13,13 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub(crate) use journal::Journal;
-pub use journal::SignInRecord;
+pub use journal::{Activity, SignInRecord};
 
-use crate::callout::{CalloutBody, CalloutErrorCode, CalloutRecord, Client, Event, ServicePrincipal};
+use crate::callout::{CalloutBody, CalloutErrorCode, CalloutRecord, Client, Event};
 use crate::config::{ApplicationConfig, ClaimsMappingPolicy, TokenVersion, UserConfig};
 use crate::directory::{self, Directory};
 use crate::mapping::{self, MappingReport};
+use crate::users::User;
 
 /// Who signs in to what.
 #[derive(Debug, Clone)]
@@ -150,19 +152,10 @@ impl Directory {
             application: application.app_id,
         })?;
         let correlation_id = request.correlation_id.unwrap_or_else(Uuid::new_v4);
+        let device = (request.protocol.as_str(), &request.client);
         Ok(CalloutBody {
-            event,
-            tenant_id: self.id(),
-            listener_id: listener.id,
-            extension_id: listener.extension,
-            correlation_id,
-            client: request.client.clone(),
-            protocol: request.protocol.clone(),
-            // The audience of an ID token is the application itself.
-            client_service_principal: ServicePrincipal::from(application),
-            resource_service_principal: ServicePrincipal::from(application),
-            user: Some(user.clone()),
-            data: Map::new(),
+            user: Some(user.profile.clone()),
+            ..self.new_body(listener, application, device, correlation_id)
         })
     }
 
@@ -183,7 +176,7 @@ impl Directory {
         let failed = callout.as_ref().and_then(|callout| callout.error_code);
         let result = match failed {
             Some(code) => Err(Refusal::Callout(code)),
-            None => self.issue(user, application, returned.as_ref(), callout.as_mut())?,
+            None => self.issue(&user.profile, application, returned.as_ref(), callout.as_mut())?,
         };
 
         let error_code = result.as_ref().err().map_or(0, |refusal| refusal.aadsts());
@@ -196,10 +189,12 @@ impl Directory {
         self.journal().add(SignInRecord {
             correlation_id,
             created_date_time,
-            user_id: user.id,
+            activity: Activity::SignIn,
+            user_id: user.profile.id,
             app_id: application.app_id,
             error_code,
             callout: callout.clone(),
+            earlier_callouts: Vec::new(),
         });
         Ok(SignInOutcome {
             correlation_id,
@@ -214,18 +209,24 @@ impl Directory {
         self.journal().newest_first()
     }
 
-    fn who_and_what(&self, request: &SignInRequest) -> Result<(&UserConfig, &ApplicationConfig), Error> {
-        let user = self.find_user(&request.user).ok_or_else(|| Error::UnknownUser {
-            user: request.user.clone(),
+    fn who_and_what(&self, request: &SignInRequest) -> Result<(Arc<User>, &ApplicationConfig), Error> {
+        Ok((self.user(&request.user)?, self.application(&request.application)?))
+    }
+
+    /// The user that a request names.
+    pub(crate) fn user(&self, name: &str) -> Result<Arc<User>, Error> {
+        self.users().find(name).ok_or_else(|| Error::UnknownUser {
+            user: name.to_owned(),
             directory: self.id(),
-        })?;
-        let application = self
-            .find_application(&request.application)
-            .ok_or_else(|| Error::UnknownApplication {
-                application: request.application.clone(),
-                directory: self.id(),
-            })?;
-        Ok((user, application))
+        })
+    }
+
+    /// The application that a request names.
+    pub(crate) fn application(&self, name: &str) -> Result<&ApplicationConfig, Error> {
+        self.find_application(name).ok_or_else(|| Error::UnknownApplication {
+            application: name.to_owned(),
+            directory: self.id(),
+        })
     }
 
     async fn call_extension(

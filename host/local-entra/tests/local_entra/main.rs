@@ -5,7 +5,15 @@ mod callouts;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
+mod event_codes;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+mod passwords;
+#[cfg(test)]
 mod sign_ins;
+#[cfg(test)]
+mod sign_ups;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 pub(crate) const TID: Uuid = Uuid::from_u128(0xa1b2_c3d4_0000_4000_8000_0000_0000_0001);
+/// The workforce directory.
+pub(crate) const STAFF: Uuid = Uuid::from_u128(0xa1b2_c3d4_0000_4000_8000_0000_0000_0002);
 pub(crate) const SHOP: Uuid = Uuid::from_u128(0xa1b2_c3d4_0000_4000_8000_0000_0000_00a1);
 pub(crate) const DIAGNOSIS: Uuid = Uuid::from_u128(0xa1b2_c3d4_0000_4000_8000_0000_0000_00a2);
 pub(crate) const EXTENSION: Uuid = Uuid::from_u128(0xa1b2_c3d4_0000_4000_8000_0000_0000_00c1);
@@ -102,10 +104,31 @@ pub(crate) fn claims(claims: &Value) -> Value {
 
 /// The example configuration on a free port, changed.
 pub(crate) async fn start(change: impl FnOnce(&mut DirectoryConfig)) -> LocalEntra {
+    start_config(|config| {
+        config.handlers.clear();
+        change(&mut config.directories[0]);
+    })
+    .await
+}
+
+/// The same, with all of it to change.
+pub(crate) async fn start_config(change: impl FnOnce(&mut Config)) -> LocalEntra {
     let mut config = Config::parse(include_str!("../../example.toml"), "example.toml").unwrap();
     config.listen = "127.0.0.1:0".parse().unwrap();
-    change(&mut config.directories[0]);
+    change(&mut config);
     LocalEntra::start(config).await.unwrap()
+}
+
+/// Every extension of every directory is at one address.
+pub(crate) fn at(url: &str) -> impl FnOnce(&mut Config) {
+    let url = url.to_owned();
+    move |config| {
+        for directory in &mut config.directories {
+            for extension in &mut directory.extensions {
+                extension.target_url.clone_from(&url);
+            }
+        }
+    }
 }
 
 /// The local Entra, with the example's extension at this address.
