@@ -78,7 +78,9 @@ impl Stage {
             http,
             directory,
         };
-        platform.entra.set_target_url(EXTENSION, &platform.url()).unwrap();
+        if platform.entra.directory(world::DIRECTORY).is_ok() {
+            platform.entra.set_target_url(EXTENSION, &platform.url()).unwrap();
+        }
         platform
     }
 }

@@ -1,13 +1,15 @@
 //! The catalog: an immutable, validated snapshot of everything that callouts are served from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use claimsmith_contract::Event;
+use claimsmith_password::{Accepted, DecryptionKey};
 use claimsmith_runtime::{Binding, Digest};
 use claimsmith_token::TokenPolicy;
+use uuid::Uuid;
 
 use crate::error::{ConfigError, ConfigErrors};
 
@@ -46,17 +48,71 @@ pub struct Extension {
     pub deadline: Duration,
     /// Bytes of all claim ids and values.
     pub max_claim_bytes: usize,
+    /// Bytes of the whole answer.
+    pub max_response_bytes: usize,
+    /// The claims that Entra's claims mapping policies name, as far as the tenant has declared them.
+    pub mapped_claims: Option<BTreeSet<String>>,
+    /// What opens passwordSubmit's encrypted contexts; absent for other events.
+    pub passwords: Option<Arc<Passwords>>,
+    /// What callouts of an application that no entry names are answered with.
+    pub(crate) otherwise: Choice,
+    /// What callouts of some applications are answered with, by their (client) id.
+    pub(crate) applications: HashMap<Uuid, Arc<Choice>>,
+}
+
+impl Extension {
+    /// What a callout is answered with when a person signs in to the application with this (client) id.
+    #[must_use]
+    pub fn choice(&self, client_id: Option<&str>) -> &Choice {
+        if self.applications.is_empty() {
+            return &self.otherwise;
+        }
+        let client_id = client_id.and_then(|id| Uuid::try_parse(id).ok());
+        client_id
+            .and_then(|id| self.applications.get(&id))
+            .map_or(&self.otherwise, AsRef::as_ref)
+    }
+
+    /// Every binding, with its place among them and the application that it is for, if not for all.
+    pub(crate) fn bindings(&self) -> impl Iterator<Item = ((Option<Uuid>, usize), &BoundPlugin)> {
+        let everyone = self.otherwise.bindings.iter().enumerate();
+        let special = self.applications.iter().flat_map(|(id, choice)| {
+            let differs = |(index, bound): &(usize, &BoundPlugin)| {
+                let usual = self.otherwise.bindings.get(*index);
+                usual.is_none_or(|usual| !Arc::ptr_eq(&usual.binding, &bound.binding))
+            };
+            let bindings = choice.bindings.iter().enumerate().filter(differs);
+            bindings.map(move |(index, bound)| ((Some(*id), index), bound))
+        });
+        everyone.map(|(index, bound)| ((None, index), bound)).chain(special)
+    }
+}
+
+/// What callouts of some applications are answered with.
+#[derive(Clone, Debug)]
+pub struct Choice {
     /// The plugins, in the order they are invoked.
     pub bindings: Vec<BoundPlugin>,
+    /// The ids of the claims that may be answered; all when absent.
+    pub claims: Option<Arc<BTreeSet<String>>>,
+}
+
+/// What opens the encrypted contexts of passwordSubmit.
+#[derive(Debug)]
+pub struct Passwords {
+    /// The keys that Entra encrypts for.
+    pub keys: Vec<DecryptionKey>,
+    /// What the token inside must say.
+    pub accepted: Accepted,
 }
 
 /// A plugin in an extension.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BoundPlugin {
     /// The plugin's name in the configuration.
     pub name: String,
     /// The plugin with its settings and limits.
-    pub binding: Binding,
+    pub binding: Arc<Binding>,
 }
 
 /// What a request's path leads to.

@@ -16,7 +16,7 @@ use crate::error::ConfigError;
 pub(crate) struct TenantFiles {
     /// `tenants/<tenant>`
     pub(crate) directory: PathBuf,
-    /// Of `tenant.toml` and of every plugin.
+    /// Of `tenant.toml`, of every plugin and of every secret.
     pub(crate) fingerprint: Digest,
     /// Those that could be read.
     digests: HashMap<PathBuf, Digest>,
@@ -63,6 +63,9 @@ impl TenantFiles {
         self.changed.load(Ordering::Relaxed)
     }
 }
+
+/// Where a tenant keeps the secrets that its configuration names.
+pub(crate) const SECRETS_DIRECTORY: &str = "secrets";
 
 /// Larger files are refused unread; the operator's limit of a component's size comes after it.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -168,7 +171,13 @@ fn digests(directory: &Path, cache: &mut DigestCache) -> BTreeMap<PathBuf, Optio
     let plugins = plugins
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"));
-    let files = plugins.chain([directory.join("tenant.toml")]);
+    // Whatever is there counts, so that a key that is replaced is used without a restart.
+    let secrets = fs::read_dir(directory.join(SECRETS_DIRECTORY))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let secrets = secrets.map(|entry| entry.path()).filter(|path| path.is_file());
+    let files = plugins.chain(secrets).chain([directory.join("tenant.toml")]);
     files
         .map(|file| {
             let digest = cache.digest(&file).ok();

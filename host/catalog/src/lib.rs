@@ -11,16 +11,18 @@
 mod catalog;
 mod config;
 mod error;
+mod extension;
 mod files;
 mod loader;
 mod policy;
 mod rules;
+mod secret;
 mod settings;
 mod source;
 mod tenant;
 mod watch;
 
-pub use catalog::{BoundPlugin, Catalog, CurrentCatalog, Extension, Lookup, Tenant};
+pub use catalog::{BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, Lookup, Passwords, Tenant};
 pub use config::{HostConfig, ServerConfig, WatchConfig};
 pub use error::{ConfigError, ConfigErrors};
 pub use loader::Loader;

@@ -4,19 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use claimsmith_contract::Event;
-use claimsmith_runtime::{BindError, Binding, Limits, Plugin, Runtime};
-use claimsmith_token::{MetadataStore, TokenPolicy};
+use claimsmith_runtime::{Limits, Runtime};
+use claimsmith_token::MetadataStore;
 use tokio::sync::Semaphore;
 
-use crate::catalog::{BoundPlugin, Catalog, Extension, Tenant, TenantSlot};
+use crate::catalog::{Catalog, Tenant, TenantSlot};
 use crate::error::{ConfigError, ConfigErrors};
+use crate::extension::ExtensionLoader;
 use crate::files::{DigestCache, TenantFiles, read_regular, scan};
-use crate::policy::policy;
 use crate::rules;
-use crate::settings::to_json;
-use crate::source::{Source, Step, steps};
-use crate::tenant::{BindingConfig, DirectoryConfig, ExtensionConfig, TenantConfig};
+use crate::source::Source;
+use crate::tenant::TenantConfig;
 
 /// Loads tenants. Keeps what it has read, so that loading again costs only what has changed.
 #[derive(Debug)]
@@ -164,165 +162,45 @@ impl Loader {
         let config: TenantConfig = source.parse()?;
         let mut errors = rules::check_tenant(&config, &source, &self.metadata);
         let mut extensions = BTreeMap::new();
-        for (name, extension) in &config.extensions {
-            match self
-                .load_extension(name, extension, &config.directories, files, &source, places)
-                .await
-            {
-                Ok(extension) => {
-                    extensions.insert(name.clone(), Arc::new(extension));
-                }
-                Err(more) => errors.extend(more.0),
-            }
-        }
-        if errors.is_empty() {
-            Ok(Tenant { extensions })
-        } else {
-            Err(ConfigErrors(errors))
-        }
-    }
-
-    async fn load_extension(
-        &self,
-        name: &str,
-        config: &ExtensionConfig,
-        directories: &[DirectoryConfig],
-        files: &TenantFiles,
-        source: &Source,
-        places: &Arc<Semaphore>,
-    ) -> Result<Extension, ConfigErrors> {
-        let mut errors = Vec::new();
-        let mut bindings = Vec::new();
-        for (index, binding) in config.bindings.iter().enumerate() {
-            let place = Place {
-                source,
-                extension: name,
-                index,
+        for (extension_name, extension) in &config.extensions {
+            let loader = ExtensionLoader {
+                runtime: &self.runtime,
+                metadata: &self.metadata,
+                limits: &self.limits,
                 places,
+                files,
+                source: &source,
+                directories: &config.directories,
+                tenant: name,
+                name: extension_name,
+                config: extension,
             };
-            match self.load_binding(binding, config.event, files, place).await {
-                Ok(bound) => bindings.push(bound),
+            match loader.load().await {
+                Ok(extension) => {
+                    extensions.insert(extension_name.clone(), Arc::new(extension));
+                }
                 Err(more) => errors.extend(more.0),
             }
         }
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));
         }
-        Ok(Extension {
-            event: config.event,
-            token_policy: TokenPolicy::new(policy(config, directories, &self.metadata)),
-            deadline: config.deadline,
-            max_claim_bytes: config.max_claim_bytes,
-            bindings,
-        })
-    }
-
-    async fn load_binding(
-        &self,
-        config: &BindingConfig,
-        event: Event,
-        files: &TenantFiles,
-        place: Place<'_>,
-    ) -> Result<BoundPlugin, ConfigErrors> {
-        rules::check_name("plugin", &config.plugin).map_err(|message| place.error("plugin", "", message))?;
-        if let Some((limit, most)) = config.limits.exceeding(&self.limits) {
-            let message = format!("larger than the operator allows, which is {most} (claimsmith.toml, runtime.limits)");
-            return Err(place.error("limits", limit, message).into());
+        for warning in rules::warnings(&config, &source) {
+            tracing::warn!(tenant = name, "{warning}");
         }
-        let plugin = self.load_plugin(config, event, files, place).await?;
-        let settings = to_json(&config.settings).map_err(|(path, message)| place.error("settings", &path, message))?;
-        let limits = config.limits.over(&self.limits);
-        if limits.concurrency == 0 {
-            return Err(place.error("limits", "concurrency", "expected at least 1").into());
-        }
-        let bound = self
-            .runtime
-            .bind(plugin, settings, limits, Arc::clone(place.places))
-            .await;
-        if matches!(&bound, Err(BindError::Failed(error)) if error.passes()) {
-            files.note_failed_for_now();
-        }
-        let binding: Binding = bound.map_err(|error| match error {
-            BindError::Settings { problems } => ConfigErrors(
-                problems
-                    .into_iter()
-                    .map(|problem| {
-                        let message = format!("plugin `{}` does not accept the settings: {problem}", config.plugin);
-                        place.error("settings", &problem.path, message)
-                    })
-                    .collect(),
-            ),
-            failed @ BindError::Failed(_) => place.error("settings", "", failed.to_string()).into(),
-        })?;
-        Ok(BoundPlugin {
-            name: config.plugin.clone(),
-            binding,
-        })
-    }
-
-    async fn load_plugin(
-        &self,
-        config: &BindingConfig,
-        event: Event,
-        files: &TenantFiles,
-        place: Place<'_>,
-    ) -> Result<Arc<Plugin>, ConfigError> {
-        let file = files.plugin(&config.plugin);
-        let read = {
-            let file = file.clone();
-            tokio::task::spawn_blocking(move || read_regular(&file)).await
-        };
-        let read = read.map_err(|_| ConfigError::in_file(&file, "reading was interrupted"))?;
-        let bytes = files.as_found(&file, read).map_err(|error| {
-            let message = format!("the plugin's file {} cannot be read: {error}", file.display());
-            place.error("plugin", "", message)
-        })?;
-        let loaded = self.runtime.load(bytes, &self.limits).await;
-        if matches!(&loaded, Err(error) if error.passes()) {
-            files.note_failed_for_now();
-        }
-        let plugin = loaded.map_err(|error| ConfigError::in_file(&file, error.to_string()))?;
-        if plugin.answers(event) {
-            return Ok(plugin);
-        }
-        let message = format!("plugin `{}` does not answer {event}", config.plugin);
-        Err(place.error("plugin", "", message))
-    }
-}
-
-/// Where a binding is written.
-#[derive(Clone, Copy)]
-struct Place<'s> {
-    source: &'s Source,
-    extension: &'s str,
-    index: usize,
-    places: &'s Arc<Semaphore>,
-}
-
-impl Place<'_> {
-    /// An error at a member of the binding, or below it.
-    fn error(&self, member: &str, path: &str, message: impl Into<String>) -> ConfigError {
-        let mut way = vec![
-            Step::Key("extensions"),
-            Step::Key(self.extension),
-            Step::Key("bindings"),
-            Step::Index(self.index),
-            Step::Key(member),
-        ];
-        way.extend(steps(path));
-        let message = format!("extension `{}`: {}", self.extension, message.into());
-        self.source.error_at_path(&way, message)
+        Ok(Tenant { extensions })
     }
 }
 
 fn log_loaded(name: &str, before: Option<&Tenant>, now: &Tenant, generation: u64) {
     for (extension_name, extension) in &now.extensions {
         let before = before.and_then(|tenant| tenant.extensions.get(extension_name));
-        for (index, bound) in extension.bindings.iter().enumerate() {
+        for (place, bound) in extension.bindings() {
             let plugin = bound.binding.plugin();
-            let before = before
-                .and_then(|extension| extension.bindings.get(index))
-                .map(|bound| &bound.binding);
+            let mut bindings = before.into_iter().flat_map(|extension| extension.bindings());
+            let before = bindings
+                .find(|(other, _)| *other == place)
+                .map(|(_, bound)| &bound.binding);
             if before.is_some_and(|before| {
                 before.plugin().digest() == plugin.digest() && before.settings() == bound.binding.settings()
             }) {
@@ -331,6 +209,7 @@ fn log_loaded(name: &str, before: Option<&Tenant>, now: &Tenant, generation: u64
             tracing::info!(
                 tenant = name,
                 extension = extension_name,
+                application = place.0.map(tracing::field::display),
                 plugin = bound.name,
                 version = %plugin.version(),
                 digest = %plugin.digest(),

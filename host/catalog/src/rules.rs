@@ -1,18 +1,22 @@
 //! Rules that a tenant's configuration must follow beyond its types.
 
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use claimsmith_contract::Event;
+use claimsmith_contract::{Event, is_restricted_jwt_claim};
 use claimsmith_token::MetadataStore;
 
 use crate::error::ConfigError;
-use crate::source::{Source, Step};
+use crate::source::{Source, Step, steps};
 use crate::tenant::{ExtensionConfig, TenantConfig};
 
 /// The shortest deadline that leaves room for a callout, and Entra's own maximum (contract.md, section 3.1).
 const DEADLINES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// Every reading of Entra's "3 KB".
 const MAX_CLAIM_BYTES: usize = 3_072;
+/// An empty answer has some 150 bytes; more than this is no answer that Entra could want.
+const RESPONSE_BYTES: RangeInclusive<usize> = 1_024..=1 << 20;
 /// More makes a stolen token last longer than any clock error explains.
 const MAX_CLOCK_LEEWAY: Duration = Duration::from_mins(10);
 
@@ -69,7 +73,8 @@ pub(crate) fn check_tenant(config: &TenantConfig, source: &Source, store: &Metad
 
 fn check_extension(name: &str, extension: &ExtensionConfig, source: &Source, errors: &mut Vec<ConfigError>) {
     let mut wrong = |member: &str, message: String| {
-        let place = [Step::Key("extensions"), Step::Key(name), Step::Key(member)];
+        let mut place = vec![Step::Key("extensions"), Step::Key(name)];
+        place.extend(steps(member));
         errors.push(source.error_at_path(&place, format!("extension `{name}`: {message}")));
     };
     if let Err(message) = check_name("extension", name) {
@@ -99,17 +104,99 @@ fn check_extension(name: &str, extension: &ExtensionConfig, source: &Source, err
             format!("expected at most {MAX_CLAIM_BYTES}, Entra accepts no more"),
         );
     }
-    if extension.event == Event::PasswordSubmit {
-        wrong("event", "passwordSubmit is not answered by this version".to_owned());
+    if !RESPONSE_BYTES.contains(&extension.max_response_bytes) {
+        wrong(
+            "max_response_bytes",
+            format!("expected {} to {}", RESPONSE_BYTES.start(), RESPONSE_BYTES.end()),
+        );
     }
-    if extension.event != Event::TokenIssuanceStart && extension.bindings.len() > 1 {
-        let message = format!("{} is answered with one action: expected one binding", extension.event);
-        wrong("bindings", message);
-    }
+    check_event(extension, &mut wrong);
+    check_applications(extension, &mut wrong);
     if extension.bindings.is_empty() {
         wrong(
             "bindings",
             "expected at least one [[bindings]] with a plugin".to_owned(),
         );
     }
+}
+
+/// What only some events have.
+fn check_event(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, String)) {
+    let event = extension.event;
+    let claims_of_an_application = extension.applications.iter().any(|entry| entry.claims.is_some());
+    if event != Event::TokenIssuanceStart {
+        if extension.bindings.len() > 1 {
+            let message = format!("{event} is answered with one action: expected one binding");
+            wrong("bindings", message);
+        }
+        let members = [
+            ("claims", extension.claims.is_some()),
+            ("mapping", extension.mapping.is_some()),
+            ("applications", claims_of_an_application),
+        ];
+        for (member, _) in members.iter().filter(|(_, there)| *there) {
+            wrong(member, format!("{event} is not answered with claims"));
+        }
+    }
+    match (event, extension.decryption_keys.is_empty()) {
+        (Event::PasswordSubmit, true) => wrong(
+            "event",
+            "passwordSubmit needs at least one [[decryption_keys]]: the private key of the certificate that Entra \
+             encrypts passwords for"
+                .to_owned(),
+        ),
+        (Event::PasswordSubmit, false) | (_, true) => {}
+        (_, false) => wrong("decryption_keys", format!("{event} carries nothing that is encrypted")),
+    }
+}
+
+fn check_applications(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, String)) {
+    let mut seen = HashSet::new();
+    for (index, entry) in extension.applications.iter().enumerate() {
+        let place = format!("applications[{index}]");
+        if entry.client_ids.is_empty() {
+            let message = "expected at least one application (client) id".to_owned();
+            wrong(&format!("{place}.client_ids"), message);
+        }
+        for id in &entry.client_ids {
+            if id.is_nil() || !seen.insert(id) {
+                let message = format!("{id} must be an application's id, and named once");
+                wrong(&format!("{place}.client_ids"), message);
+            }
+        }
+        for plugin in entry.settings.keys() {
+            if !extension.bindings.iter().any(|binding| binding.plugin == *plugin) {
+                let message = format!("settings for `{plugin}`, which is not the plugin of any of the bindings");
+                wrong(&format!("{place}.settings.{plugin}"), message);
+            }
+        }
+    }
+}
+
+/// What Entra would drop or refuse without a word, of what a tenant has declared of its claims mapping.
+pub(crate) fn warnings(config: &TenantConfig, source: &Source) -> Vec<ConfigError> {
+    let mut warnings = Vec::new();
+    for (name, extension) in &config.extensions {
+        let Some(mapping) = &extension.mapping else { continue };
+        let mut warn = |member: &str, message: String| {
+            let place = [Step::Key("extensions"), Step::Key(name), Step::Key(member)];
+            warnings.push(source.error_at_path(&place, format!("extension `{name}`: {message}")));
+        };
+        for (id, emitted) in mapping.iter().filter(|(_, emitted)| is_restricted_jwt_claim(emitted)) {
+            let message = format!(
+                "claim `{id}` is mapped to `{emitted}`, which is in Entra's restricted claim set: Entra does not emit it"
+            );
+            warn("mapping", message);
+        }
+        let answered = extension
+            .claims
+            .iter()
+            .chain(extension.applications.iter().flat_map(|entry| &entry.claims));
+        for id in answered.flatten().filter(|id| !mapping.contains_key(*id)) {
+            let message =
+                format!("claim `{id}` is not in the mapping: Entra drops what it does not map; ids differ by case");
+            warn("claims", message);
+        }
+    }
+    warnings
 }

@@ -1,16 +1,17 @@
 //! `tenant.toml`: what a tenant team writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use claimsmith_contract::Event;
 use claimsmith_contract::token_issuance_start::DEFAULT_MAX_CLAIM_BYTES;
+use claimsmith_contract::{DEFAULT_MAX_RESPONSE_BYTES, Event};
 use claimsmith_token::ENTRA_CALLER;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 use uuid::Uuid;
 
 use crate::config::LimitsConfig;
+use crate::secret::SecretRef;
 
 /// A tenant: its directories and its extensions.
 #[derive(Clone, Debug, Deserialize)]
@@ -71,6 +72,20 @@ pub(crate) struct ExtensionConfig {
     /// Bytes of all claim ids and values. Default 3000, at most 3072.
     #[serde(default = "default_max_claim_bytes")]
     pub(crate) max_claim_bytes: usize,
+    /// Bytes of the whole answer. Default 65536, at most 1048576.
+    #[serde(default = "default_max_response_bytes")]
+    pub(crate) max_response_bytes: usize,
+    /// The ids of the claims that may be answered, whatever the plugins answer; all when absent.
+    pub(crate) claims: Option<BTreeSet<String>>,
+    /// What Entra's claims mapping policies make of the claims: by the claim's id, the name in the token. Declared here,
+    /// it is checked.
+    pub(crate) mapping: Option<BTreeMap<String, String>>,
+    /// What differs for some of the applications that people sign in to.
+    #[serde(default)]
+    pub(crate) applications: Vec<ApplicationConfig>,
+    /// passwordSubmit: the keys that Entra encrypts passwords for.
+    #[serde(default)]
+    pub(crate) decryption_keys: Vec<DecryptionKeyConfig>,
     /// The plugins, in the order they are invoked.
     pub(crate) bindings: Vec<BindingConfig>,
 }
@@ -87,6 +102,35 @@ pub(crate) struct BindingConfig {
     /// Lower limits than the operator's.
     #[serde(default)]
     pub(crate) limits: LimitsConfig,
+}
+
+/// What differs for some applications.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApplicationConfig {
+    /// The applications that people sign in to, by their (client) id: `appId` of `clientServicePrincipal`.
+    pub(crate) client_ids: Vec<Uuid>,
+    /// In place of the extension's `claims`.
+    pub(crate) claims: Option<BTreeSet<String>>,
+    /// In place of the bindings' settings, by the plugin's name.
+    #[serde(default)]
+    pub(crate) settings: BTreeMap<String, toml::Table>,
+}
+
+/// A private key that Entra encrypts passwords for, in PEM or in a PKCS#12 file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DecryptionKeyConfig {
+    /// PEM: PKCS#8 or PKCS#1.
+    pub(crate) private_key: Option<SecretRef>,
+    /// PEM: its certificate, whose thumbprint Entra names as `x5t`.
+    pub(crate) certificate: Option<SecretRef>,
+    /// Key and certificate in one file.
+    pub(crate) pkcs12: Option<SecretRef>,
+    /// Of the PKCS#12 file, or of an encrypted private key.
+    pub(crate) password: Option<SecretRef>,
+    /// The `kid` that Entra names the key by, if it does.
+    pub(crate) key_id: Option<String>,
 }
 
 /// The asymmetric algorithms that an operator may choose from (RFC 7518, section 3.1). HS256 and `none` are no choice:
@@ -135,4 +179,8 @@ fn default_caller() -> Uuid {
 
 fn default_max_claim_bytes() -> usize {
     DEFAULT_MAX_CLAIM_BYTES
+}
+
+fn default_max_response_bytes() -> usize {
+    DEFAULT_MAX_RESPONSE_BYTES
 }

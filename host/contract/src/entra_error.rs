@@ -15,6 +15,8 @@ pub enum EntraError {
     InvalidNumberOfActions,
     /// An action that the event does not have.
     InvalidActionType,
+    /// The whole body is too large.
+    ResponseSizeExceeded,
     /// The claims are too large.
     ResponseClaimsSizeExceeded,
     /// A claim has no id.
@@ -30,6 +32,7 @@ impl EntraError {
             Self::NullClaimsResponse => 1_003_007,
             Self::InvalidNumberOfActions => 1_003_010,
             Self::InvalidActionType => 1_003_012,
+            Self::ResponseSizeExceeded => 1_003_024,
             Self::ResponseClaimsSizeExceeded => 1_003_025,
             Self::NullOrEmptyClaimKeyNotSupported => 1_003_026,
         }
@@ -43,6 +46,7 @@ impl EntraError {
             Self::NullClaimsResponse => "CustomExtensionNullClaimsResponse",
             Self::InvalidNumberOfActions => "CustomExtensionInvalidNumberOfActions",
             Self::InvalidActionType => "CustomExtensionInvalidActionType",
+            Self::ResponseSizeExceeded => "CustomExtensionResponseSizeExceeded",
             Self::ResponseClaimsSizeExceeded => "CustomExtensionResponseClaimsSizeExceeded",
             Self::NullOrEmptyClaimKeyNotSupported => "CustomExtensionNullOrEmptyClaimKeyNotSupported",
         }

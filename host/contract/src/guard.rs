@@ -8,6 +8,22 @@ pub const MAX_TITLE_BYTES: usize = 256;
 /// How many bytes of UTF-8 a message may have. Entra documents no limit.
 pub const MAX_MESSAGE_BYTES: usize = 2_048;
 
+/// How many bytes an answer may have by default. Entra has a limit (1003024) and does not document it; what fits is far
+/// more than any documented answer has.
+pub const DEFAULT_MAX_RESPONSE_BYTES: usize = 64 << 10;
+
+/// Takes an answer's wire form if it is not too large.
+///
+/// # Errors
+/// [`GuardError::ResponseTooLarge`]
+pub fn check_response_size(body: Vec<u8>, limit: usize) -> Result<Vec<u8>, GuardError> {
+    let bytes = body.len();
+    if bytes <= limit {
+        return Ok(body);
+    }
+    Err(GuardError::ResponseTooLarge { bytes, limit })
+}
+
 /// Why an answer may not be sent. Names in the messages are cut, values are left out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GuardError {
@@ -66,6 +82,14 @@ pub enum GuardError {
         /// How many it may have.
         limit: usize,
     },
+    /// The whole answer is too large.
+    #[error("the answer has {bytes} bytes, at most {limit} are sent")]
+    ResponseTooLarge {
+        /// Bytes of the answer's JSON.
+        bytes: usize,
+        /// How many are sent.
+        limit: usize,
+    },
     /// A failed claim without a name.
     #[error("failed claim {position} has no name")]
     EmptyFailedClaim {
@@ -120,6 +144,7 @@ impl GuardError {
     pub const fn entra_error(&self) -> EntraError {
         match self {
             Self::ClaimsTooLarge { .. } => EntraError::ResponseClaimsSizeExceeded,
+            Self::ResponseTooLarge { .. } => EntraError::ResponseSizeExceeded,
             Self::EmptyClaimId { .. } => EntraError::NullOrEmptyClaimKeyNotSupported,
             Self::DuplicateClaimId { .. }
             | Self::UnknownAttribute { .. }
@@ -141,6 +166,7 @@ impl GuardError {
             Self::DuplicateAttribute { .. } => Outcome::DuplicateAttribute,
             Self::AttributeType { .. } => Outcome::AttributeType,
             Self::TextLength { .. } => Outcome::TextLength,
+            Self::ResponseTooLarge { .. } => Outcome::ResponseTooLarge,
             Self::EmptyFailedClaim { .. } => Outcome::EmptyFailedClaim,
         }
     }

@@ -21,6 +21,7 @@ pub mod password_submit;
 mod reader;
 mod render;
 mod response;
+mod restricted;
 mod secret;
 pub mod sign_up;
 pub mod token_issuance_start;
@@ -31,8 +32,11 @@ pub use callout::{
 };
 pub use entra_error::EntraError;
 pub use event::{Event, UnknownEvent};
-pub use guard::{BlockPage, GuardError, MAX_MESSAGE_BYTES, MAX_TITLE_BYTES};
+pub use guard::{
+    BlockPage, DEFAULT_MAX_RESPONSE_BYTES, GuardError, MAX_MESSAGE_BYTES, MAX_TITLE_BYTES, check_response_size,
+};
 pub use outcome::Outcome;
 pub use reader::Problem;
 pub use response::{Violation, check_response};
+pub use restricted::is_restricted_jwt_claim;
 pub use secret::Secret;

@@ -112,6 +112,8 @@ outcomes! {
     AttributeType = "attribute_type",
     /// A text that people read is missing or too long (1003003).
     TextLength = "text_length",
+    /// The answer is larger than Entra accepts (1003024).
+    ResponseTooLarge = "response_too_large",
     /// A failed claim has no name (1003003).
     EmptyFailedClaim = "empty_failed_claim",
 

@@ -10,7 +10,7 @@ use crate::attribute_collection_start::{self, Action as StartAction};
 use crate::attribute_collection_submit::{self, Action as SubmitAction, ValidationError};
 use crate::entra_error::EntraError;
 use crate::event::Event;
-use crate::guard::{BlockPage, GuardError};
+use crate::guard::{BlockPage, DEFAULT_MAX_RESPONSE_BYTES, GuardError};
 use crate::json::Value;
 use crate::password_submit::{self, Action as PasswordAction};
 use crate::reader::{ObjectReader, Problems};
@@ -45,6 +45,13 @@ pub fn check_response(
     sign_up: Option<&SignUp<'_>>,
     max_claim_bytes: usize,
 ) -> Vec<Violation> {
+    if body.len() > DEFAULT_MAX_RESPONSE_BYTES {
+        let message = format!(
+            "the body has {} bytes, more than {DEFAULT_MAX_RESPONSE_BYTES} are not sent",
+            body.len()
+        );
+        return vec![Violation::new(EntraError::ResponseSizeExceeded, message)];
+    }
     let document = match Value::parse(body) {
         Ok(document) => document,
         Err(error) => return vec![Violation::new(EntraError::InvalidResponseBody, error.to_string())],

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// A one-time code or an encrypted context: never in a log line, an error or a `Debug` output.
+use zeroize::Zeroize as _;
+
+/// A one-time code or an encrypted context: never in a log line, an error or a `Debug` output. Text of its own is wiped
+/// when it is dropped; text that it borrows is the request body's.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret<'a>(Cow<'a, str>);
 
@@ -16,6 +19,14 @@ impl<'a> Secret<'a> {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Drop for Secret<'_> {
+    fn drop(&mut self) {
+        if let Cow::Owned(text) = &mut self.0 {
+            text.zeroize();
+        }
     }
 }
 

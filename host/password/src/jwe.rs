@@ -81,9 +81,9 @@ fn content_key(
 ) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
     let mut random = Zeroizing::new(vec![0; CONTENT_KEY_BYTES]);
     rand_bytes(&mut random).map_err(|_| PasswordError::Undecryptable)?;
-    let decrypted = decrypter.decrypt(Some(encrypted), content.library(), &JweHeader::new());
-    let decrypted = decrypted.map(|key| Zeroizing::new(key.into_owned()));
-    Ok(match decrypted {
+    let key = decrypter.decrypt(Some(encrypted), content.library(), &JweHeader::new());
+    let key = key.map(|key| Zeroizing::new(key.into_owned()));
+    Ok(match key {
         Ok(key) if key.len() == CONTENT_KEY_BYTES => key,
         _ => random,
     })
@@ -101,24 +101,25 @@ fn inflate(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, PasswordError> {
 }
 
 fn unknown_key(names: &Names, keys: &[DecryptionKey]) -> PasswordError {
-    let named = [
+    let asked_for = [
         ("kid", &names.key_id),
         ("x5t", &names.x5t),
         ("x5t#S256", &names.x5t_s256),
     ];
-    let named = named.iter().filter_map(|(member, name)| {
+    let asked_for = asked_for.iter().filter_map(|(member, name)| {
         // The sender chose it: it is cut, and control characters are escaped.
         let name: String = name.as_ref()?.chars().take(100).collect();
         Some(format!("{member} {name:?}"))
     });
     let configured = keys.iter().map(ToString::to_string);
     PasswordError::UnknownKey {
-        named: some(named.collect()),
-        configured: some(configured.collect()),
+        named: joined(asked_for),
+        configured: joined(configured),
     }
 }
 
-fn some(names: Vec<String>) -> String {
+fn joined(names: impl Iterator<Item = String>) -> String {
+    let names: Vec<_> = names.collect();
     if names.is_empty() {
         "none".to_owned()
     } else {

@@ -10,15 +10,15 @@ use tokio::time::{Instant, timeout_at};
 use crate::bindings::callout::{Context, Failure};
 use crate::bindings::sign_up::SignUp;
 use crate::bindings::{
-    attribute_collection_start, attribute_collection_submit, email_otp_send, password_submit, token_issuance_start,
-    verified_id_claim_validation,
+    attribute_collection_start, attribute_collection_submit, email_otp_send, lifecycle, password_submit,
+    token_issuance_start, verified_id_claim_validation,
 };
-use crate::error::InvocationError;
+use crate::error::{BindError, InvocationError, SettingsProblem};
 use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::run::{Report, Run};
-use crate::runtime::Shared;
+use crate::runtime::{LIFECYCLE_TIME, Shared};
 
 /// How long an invocation waits for its turn when as many run as may. Longer waits only move the failure closer to
 /// the caller's own time limit.
@@ -30,7 +30,8 @@ pub struct Binding {
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) settings: Arc<str>,
     pub(crate) limits: Limits,
-    pub(crate) permits: Semaphore,
+    /// Shared with the bindings of other settings that were made of this one.
+    pub(crate) permits: Arc<Semaphore>,
     pub(crate) tenant_places: Arc<Semaphore>,
 }
 
@@ -51,6 +52,31 @@ impl Binding {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The same plugin with the same limits and places, and with other settings (one JSON object).
+    ///
+    /// # Errors
+    /// [`BindError`] when the plugin refuses the settings or fails to check them.
+    pub async fn with_settings(&self, settings: String) -> Result<Self, BindError> {
+        let binding = Self {
+            shared: Arc::clone(&self.shared),
+            plugin: Arc::clone(&self.plugin),
+            settings: settings.into(),
+            limits: self.limits,
+            permits: Arc::clone(&self.permits),
+            tenant_places: Arc::clone(&self.tenant_places),
+        };
+        binding.checked().await
+    }
+
+    /// This binding, once its plugin has accepted its settings.
+    pub(crate) async fn checked(self) -> Result<Self, BindError> {
+        let problems = check_settings(&self).await.map_err(BindError::Failed)?;
+        if problems.is_empty() {
+            return Ok(self);
+        }
+        Err(BindError::Settings { problems })
     }
 
     /// Waits shortly for a place among the binding's, then among its tenant's, then among all invocations.
@@ -127,6 +153,24 @@ invocations! {
     /// Invokes the plugin for verifiedIdClaimValidation.
     verified_id_claim_validation: call_validate(verified_id: verified_id_claim_validation::VerifiedId<'_>)
         -> verified_id_claim_validation::Verdict;
+}
+
+async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, InvocationError> {
+    let deadline = Instant::now() + LIFECYCLE_TIME;
+    let indices = &binding.plugin.exports.lifecycle;
+    let mut run = binding.run(deadline);
+    let call = async {
+        let instance = run.instantiate().await?;
+        let guest = indices.load(&mut run.store, &instance)?;
+        guest.call_check_settings(&mut run.store, &binding.settings).await
+    };
+    let ended = timeout_at(deadline, call).await;
+    let problems = run.finish(ended).result?;
+    let problem = |problem: lifecycle::Problem| SettingsProblem {
+        path: clean(&problem.path),
+        message: clean(&problem.message),
+    };
+    Ok(problems.into_iter().map(problem).collect())
 }
 
 async fn place<'s>(

@@ -13,9 +13,8 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use crate::binding::Binding;
-use crate::bindings::lifecycle;
 use crate::engine;
-use crate::error::{BindError, EngineError, InvocationError, LoadError, SettingsProblem};
+use crate::error::{BindError, EngineError, LoadError};
 use crate::exports::Exports;
 use crate::guest_text::clean;
 use crate::limits::Limits;
@@ -25,7 +24,7 @@ use crate::run::Run;
 use crate::state::CallState;
 
 /// How long a plugin may take to describe itself or to check settings.
-const LIFECYCLE_TIME: Duration = Duration::from_secs(2);
+pub(crate) const LIFECYCLE_TIME: Duration = Duration::from_secs(2);
 
 /// What the operator decides for the whole process.
 #[derive(Clone, Debug)]
@@ -183,33 +182,11 @@ impl Runtime {
             plugin,
             settings: settings.into(),
             limits,
-            permits: Semaphore::new(limits.concurrency),
+            permits: Arc::new(Semaphore::new(limits.concurrency)),
             tenant_places,
         };
-        let problems = check_settings(&binding).await.map_err(BindError::Failed)?;
-        if problems.is_empty() {
-            return Ok(binding);
-        }
-        Err(BindError::Settings { problems })
+        binding.checked().await
     }
-}
-
-async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, InvocationError> {
-    let deadline = Instant::now() + LIFECYCLE_TIME;
-    let indices = &binding.plugin.exports.lifecycle;
-    let mut run = binding.run(deadline);
-    let call = async {
-        let instance = run.instantiate().await?;
-        let guest = indices.load(&mut run.store, &instance)?;
-        guest.call_check_settings(&mut run.store, &binding.settings).await
-    };
-    let ended = timeout_at(deadline, call).await;
-    let problems = run.finish(ended).result?;
-    let problem = |problem: lifecycle::Problem| SettingsProblem {
-        path: clean(&problem.path),
-        message: clean(&problem.message),
-    };
-    Ok(problems.into_iter().map(problem).collect())
 }
 
 /// Tells the usual mistakes apart before the compiler is asked, whose messages are for compiler authors.

@@ -86,6 +86,7 @@ pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static 
         | Outcome::DuplicateAttribute
         | Outcome::AttributeType
         | Outcome::TextLength
+        | Outcome::ResponseTooLarge
         | Outcome::EmptyFailedClaim => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "The plugin answered what Entra does not accept",

@@ -20,6 +20,7 @@ use tracing::{Instrument as _, Span, field};
 
 use crate::answer::{self, Refusal, status_and_title};
 use crate::invoke::{guard, invoke};
+use crate::password;
 use crate::request::{admit, discard, read_body};
 use crate::server::App;
 
@@ -84,8 +85,9 @@ async fn answer(
     let body = read_body(body, app.max_body_bytes, deadline).await?;
     let callout = parse(&body, &extension, facts)?;
     cross_check(&callout, &token)?;
-    let action = invoke(&extension, &callout, deadline).await?;
-    guard(&action, &callout, &extension)
+    let password = password::open(&extension, &callout, deadline).await?;
+    let action = invoke(&extension, &callout, password.as_ref(), deadline).await?;
+    guard(&action, &callout, password.as_ref(), &extension)
 }
 
 /// The extension that the path names.

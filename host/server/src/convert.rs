@@ -7,6 +7,7 @@ use claimsmith_contract::token_issuance_start::{Claim, ClaimValue};
 use claimsmith_contract::verified_id_claim_validation::Verdict;
 use claimsmith_contract::{
     BlockPage, Callout, Client, ServicePrincipal, User, attribute_collection_start, attribute_collection_submit,
+    password_submit,
 };
 use claimsmith_runtime::interface as wit;
 
@@ -170,6 +171,17 @@ pub(crate) fn verdict(verdict: wit::verified_id_claim_validation::Verdict) -> Ve
     match verdict {
         wit::verified_id_claim_validation::Verdict::Pass => Verdict::Pass,
         wit::verified_id_claim_validation::Verdict::Failed(names) => Verdict::Failed(names),
+    }
+}
+
+/// An action of passwordSubmit.
+pub(crate) fn password_action(action: wit::password_submit::Action) -> password_submit::Action {
+    use password_submit::Action;
+    match action {
+        wit::password_submit::Action::Migrate => Action::Migrate,
+        wit::password_submit::Action::Update => Action::Update,
+        wit::password_submit::Action::Retry => Action::Retry,
+        wit::password_submit::Action::Block(page) => Action::Block(block_page(page)),
     }
 }
 

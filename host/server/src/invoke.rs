@@ -1,13 +1,14 @@
 //! Invoking the plugins of an extension, for each event, and guarding what they answer.
 
-use claimsmith_catalog::{BoundPlugin, Extension};
+use claimsmith_catalog::{BoundPlugin, Choice, Extension};
 use claimsmith_contract::sign_up::SignUp;
 use claimsmith_contract::token_issuance_start::Claim;
 use claimsmith_contract::verified_id_claim_validation::{Verdict, VerifiedId};
 use claimsmith_contract::{
     Callout, Event, EventData, GuardError, Outcome, attribute_collection_start, attribute_collection_submit,
-    email_otp_send, token_issuance_start, verified_id_claim_validation,
+    check_response_size, email_otp_send, password_submit, token_issuance_start, verified_id_claim_validation,
 };
+use claimsmith_password::PasswordContext;
 use claimsmith_runtime::interface as wit;
 use claimsmith_runtime::{InvocationError, Report};
 use tokio::time::Instant;
@@ -21,22 +22,31 @@ pub(crate) enum Action {
     AttributeCollectionStart(attribute_collection_start::Action),
     AttributeCollectionSubmit(attribute_collection_submit::Action),
     OtpSent,
+    Password(password_submit::Action),
     Verdict(Verdict),
 }
 
-/// Invokes the extension's plugins for a callout, until `deadline` at most.
-pub(crate) async fn invoke(extension: &Extension, callout: &Callout<'_>, deadline: Instant) -> Result<Action, Refusal> {
+/// Invokes the extension's plugins for a callout, until `deadline` at most. `password` is what the callout carried
+/// encrypted.
+pub(crate) async fn invoke(
+    extension: &Extension,
+    callout: &Callout<'_>,
+    password: Option<&PasswordContext>,
+    deadline: Instant,
+) -> Result<Action, Refusal> {
+    let client = callout.client_service_principal.as_ref();
+    let choice = extension.choice(client.and_then(|client| client.app_id.as_deref()));
     let additional = convert::additional(callout);
     let context = || convert::context(callout, &additional);
     if callout.event == Event::TokenIssuanceStart {
-        return claims(extension, context, deadline).await.map(Action::Claims);
+        return claims(choice, context, deadline).await.map(Action::Claims);
     }
-    let Some(bound) = extension.bindings.first() else {
+    let Some(bound) = choice.bindings.first() else {
         return Err(Refusal::new(Outcome::InternalError, "the extension has no binding"));
     };
-    match (&callout.data, callout.event) {
-        (EventData::SignUp(sign_up), event) => invoke_sign_up(bound, event, context(), sign_up, deadline).await,
-        (EventData::OneTimeCode(code), _) => {
+    match (&callout.data, password, callout.event) {
+        (EventData::SignUp(sign_up), _, event) => invoke_sign_up(bound, event, context(), sign_up, deadline).await,
+        (EventData::OneTimeCode(code), ..) => {
             let code = wit::email_otp_send::OneTimeCode {
                 identifier: &code.identifier,
                 code: code.code.expose(),
@@ -44,24 +54,40 @@ pub(crate) async fn invoke(extension: &Extension, callout: &Callout<'_>, deadlin
             let report = bound.binding.email_otp_send(context(), code, deadline).await;
             answered(bound, report).map(|()| Action::OtpSent)
         }
-        (EventData::VerifiedId(verified_id), _) => validate(bound, context(), verified_id, deadline).await,
-        (EventData::None | EventData::EncryptedPassword(_), event) => Err(Refusal::new(
+        (EventData::EncryptedPassword(_), Some(password), _) => {
+            let credentials = wit::password_submit::Credentials {
+                username: &password.username,
+                password: &password.password,
+            };
+            let report = bound.binding.password_submit(context(), credentials, deadline).await;
+            answered(bound, report).map(|action| Action::Password(convert::password_action(action)))
+        }
+        (EventData::VerifiedId(verified_id), ..) => validate(bound, context(), verified_id, deadline).await,
+        (EventData::None | EventData::EncryptedPassword(_), _, event) => Err(Refusal::new(
             Outcome::InternalError,
             format!("{event} cannot be invoked with this data"),
         )),
     }
 }
 
-/// Invokes the bindings in order; their claims together are the answer.
+/// Invokes the bindings in order; their claims together are the answer, as far as the application may have them.
 async fn claims<'c>(
-    extension: &Extension,
+    choice: &Choice,
     context: impl Fn() -> wit::callout::Context<'c>,
     deadline: Instant,
 ) -> Result<Vec<Claim>, Refusal> {
     let mut claims = Vec::new();
-    for bound in &extension.bindings {
+    for bound in &choice.bindings {
         let report = bound.binding.token_issuance_start(context(), deadline).await;
         claims.extend(answered(bound, report)?.into_iter().map(convert::claim));
+    }
+    if let Some(allowed) = &choice.claims {
+        let before = claims.len();
+        claims.retain(|claim| allowed.contains(&claim.id));
+        tracing::debug!(
+            withheld = before - claims.len(),
+            "only the application's claims are answered"
+        );
     }
     Ok(claims)
 }
@@ -140,21 +166,43 @@ const fn outcome(error: &InvocationError) -> Outcome {
 }
 
 /// Holds an action against Entra's rules before Entra does, and gives it its wire form.
-pub(crate) fn guard(action: &Action, callout: &Callout<'_>, extension: &Extension) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn guard(
+    action: &Action,
+    callout: &Callout<'_>,
+    password: Option<&PasswordContext>,
+    extension: &Extension,
+) -> Result<Vec<u8>, Refusal> {
     let no_sign_up = SignUp::default();
     let sign_up = match &callout.data {
         EventData::SignUp(sign_up) => sign_up,
         _ => &no_sign_up,
     };
+    let nonce = password.map_or("", |password| &password.nonce);
     let guarded = match action {
-        Action::Claims(claims) => token_issuance_start::respond(claims, extension.max_claim_bytes),
+        Action::Claims(claims) => {
+            note_unmapped(claims, extension);
+            token_issuance_start::respond(claims, extension.max_claim_bytes)
+        }
         Action::AttributeCollectionStart(action) => attribute_collection_start::respond(action, sign_up),
         Action::AttributeCollectionSubmit(action) => attribute_collection_submit::respond(action, sign_up),
         Action::OtpSent => Ok(email_otp_send::respond()),
+        Action::Password(action) => password_submit::respond(action, nonce),
         Action::Verdict(verdict) => verified_id_claim_validation::respond(verdict),
     };
-    guarded.map_err(|error: GuardError| Refusal {
-        entra_error: Some(error.entra_error()),
-        ..Refusal::new(error.outcome(), error.to_string())
-    })
+    guarded
+        .and_then(|body| check_response_size(body, extension.max_response_bytes))
+        .map_err(|error: GuardError| Refusal {
+            entra_error: Some(error.entra_error()),
+            ..Refusal::new(error.outcome(), error.to_string())
+        })
+}
+
+/// Tells of claims that Entra will drop without a word.
+fn note_unmapped(claims: &[Claim], extension: &Extension) {
+    let Some(mapped) = &extension.mapped_claims else { return };
+    for claim in claims.iter().filter(|claim| !mapped.contains(&claim.id)) {
+        // Ids are the plugin's: cut, and without control characters.
+        let id: String = claim.id.chars().take(64).flat_map(char::escape_debug).collect();
+        tracing::debug!(id, "the extension's mapping does not name the claim: Entra drops it");
+    }
 }

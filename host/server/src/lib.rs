@@ -6,6 +6,7 @@ mod convert;
 mod health;
 mod invoke;
 mod listener;
+mod password;
 mod request;
 mod server;
 

@@ -1,0 +1,245 @@
+//! From an extension's configuration to what answers its callouts: its plugins, bound and checked, and its keys.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use claimsmith_contract::Event;
+use claimsmith_password::{Accepted, DecryptionKey};
+use claimsmith_runtime::{BindError, Binding, Limits, Plugin, Runtime};
+use claimsmith_token::{MetadataStore, TokenPolicy};
+use tokio::sync::Semaphore;
+
+use crate::catalog::{BoundPlugin, Choice, Extension, Passwords};
+use crate::error::{ConfigError, ConfigErrors};
+use crate::files::{TenantFiles, read_regular};
+use crate::policy::policy;
+use crate::rules;
+use crate::secret::SecretScope;
+use crate::settings::to_json;
+use crate::source::{Source, Step, steps};
+use crate::tenant::{ApplicationConfig, BindingConfig, DecryptionKeyConfig, DirectoryConfig, ExtensionConfig};
+
+/// What loading one extension needs.
+#[derive(Clone, Copy)]
+pub(crate) struct ExtensionLoader<'l> {
+    pub(crate) runtime: &'l Runtime,
+    pub(crate) metadata: &'l MetadataStore,
+    pub(crate) limits: &'l Limits,
+    /// The tenant's places among the invocations.
+    pub(crate) places: &'l Arc<Semaphore>,
+    pub(crate) files: &'l TenantFiles,
+    pub(crate) source: &'l Source,
+    pub(crate) directories: &'l [DirectoryConfig],
+    pub(crate) tenant: &'l str,
+    pub(crate) name: &'l str,
+    pub(crate) config: &'l ExtensionConfig,
+}
+
+impl ExtensionLoader<'_> {
+    /// Loads the extension.
+    ///
+    /// # Errors
+    /// Everything that is wrong with its bindings, applications and keys.
+    pub(crate) async fn load(self) -> Result<Extension, ConfigErrors> {
+        let config = self.config;
+        let mut errors = Vec::new();
+        let mut bindings = Vec::new();
+        for (index, binding) in config.bindings.iter().enumerate() {
+            match self.load_binding(index, binding).await {
+                Ok(bound) => bindings.push(bound),
+                Err(more) => errors.extend(more.0),
+            }
+        }
+        let passwords = collect(&mut errors, self.load_keys());
+        let otherwise = Choice {
+            bindings,
+            claims: config.claims.clone().map(Arc::new),
+        };
+        let mut applications = HashMap::new();
+        if errors.is_empty() {
+            for (index, application) in config.applications.iter().enumerate() {
+                let choice = self.load_application(index, application, &otherwise).await;
+                if let Some(choice) = collect(&mut errors, choice) {
+                    let choice = Arc::new(choice);
+                    applications.extend(application.client_ids.iter().map(|id| (*id, Arc::clone(&choice))));
+                }
+            }
+        }
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        Ok(Extension {
+            event: config.event,
+            token_policy: TokenPolicy::new(policy(config, self.directories, self.metadata)),
+            deadline: config.deadline,
+            max_claim_bytes: config.max_claim_bytes,
+            max_response_bytes: config.max_response_bytes,
+            mapped_claims: config.mapping.as_ref().map(|mapping| mapping.keys().cloned().collect()),
+            passwords: passwords.flatten().map(Arc::new),
+            otherwise,
+            applications,
+        })
+    }
+
+    /// An error at a place of the extension, such as `bindings[0].plugin`.
+    fn error(self, place: &str, message: impl Into<String>) -> ConfigError {
+        let mut way = vec![Step::Key("extensions"), Step::Key(self.name)];
+        way.extend(steps(place));
+        let message = format!("extension `{}`: {}", self.name, message.into());
+        self.source.error_at_path(&way, message)
+    }
+
+    async fn load_binding(self, index: usize, config: &BindingConfig) -> Result<BoundPlugin, ConfigErrors> {
+        let place = format!("bindings[{index}]");
+        let error = |member: &str, message: String| self.error(&format!("{place}.{member}"), message);
+        rules::check_name("plugin", &config.plugin).map_err(|message| error("plugin", message))?;
+        if let Some((limit, most)) = config.limits.exceeding(self.limits) {
+            let message = format!("larger than the operator allows, which is {most} (claimsmith.toml, runtime.limits)");
+            return Err(error(&format!("limits.{limit}"), message).into());
+        }
+        let limits = config.limits.over(self.limits);
+        if limits.concurrency == 0 {
+            return Err(error("limits.concurrency", "expected at least 1".to_owned()).into());
+        }
+        let plugin = self.load_plugin(&place, config).await?;
+        let settings = format!("{place}.settings");
+        let json = self.settings(&settings, &config.settings)?;
+        let bound = self.runtime.bind(plugin, json, limits, Arc::clone(self.places)).await;
+        self.bound(&settings, &config.plugin, bound)
+    }
+
+    /// A binding's settings as JSON.
+    fn settings(self, place: &str, settings: &toml::Table) -> Result<String, ConfigError> {
+        to_json(settings).map_err(|(path, message)| self.error(&format!("{place}.{path}"), message))
+    }
+
+    /// What came of binding a plugin to the settings at `place`.
+    fn bound(self, place: &str, plugin: &str, bound: Result<Binding, BindError>) -> Result<BoundPlugin, ConfigErrors> {
+        if matches!(&bound, Err(BindError::Failed(error)) if error.passes()) {
+            self.files.note_failed_for_now();
+        }
+        let binding = bound.map_err(|error| match error {
+            BindError::Settings { problems } => {
+                let problems = problems.into_iter().map(|problem| {
+                    let message = format!("plugin `{plugin}` does not accept the settings: {problem}");
+                    self.error(&format!("{place}.{}", problem.path), message)
+                });
+                ConfigErrors(problems.collect())
+            }
+            failed @ BindError::Failed(_) => self.error(place, failed.to_string()).into(),
+        })?;
+        Ok(BoundPlugin {
+            name: plugin.to_owned(),
+            binding: Arc::new(binding),
+        })
+    }
+
+    async fn load_plugin(self, place: &str, config: &BindingConfig) -> Result<Arc<Plugin>, ConfigError> {
+        let file = self.files.plugin(&config.plugin);
+        let read = {
+            let file = file.clone();
+            tokio::task::spawn_blocking(move || read_regular(&file)).await
+        };
+        let read = read.map_err(|_| ConfigError::in_file(&file, "reading was interrupted"))?;
+        let bytes = self.files.as_found(&file, read).map_err(|error| {
+            let message = format!("the plugin's file {} cannot be read: {error}", file.display());
+            self.error(&format!("{place}.plugin"), message)
+        })?;
+        let loaded = self.runtime.load(bytes, self.limits).await;
+        if matches!(&loaded, Err(error) if error.passes()) {
+            self.files.note_failed_for_now();
+        }
+        let plugin = loaded.map_err(|error| ConfigError::in_file(&file, error.to_string()))?;
+        if plugin.answers(self.config.event) {
+            return Ok(plugin);
+        }
+        let message = format!("plugin `{}` does not answer {}", config.plugin, self.config.event);
+        Err(self.error(&format!("{place}.plugin"), message))
+    }
+
+    /// What differs for some applications: bindings whose settings do are made anew, the others are shared.
+    async fn load_application(
+        self,
+        index: usize,
+        config: &ApplicationConfig,
+        otherwise: &Choice,
+    ) -> Result<Choice, ConfigErrors> {
+        let mut bindings = Vec::with_capacity(otherwise.bindings.len());
+        for bound in &otherwise.bindings {
+            let Some(settings) = config.settings.get(&bound.name) else {
+                bindings.push(bound.clone());
+                continue;
+            };
+            let place = format!("applications[{index}].settings.{}", bound.name);
+            let json = self.settings(&place, settings)?;
+            let again = bound.binding.with_settings(json).await;
+            bindings.push(self.bound(&place, &bound.name, again)?);
+        }
+        Ok(Choice {
+            bindings,
+            claims: config.claims.clone().map(Arc::new).or_else(|| otherwise.claims.clone()),
+        })
+    }
+
+    /// The keys of passwordSubmit; none for other events.
+    fn load_keys(self) -> Result<Option<Passwords>, ConfigErrors> {
+        let configs = &self.config.decryption_keys;
+        if self.config.event != Event::PasswordSubmit {
+            return Ok(None);
+        }
+        let mut errors = Vec::new();
+        let mut keys = Vec::with_capacity(configs.len());
+        for (index, config) in configs.iter().enumerate() {
+            let key = self.load_key(config);
+            let key = key.map_err(|(member, message)| {
+                ConfigErrors::from(self.error(&format!("decryption_keys[{index}].{member}"), message))
+            });
+            keys.extend(collect(&mut errors, key));
+        }
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        let accepted = Accepted {
+            audiences: self.config.audiences.clone(),
+            leeway: self.config.clock_leeway,
+        };
+        Ok(Some(Passwords { keys, accepted }))
+    }
+
+    /// One key, or the member that is wrong and why.
+    fn load_key(self, config: &DecryptionKeyConfig) -> Result<DecryptionKey, (&'static str, String)> {
+        let scope = SecretScope {
+            tenant: self.tenant,
+            directory: &self.files.directory,
+        };
+        let at = |member: &'static str| move |message: String| (member, message);
+        let password = config.password.as_ref().map(|password| password.read_text(scope));
+        let password = password.transpose().map_err(at("password"))?;
+        let password = password.as_ref().map(|password| password.as_str());
+        let key_id = config.key_id.clone();
+        match (&config.private_key, &config.pkcs12) {
+            (Some(private_key), None) => {
+                let private_key = private_key.read(scope).map_err(at("private_key"))?;
+                let certificate = config.certificate.as_ref().map(|certificate| certificate.read(scope));
+                let certificate = certificate.transpose().map_err(at("certificate"))?;
+                let certificate = certificate.as_ref().map(|certificate| certificate.as_slice());
+                let key = DecryptionKey::from_pem(&private_key, certificate, password, key_id);
+                key.map_err(|error| ("private_key", error.to_string()))
+            }
+            (None, Some(pkcs12)) if config.certificate.is_none() => {
+                let file = pkcs12.read(scope).map_err(at("pkcs12"))?;
+                let key = DecryptionKey::from_pkcs12(&file, password, key_id);
+                key.map_err(|error| ("pkcs12", error.to_string()))
+            }
+            _ => Err((
+                "private_key",
+                "expected either `private_key` with its `certificate`, or `pkcs12`, which holds both".to_owned(),
+            )),
+        }
+    }
+}
+
+/// What was made, or nothing and its errors added.
+fn collect<T>(errors: &mut Vec<ConfigError>, made: Result<T, ConfigErrors>) -> Option<T> {
+    made.map_err(|more| errors.extend(more.0)).ok()
+}

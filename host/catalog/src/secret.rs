@@ -1,0 +1,184 @@
+//! References to secrets: configuration names a secret, and never holds one.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
+
+use crate::files::{SECRETS_DIRECTORY, read_regular};
+
+/// Larger secrets are none: keys and certificates have a few KiB.
+const MAX_SECRET_BYTES: usize = 64 << 10;
+
+/// `env:NAME`, a variable of the service's environment, or `file:NAME`, a file in the tenant's `secrets` directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SecretRef {
+    Env(String),
+    File(String),
+}
+
+/// Whose secrets may be read: a tenant's own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SecretScope<'t> {
+    pub(crate) tenant: &'t str,
+    pub(crate) directory: &'t Path,
+}
+
+impl SecretRef {
+    /// Reads the secret.
+    ///
+    /// # Errors
+    /// What is wrong and what to do; never anything of the secret.
+    pub(crate) fn read(&self, scope: SecretScope<'_>) -> Result<Zeroizing<Vec<u8>>, String> {
+        match self {
+            Self::Env(name) => scope.variable(name),
+            Self::File(name) => scope.file(name),
+        }
+    }
+
+    /// Reads a secret that is text, without the line's end that files have.
+    ///
+    /// # Errors
+    /// As [`Self::read`], or that it is no text.
+    pub(crate) fn read_text(&self, scope: SecretScope<'_>) -> Result<Zeroizing<String>, String> {
+        let bytes = self.read(scope)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| format!("{self} is not UTF-8 text"))?;
+        Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+}
+
+impl SecretScope<'_> {
+    /// Only variables that carry the tenant's name: the environment has secrets of the operator and of other tenants.
+    fn variable(self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+        let prefix = format!("CLAIMSMITH__{}__", self.tenant.to_ascii_uppercase().replace('-', "_"));
+        if !name.starts_with(&prefix) {
+            return Err(format!(
+                "env:{name} is not this tenant's to read: its variables begin with {prefix}"
+            ));
+        }
+        let value =
+            std::env::var_os(name).ok_or_else(|| format!("env:{name} is not set in the service's environment"))?;
+        Ok(Zeroizing::new(value.into_encoded_bytes()))
+    }
+
+    /// Only files in the tenant's own directory of secrets, also when links are followed.
+    fn file(self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+        let directory = self.directory.join(SECRETS_DIRECTORY);
+        let unreadable =
+            |error: std::io::Error| format!("file:{name} cannot be read from {}: {error}", directory.display());
+        let plain = Path::new(name).file_name().is_some_and(|file| file == name) && !name.starts_with('.');
+        if !plain {
+            return Err(format!(
+                "file:{} must be the name of a file in {}, without directories",
+                name.escape_debug(),
+                directory.display()
+            ));
+        }
+        let home = directory.canonicalize().map_err(unreadable)?;
+        let path: PathBuf = directory.join(name).canonicalize().map_err(unreadable)?;
+        if !path.starts_with(&home) {
+            return Err(format!(
+                "file:{name} is a link that leads out of {}",
+                directory.display()
+            ));
+        }
+        let bytes = read_regular(&path).map(Zeroizing::new).map_err(unreadable)?;
+        if bytes.len() > MAX_SECRET_BYTES {
+            return Err(format!("file:{name} has more than {MAX_SECRET_BYTES} bytes"));
+        }
+        Ok(bytes)
+    }
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(formatter, "env:{name}"),
+            Self::File(name) => write!(formatter, "file:{name}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Whatever the text is, it may be a secret that somebody wrote here by mistake: no message repeats it.
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        match text.split_once(':') {
+            Some(("env", name)) if !name.is_empty() => Ok(Self::Env(name.to_owned())),
+            Some(("file", name)) if !name.is_empty() => Ok(Self::File(name.to_owned())),
+            _ => Err(serde::de::Error::custom(
+                "expected a reference to a secret, `file:NAME` or `env:NAME`; the secret itself does not belong here",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::{SecretRef, SecretScope};
+
+    fn read(directory: &TempDir, name: &str) -> Result<String, String> {
+        let directory = directory.path();
+        let scope = SecretScope {
+            tenant: "team-a",
+            directory,
+        };
+        SecretRef::File(name.to_owned())
+            .read_text(scope)
+            .map(|text| text.to_string())
+    }
+
+    #[test]
+    fn only_files_of_the_tenants_own_secrets_are_read() {
+        let tenants = TempDir::new().unwrap();
+        let secrets = tenants.path().join("secrets");
+        fs::create_dir(&secrets).unwrap();
+        fs::write(secrets.join("good"), "sesame\r\n").unwrap();
+        fs::write(tenants.path().join("outside"), "other").unwrap();
+        std::os::unix::fs::symlink(secrets.join("good"), secrets.join("link")).unwrap();
+        std::os::unix::fs::symlink(tenants.path().join("outside"), secrets.join("leads-out")).unwrap();
+        assert_eq!(read(&tenants, "good").unwrap(), "sesame");
+        assert_eq!(read(&tenants, "link").unwrap(), "sesame");
+        for (name, why) in [
+            ("leads-out", "leads out"),
+            ("../outside", "without directories"),
+            ("/etc/hostname", "without directories"),
+            (".hidden", "without directories"),
+            ("..", "without directories"),
+            ("missing", "cannot be read"),
+        ] {
+            let error = read(&tenants, name).unwrap_err();
+            assert!(error.contains(why), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_variables_with_the_tenants_name_are_read() {
+        let directory = TempDir::new().unwrap();
+        let scope = SecretScope {
+            tenant: "team-a",
+            directory: directory.path(),
+        };
+        for (name, why) in [
+            ("PATH", "begin with CLAIMSMITH__TEAM_A__"),
+            ("CLAIMSMITH__TEAM_B__KEY", "begin with CLAIMSMITH__TEAM_A__"),
+            ("CLAIMSMITH__TEAM_A__KEY", "is not set"),
+        ] {
+            let error = SecretRef::Env(name.to_owned()).read(scope).unwrap_err();
+            assert!(error.contains(why), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_the_place_of_its_reference_is_not_repeated() {
+        let error = serde_json::from_str::<SecretRef>("\"hunter2\"")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("file:NAME") && !error.contains("hunter2"), "{error}");
+    }
+}
