@@ -4,6 +4,7 @@
 
 mod cargo;
 mod demo;
+mod fuzz;
 mod test;
 
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Run every check and test; what CI runs.
     Test(test::Arguments),
+    /// Run every fuzz target for some time. Installs cargo-fuzz into the target directory.
+    Fuzz(fuzz::Arguments),
     /// Build the plugins that ship with the project.
     BuildPlugins,
 }
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::BuildPlugins => cargo::build_plugins().map(|directory| {
             println!("{}", directory.display());
         }),
