@@ -110,7 +110,7 @@ pub(crate) struct Expect {
     pub(crate) seen: Option<BTreeMap<String, Option<String>>>,
     /// The outcome of a refusal.
     pub(crate) code: Option<String>,
-    /// What the sender is told, in order: places (`/…`) or parts of the texts.
+    /// All that the sender is told, in order: places (`/…`) or parts of the texts.
     pub(crate) errors: Option<Vec<String>>,
     /// The number of Entra's error in the log; it must not be there otherwise.
     pub(crate) entra_error: Option<u32>,
@@ -124,7 +124,8 @@ impl Case {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let case: Self = serde_json::from_value(generated(value)).map_err(|error| error.to_string())?;
-        case.expect.check()?;
+        let only = case.plugin.as_ref().and_then(|plugin| plugin.get("only")?.as_str());
+        case.expect.check(only.unwrap_or_default())?;
         match (&case.request, &case.request_text) {
             (Some(_), Some(_)) => Err("`request` and `request_text`".to_owned()),
             _ if case.description.is_empty() || case.source.is_empty() => Err("no description or source".to_owned()),
@@ -148,13 +149,19 @@ impl Case {
 }
 
 impl Expect {
-    fn check(&self) -> Result<(), String> {
+    /// Whether it can be held against an answer. `only` is what the plugin tells of: of all else it says nothing anyway.
+    fn check(&self, only: &str) -> Result<(), String> {
         let answer = self.body.is_some() || self.body_text.is_some() || self.seen.is_some();
-        let refusal = self.code.is_some() && self.errors.is_some();
-        if (self.status == 200, self.status == 200) == (answer, !refusal) {
-            return Ok(());
+        let refusal = self.code.is_some();
+        let mut unseen = self.seen.iter().flatten().filter(|(_, text)| text.is_none());
+        match self.status {
+            200 if !answer || refusal => Err("an answer has a body, or something is seen".to_owned()),
+            200 if !unseen.all(|(path, _)| path.starts_with(only)) => {
+                Err("what is unseen could not be seen".to_owned())
+            }
+            status if status != 200 && (answer || !refusal) => Err("a refusal has a code".to_owned()),
+            _ => Ok(()),
         }
-        Err("an answer has a body or what was seen, a refusal a code and errors".to_owned())
     }
 }
 
@@ -218,5 +225,56 @@ fn generated(value: Value) -> Value {
             json!(now.saturating_add_signed(members["seconds_from_now"].as_i64().unwrap()))
         }
         _ => Value::Object(members),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"description": "d", "source": "s", "expect": {"status": 400, "code": "c"}}"#;
+
+    #[test]
+    fn a_file_that_says_something_else_than_a_case_is_refused() {
+        Case::parse(GOOD).unwrap();
+        for (what, with) in [
+            ("\"source\": \"s\"", "\"source\": \"s\", \"sauce\": 1"),
+            ("\"code\": \"c\"", "\"code\": \"c\", \"eror\": []"),
+            ("\"source\": \"s\"", "\"source\": \"s\", \"patch\": [{\"set\": \"/a\"}]"),
+            (
+                "\"source\": \"s\"",
+                "\"source\": \"s\", \"patch\": [{\"remove\": \"/a\", \"to\": 1}]",
+            ),
+            (
+                "\"source\": \"s\"",
+                "\"source\": \"s\", \"text_patch\": [{\"add\": \"x\"}]",
+            ),
+            (
+                "\"source\": \"s\"",
+                "\"source\": \"s\", \"password_context\": {\"flow\": null}",
+            ),
+            ("\"source\": \"s\", ", ""),
+            ("\"code\": \"c\"", "\"reason\": []"),
+            ("400", "200"),
+            ("\"code\": \"c\"", "\"code\": \"c\", \"body_text\": \"\""),
+        ] {
+            assert!(GOOD.contains(what));
+            assert!(Case::parse(&GOOD.replacen(what, with, 1)).is_err(), "{with}");
+        }
+    }
+
+    #[test]
+    fn nothing_counts_as_unseen_that_the_plugin_would_not_tell_of() {
+        let case = r#"{"description": "d", "source": "s", "plugin": {"action": "echo", "only": "user."},
+            "expect": {"status": 200, "seen": {"PATH": null}}}"#;
+        Case::parse(&case.replace("PATH", "user.mail")).unwrap();
+        Case::parse(&case.replace("PATH", "client.ip")).unwrap_err();
+    }
+
+    #[test]
+    fn what_is_long_is_generated() {
+        let value = json!({"a": [{"repeat": "xy", "times": 2}, {"repeat": [0, 1], "times": 2}],
+            "b": {"join": ["<", {"numbered": "#,", "times": 3}, ">"]}});
+        assert_eq!(generated(value), json!({"a": ["xyxy", [0, 1, 0, 1]], "b": "<0,1,2,>"}));
     }
 }
