@@ -14,6 +14,7 @@ mod case;
 mod check;
 mod password;
 mod request;
+mod usual;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -112,8 +113,9 @@ async fn platform(runs: &[Run], keys: &Keys) -> Platform {
     let stage = stage.tenant("contoso", &toml);
     let file = |name| stage.file("tenants/contoso").join(name);
     fs::copy(plugin("every-event"), file("plugins/every-event.wasm")).unwrap();
-    fs::write(file("password.key.pem"), keys.own.private_key_pem().unwrap()).unwrap();
-    fs::write(file("password.crt.pem"), keys.own.certificate_pem().unwrap()).unwrap();
+    fs::create_dir(file("secrets")).unwrap();
+    fs::write(file("secrets/password.key.pem"), keys.own.private_key_pem().unwrap()).unwrap();
+    fs::write(file("secrets/password.crt.pem"), keys.own.certificate_pem().unwrap()).unwrap();
     stage.start().await
 }
 
