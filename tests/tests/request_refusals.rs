@@ -1,6 +1,6 @@
-//! What is a request: everything that Entra sends or is known to have sent is accepted, whatever its form. Everything
-//! else is refused with a problem document that has a stable code and, where the sender can mend it, every mistake; the
-//! client can always read the answer, and nothing it sends can forge a log line or hold a place for ever.
+//! What is refused before a body means anything: the method, the content type, the path, the size and the framing. A
+//! refusal is a problem document with a stable code; the client can always read the answer, and nothing it sends can forge
+//! a log line or hold a place for ever. What a body says is in the cases of `conformance`.
 
 #![allow(
     clippy::unwrap_used,
