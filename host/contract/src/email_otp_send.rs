@@ -16,11 +16,12 @@ pub struct OneTimeCode<'a> {
     pub code: Secret<'a>,
 }
 
-/// Reads `data.otpContext`. Samples disagree on the case of `oneTimeCode`.
+/// Reads `data.otpContext`. Samples disagree on the case of `oneTimeCode`. Without an address or a code there is nothing to
+/// send.
 pub(crate) fn read<'a>(data: &mut ObjectReader<'a>, problems: &mut Problems) -> Option<OneTimeCode<'a>> {
     let mut context = data.required_object("otpContext", problems)?;
-    let identifier = context.required_text("identifier", problems);
-    let code = context.required_text_in_any_case("oneTimeCode", problems);
+    let identifier = context.required_filled_text("identifier", problems);
+    let code = context.required_filled_text_in_any_case("oneTimeCode", problems);
     Some(OneTimeCode {
         identifier: identifier?,
         code: Secret::new(code?),

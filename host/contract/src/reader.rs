@@ -91,20 +91,31 @@ impl<'a> ObjectReader<'a> {
 
     /// Takes a member; absent and `null` are the same.
     pub(crate) fn take(&mut self, member: &str) -> Option<Value<'a>> {
-        self.take_where(|name| name == member)
-    }
-
-    fn take_where(&mut self, matches: impl Fn(&str) -> bool) -> Option<Value<'a>> {
-        let index = self.members.iter().position(|(name, _)| matches(name))?;
+        let index = self.members.iter().position(|(name, _)| name == member)?;
         match self.members.remove(index).1 {
             Value::Null => None,
             value => Some(value),
         }
     }
 
+    /// Takes a member whose name is spelled in more than one case. Two of them are refused as a repetition is: readers
+    /// could disagree about which counts.
+    fn take_in_any_case(&mut self, member: &str, problems: &mut Problems) -> Option<Value<'a>> {
+        let mut found = None;
+        let matches = |(name, _): &(Cow<'_, str>, _)| name.eq_ignore_ascii_case(member);
+        while let Some(index) = self.members.iter().position(matches) {
+            match self.members.remove(index) {
+                (_, Value::Null) => {}
+                (_, value) if found.is_none() => found = Some(value),
+                (name, _) => problems.add(self.pointer_to(&name), "occurs twice, in two spellings"),
+            }
+        }
+        found
+    }
+
     /// Takes `@odata.type`, which Microsoft's documentation once writes as `@odata.Type` (contract.md, section 0.2).
     pub(crate) fn take_odata_type(&mut self, problems: &mut Problems) -> Option<Cow<'a, str>> {
-        let value = self.take_where(|name| name.eq_ignore_ascii_case("@odata.type"))?;
+        let value = self.take_in_any_case("@odata.type", problems)?;
         self.expect_text("@odata.type", value, problems)
     }
 
@@ -138,13 +149,24 @@ impl<'a> ObjectReader<'a> {
         self.expect_text(member, value, problems)
     }
 
-    /// Takes a string that must be there, under a name that samples spell in more than one case.
-    pub(crate) fn required_text_in_any_case(&mut self, member: &str, problems: &mut Problems) -> Option<Cow<'a, str>> {
-        let Some(value) = self.take_where(|name| name.eq_ignore_ascii_case(member)) else {
+    /// Takes a string that must be there and have text in it.
+    pub(crate) fn required_filled_text(&mut self, member: &str, problems: &mut Problems) -> Option<Cow<'a, str>> {
+        let text = self.required_text(member, problems)?;
+        self.expect_filled(member, text, problems)
+    }
+
+    /// The same, under a name that samples spell in more than one case.
+    pub(crate) fn required_filled_text_in_any_case(
+        &mut self,
+        member: &str,
+        problems: &mut Problems,
+    ) -> Option<Cow<'a, str>> {
+        let Some(value) = self.take_in_any_case(member, problems) else {
             problems.add(self.pointer_to(member), "missing, expected a string");
             return None;
         };
-        self.expect_text(member, value, problems)
+        let text = self.expect_text(member, value, problems)?;
+        self.expect_filled(member, text, problems)
     }
 
     /// Takes a GUID that must be there.
@@ -173,6 +195,14 @@ impl<'a> ObjectReader<'a> {
                 None
             }
         }
+    }
+
+    fn expect_filled(&self, member: &str, text: Cow<'a, str>, problems: &mut Problems) -> Option<Cow<'a, str>> {
+        if text.trim().is_empty() {
+            problems.add(self.pointer_to(member), "expected a string with text in it");
+            return None;
+        }
+        Some(text)
     }
 
     fn expect_guid(&self, member: &str, value: Value<'a>, problems: &mut Problems) -> Option<Guid<'a>> {

@@ -103,6 +103,8 @@ pub(crate) fn read<'a>(data: &mut ObjectReader<'a>, problems: &mut Problems) -> 
     let attributes = attributes.unwrap_or_default().into_iter();
     SignUp {
         attributes: attributes
+            // Null is absent here, too (contract.md, section 0.4).
+            .filter(|(_, _, value)| *value != Value::Null)
             .filter_map(|(name, place, value)| read_attribute(name, &place, value, problems))
             .collect(),
         identities: read_identities(&mut info, problems),

@@ -89,8 +89,10 @@ pub enum Error {
 // === impl PasswordContext ===
 
 impl PasswordContext {
-    /// What Entra would encrypt: the recorded header, and the password in a token for the extension's application.
-    pub(crate) fn new(key: EncryptionKey, username: &str, password: &str, audience: Uuid, issuer: &str) -> Self {
+    /// What Entra would encrypt: the recorded header, and the password in a token for the extension's application, whose
+    /// issuer is its resource id.
+    #[must_use]
+    pub fn new(key: EncryptionKey, username: &str, password: &str, audience: Uuid, issuer: &str) -> Self {
         let issued_at = token::now();
         Self {
             header: Map::from_iter([("x5t".to_owned(), json!(key.thumbprint()))]),
@@ -210,7 +212,15 @@ impl PasswordContext {
     /// # Errors
     /// When the library refuses a header.
     pub fn encrypt(&self) -> Result<String, Error> {
-        seal::seal(self)
+        self.encrypt_text(&self.token())
+    }
+
+    /// The compact JWE of something else than the inner token, so that a test can encrypt what Entra would not.
+    ///
+    /// # Errors
+    /// When the library refuses a header.
+    pub fn encrypt_text(&self, text: &str) -> Result<String, Error> {
+        seal::seal(self, text)
     }
 }
 

@@ -8,8 +8,8 @@ use josekit::jwe::{JweCompression, JweContext, JweEncrypter, JweHeader, RSA_OAEP
 
 use super::{Error, Flaw, KeyAlgorithm, PasswordContext};
 
-/// Encrypts, and spoils the result where that is wanted.
-pub(super) fn seal(context: &PasswordContext) -> Result<String, Error> {
+/// Encrypts a text, and spoils the result where that is wanted.
+pub(super) fn seal(context: &PasswordContext, text: &str) -> Result<String, Error> {
     let header = JweHeader::from_map(context.header.clone())?;
     let encrypter: Box<dyn JweEncrypter> = match context.key_algorithm {
         KeyAlgorithm::RsaOaep => Box::new(RSA_OAEP.encrypter_from_pem(context.key.public_key_pem())?),
@@ -19,7 +19,7 @@ pub(super) fn seal(context: &PasswordContext) -> Result<String, Error> {
     if context.flaw == Some(Flaw::NotDeflated) {
         library.add_compression(Box::new(PretendsToDeflate));
     }
-    let jwe = library.serialize_compact(context.token().as_bytes(), &header, encrypter.as_ref())?;
+    let jwe = library.serialize_compact(text.as_bytes(), &header, encrypter.as_ref())?;
     Ok(match context.flaw {
         Some(Flaw::CorruptedKey) => corrupt(&jwe, 1),
         Some(Flaw::CorruptedCiphertext) => corrupt(&jwe, 3),
