@@ -18,6 +18,7 @@ mod usual;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use case::{Case, EVENTS};
@@ -28,15 +29,6 @@ use request::{Body, body, caller};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
-
-/// The events that the host answers. Cases of others are read, and their requests are made, but nothing is sent.
-const ANSWERED: &[&str] = &[
-    "tokenIssuanceStart",
-    "attributeCollectionStart",
-    "attributeCollectionSubmit",
-    "emailOtpSend",
-    "verifiedIdClaimValidation",
-];
 
 /// How many cases run at the same time.
 const CONCURRENCY: usize = 8;
@@ -144,6 +136,18 @@ async fn send(platform: &Platform, run: &Run) -> Answer {
     }
 }
 
+/// Keeps what was sent and answered as seeds for fuzzing, where the environment names a directory for them.
+fn write_seeds(run: &Run, answer: &Answer) {
+    let Some(directory) = std::env::var_os("CONFORMANCE_SEEDS").map(PathBuf::from) else {
+        return;
+    };
+    let name = run.name.replace('/', "-");
+    fs::write(directory.join("request_body").join(&name), &run.body.bytes).unwrap();
+    if answer.status == 200 {
+        fs::write(directory.join("response_check").join(&name), &answer.text).unwrap();
+    }
+}
+
 /// What must never be in the log: the code or the password of a case. A shorter one could be part of something else.
 fn secrets(run: &Run) -> Vec<String> {
     let sent: Value = serde_json::from_slice(&run.body.bytes).unwrap_or_default();
@@ -163,8 +167,7 @@ fn secrets(run: &Run) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_is_answered_as_it_says() {
     let keys = Keys::generate();
-    let answered = |run: &Run| ANSWERED.contains(&run.event);
-    let runs: Vec<_> = runs(&keys).into_iter().filter(answered).collect();
+    let runs = runs(&keys);
     let platform = Arc::new(platform(&runs, &keys).await);
     let secrets: BTreeSet<_> = runs.iter().flat_map(secrets).collect();
     let places = Arc::new(Semaphore::new(CONCURRENCY));
@@ -176,6 +179,7 @@ async fn every_case_is_answered_as_it_says() {
             let task = tokio::spawn(async move {
                 let _place = places.acquire().await.unwrap();
                 let answer = send(&platform, &run).await;
+                write_seeds(&run, &answer);
                 check(&platform.host, &run.extension, &run.case, &run.body, &answer).await
             });
             (name, task)
