@@ -218,8 +218,3 @@ fn every_event_has_its_share_of_cases_and_refusals() {
         cases.len()
     );
 }
-
-#[test]
-fn every_request_can_be_made_also_of_events_that_are_not_answered() {
-    assert!(!runs(&Keys::generate()).is_empty());
-}
