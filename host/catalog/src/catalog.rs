@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use claimsmith_contract::Event;
+use claimsmith_contract::token_issuance_start::Claim;
 use claimsmith_password::{Accepted, DecryptionKey};
-use claimsmith_runtime::{Binding, Digest};
+use claimsmith_runtime::{Binding, Breaker, Digest};
 use claimsmith_token::TokenPolicy;
 use uuid::Uuid;
 
@@ -113,6 +114,23 @@ pub struct BoundPlugin {
     pub name: String,
     /// The plugin with its settings and limits.
     pub binding: Arc<Binding>,
+    /// Whether it may be invoked, by how it has fared. Outlives reloads that change neither the version nor its settings.
+    pub breaker: Arc<Breaker>,
+    /// The version before, invoked while the breaker is open; absent unless the tenant wants that.
+    pub previous: Option<Arc<Binding>>,
+    /// What happens when it fails.
+    pub on_failure: OnFailure,
+}
+
+/// What happens when a plugin fails.
+#[derive(Clone, Debug)]
+pub enum OnFailure {
+    /// The callout fails.
+    Fail,
+    /// The callout is answered without the plugin.
+    Omit,
+    /// The callout is answered with these claims in place of the plugin's.
+    Default(Arc<[Claim]>),
 }
 
 /// What a request's path leads to.

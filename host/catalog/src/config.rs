@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use claimsmith_runtime::{Limits, RuntimeOptions};
+use claimsmith_runtime::{BreakerOptions, Limits, RuntimeOptions};
 use claimsmith_token::MetadataOptions;
 use serde::Deserialize;
 
@@ -89,6 +89,8 @@ pub struct RuntimeConfig {
     pub max_concurrent_invocations_per_tenant: Option<u32>,
     /// Bytes of one component. Default 8388608.
     pub max_component_bytes: usize,
+    /// When a plugin that fails is no longer invoked, and for how long.
+    pub breaker: BreakerConfig,
     /// What a binding has when it says nothing, and the most it can ask for.
     pub limits: LimitsConfig,
 }
@@ -100,7 +102,45 @@ impl Default for RuntimeConfig {
             max_concurrent_invocations: options.max_concurrent_invocations,
             max_concurrent_invocations_per_tenant: None,
             max_component_bytes: options.max_component_bytes,
+            breaker: BreakerConfig::default(),
             limits: LimitsConfig::default(),
+        }
+    }
+}
+
+/// `[runtime.breaker]`: the circuit breaker that each version has in each binding.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerConfig {
+    /// So many failures in a row open it. Default 10.
+    pub consecutive_failures: u32,
+    /// A larger share of failures than this opens it, over a whole `window`; 0 to 1. Default 0.5.
+    pub failure_rate: f64,
+    /// Over which time the share is taken. Default 30 s.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// How many invocations there must have been in the window. Default 20.
+    pub min_invocations: u32,
+    /// How long it is open at first, then twice as long each time that the attempt after it fails. Default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub open_for: Duration,
+    /// How long it is open at most. Default 5 min.
+    #[serde(with = "humantime_serde")]
+    pub max_open_for: Duration,
+}
+
+impl Eq for BreakerConfig {}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        let options = BreakerOptions::default();
+        Self {
+            consecutive_failures: options.consecutive_failures,
+            failure_rate: options.failure_rate,
+            window: options.window,
+            min_invocations: options.min_invocations,
+            open_for: options.open_for,
+            max_open_for: options.max_open_for,
         }
     }
 }
@@ -266,6 +306,24 @@ impl HostConfig {
                 "runtime.limits.cpu must be at least 1 ms",
             ),
             (
+                (0.0..=1.0).contains(&self.runtime.breaker.failure_rate),
+                "runtime.breaker.failure_rate must be between 0 and 1",
+            ),
+            (
+                self.runtime.breaker.consecutive_failures > 0,
+                "runtime.breaker.consecutive_failures must be at least 1",
+            ),
+            (
+                [self.runtime.breaker.window, self.runtime.breaker.open_for]
+                    .iter()
+                    .all(|time| *time >= Duration::from_secs(1)),
+                "runtime.breaker.window and open_for must be at least 1 s",
+            ),
+            (
+                self.runtime.breaker.max_open_for >= self.runtime.breaker.open_for,
+                "runtime.breaker.max_open_for must be at least open_for",
+            ),
+            (
                 !self.token.refresh_interval.is_zero(),
                 "token.refresh_interval must not be zero",
             ),
@@ -280,6 +338,20 @@ impl HostConfig {
             Ok(())
         } else {
             Err(ConfigErrors(errors))
+        }
+    }
+
+    /// The circuit breakers' options.
+    #[must_use]
+    pub fn breaker_options(&self) -> BreakerOptions {
+        let breaker = &self.runtime.breaker;
+        BreakerOptions {
+            consecutive_failures: breaker.consecutive_failures,
+            failure_rate: breaker.failure_rate,
+            window: breaker.window,
+            min_invocations: breaker.min_invocations,
+            open_for: breaker.open_for,
+            max_open_for: breaker.max_open_for,
         }
     }
 

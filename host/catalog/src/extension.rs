@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use claimsmith_contract::Event;
+use claimsmith_contract::token_issuance_start::Claim;
 use claimsmith_password::{Accepted, DecryptionKey};
-use claimsmith_runtime::{BindError, Binding, Limits, Plugin, Runtime};
+use claimsmith_runtime::{BindError, Binding, Breaker, BreakerOptions, BreakerState, Limits, Plugin, Runtime};
 use claimsmith_token::{MetadataStore, TokenPolicy};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
-use crate::catalog::{BoundPlugin, Choice, Extension, Passwords};
+use crate::catalog::{BoundPlugin, Choice, Extension, OnFailure, Passwords};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::files::{TenantFiles, read_regular};
 use crate::policy::policy;
@@ -17,7 +20,10 @@ use crate::rules;
 use crate::secret::SecretScope;
 use crate::settings::to_json;
 use crate::source::{Source, Step, steps};
-use crate::tenant::{ApplicationConfig, BindingConfig, DecryptionKeyConfig, DirectoryConfig, ExtensionConfig};
+use crate::tenant::{
+    ApplicationConfig, BindingConfig, ClaimValueConfig, DecryptionKeyConfig, DirectoryConfig, ExtensionConfig,
+    OnFailureConfig,
+};
 
 /// What loading one extension needs.
 #[derive(Clone, Copy)]
@@ -25,6 +31,9 @@ pub(crate) struct ExtensionLoader<'l> {
     pub(crate) runtime: &'l Runtime,
     pub(crate) metadata: &'l MetadataStore,
     pub(crate) limits: &'l Limits,
+    pub(crate) breaker: &'l BreakerOptions,
+    /// The extension as it has served so far.
+    pub(crate) before: Option<&'l Extension>,
     /// The tenant's places among the invocations.
     pub(crate) places: &'l Arc<Semaphore>,
     pub(crate) files: &'l TenantFiles,
@@ -105,7 +114,80 @@ impl ExtensionLoader<'_> {
         let settings = format!("{place}.settings");
         let json = self.settings(&settings, &config.settings)?;
         let bound = self.runtime.bind(plugin, json, limits, Arc::clone(self.places)).await;
-        self.bound(&settings, &config.plugin, bound)
+        let binding = self.bound(&settings, &config.plugin, bound)?;
+        Ok(self.with_history((None, index), config, binding))
+    }
+
+    /// A binding with what is known of how it has fared: its breaker, and the version before it.
+    fn with_history(self, place: (Option<Uuid>, usize), config: &BindingConfig, binding: Arc<Binding>) -> BoundPlugin {
+        let before = self.before.and_then(|extension| {
+            let mut bindings = extension.bindings();
+            bindings.find(|(other, bound)| *other == place && bound.name == config.plugin)
+        });
+        let before = before.map(|(_, bound)| bound);
+        let same_version = |bound: &&BoundPlugin| bound.binding.plugin().digest() == binding.plugin().digest();
+        let previous = before.and_then(|before| {
+            if same_version(&before) {
+                return before.previous.clone();
+            }
+            // A version that is out of service is nothing to fall back to.
+            let serves = before.breaker.state() != BreakerState::Open;
+            if serves {
+                Some(Arc::clone(&before.binding))
+            } else {
+                before.previous.clone()
+            }
+        });
+        let unchanged = before
+            .filter(same_version)
+            .filter(|before| before.binding.settings() == binding.settings());
+        BoundPlugin {
+            name: config.plugin.clone(),
+            breaker: unchanged.map_or_else(
+                || Arc::new(self.new_breaker(place.0, config, &binding)),
+                |before| Arc::clone(&before.breaker),
+            ),
+            previous: previous.filter(|_| config.fallback_to_previous),
+            on_failure: on_failure(config),
+            binding,
+        }
+    }
+
+    /// A breaker whose changes are logged and counted.
+    fn new_breaker(self, application: Option<Uuid>, config: &BindingConfig, binding: &Binding) -> Breaker {
+        let (tenant, extension, plugin) = (self.tenant.to_owned(), self.name.to_owned(), config.plugin.clone());
+        let version = binding.plugin().version().to_string();
+        let digest = binding.plugin().digest().to_string();
+        let first = AtomicBool::new(true);
+        Breaker::new(self.breaker, move |state| {
+            let labels = [
+                ("tenant", tenant.clone()),
+                ("extension", extension.clone()),
+                ("plugin", plugin.clone()),
+            ];
+            let open = match state {
+                BreakerState::Closed => 0.0,
+                BreakerState::HalfOpen => 0.5,
+                BreakerState::Open => 1.0,
+            };
+            metrics::gauge!("claimsmith_breaker_open", &labels).set(open);
+            // Being closed at first is no change.
+            if first.swap(false, Ordering::Relaxed) {
+                return;
+            }
+            let application = application.map(tracing::field::display);
+            let state = state.name();
+            tracing::warn!(
+                tenant,
+                extension,
+                application,
+                plugin,
+                version,
+                digest,
+                state,
+                "circuit breaker changed"
+            );
+        })
     }
 
     /// A binding's settings as JSON.
@@ -114,11 +196,11 @@ impl ExtensionLoader<'_> {
     }
 
     /// What came of binding a plugin to the settings at `place`.
-    fn bound(self, place: &str, plugin: &str, bound: Result<Binding, BindError>) -> Result<BoundPlugin, ConfigErrors> {
+    fn bound(self, place: &str, plugin: &str, bound: Result<Binding, BindError>) -> Result<Arc<Binding>, ConfigErrors> {
         if matches!(&bound, Err(BindError::Failed(error)) if error.passes()) {
             self.files.note_failed_for_now();
         }
-        let binding = bound.map_err(|error| match error {
+        bound.map(Arc::new).map_err(|error| match error {
             BindError::Settings { problems } => {
                 let problems = problems.into_iter().map(|problem| {
                     let message = format!("plugin `{plugin}` does not accept the settings: {problem}");
@@ -127,10 +209,6 @@ impl ExtensionLoader<'_> {
                 ConfigErrors(problems.collect())
             }
             failed @ BindError::Failed(_) => self.error(place, failed.to_string()).into(),
-        })?;
-        Ok(BoundPlugin {
-            name: plugin.to_owned(),
-            binding: Arc::new(binding),
         })
     }
 
@@ -165,7 +243,8 @@ impl ExtensionLoader<'_> {
         otherwise: &Choice,
     ) -> Result<Choice, ConfigErrors> {
         let mut bindings = Vec::with_capacity(otherwise.bindings.len());
-        for bound in &otherwise.bindings {
+        let first = config.client_ids.first().copied();
+        for (number, (bound, of_all)) in otherwise.bindings.iter().zip(&self.config.bindings).enumerate() {
             let Some(settings) = config.settings.get(&bound.name) else {
                 bindings.push(bound.clone());
                 continue;
@@ -173,7 +252,8 @@ impl ExtensionLoader<'_> {
             let place = format!("applications[{index}].settings.{}", bound.name);
             let json = self.settings(&place, settings)?;
             let again = bound.binding.with_settings(json).await;
-            bindings.push(self.bound(&place, &bound.name, again)?);
+            let binding = self.bound(&place, &bound.name, again)?;
+            bindings.push(self.with_history((first, number), of_all, binding));
         }
         Ok(Choice {
             bindings,
@@ -235,6 +315,21 @@ impl ExtensionLoader<'_> {
                 "private_key",
                 "expected either `private_key` with its `certificate`, or `pkcs12`, which holds both".to_owned(),
             )),
+        }
+    }
+}
+
+fn on_failure(config: &BindingConfig) -> OnFailure {
+    match config.on_failure {
+        OnFailureConfig::Fail => OnFailure::Fail,
+        OnFailureConfig::Omit => OnFailure::Omit,
+        OnFailureConfig::Default => {
+            let claims = config.default_claims.iter().flatten();
+            let claim = |(id, value): (&String, &ClaimValueConfig)| Claim {
+                id: id.clone(),
+                value: value.clone().into(),
+            };
+            OnFailure::Default(claims.map(claim).collect())
         }
     }
 }

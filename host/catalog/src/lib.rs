@@ -22,7 +22,7 @@ mod source;
 mod tenant;
 mod watch;
 
-pub use catalog::{BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, Lookup, Passwords, Tenant};
+pub use catalog::{BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, Lookup, OnFailure, Passwords, Tenant};
 pub use config::{HostConfig, ServerConfig, WatchConfig};
 pub use error::{ConfigError, ConfigErrors};
 pub use loader::Loader;

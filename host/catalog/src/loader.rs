@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use claimsmith_runtime::{Limits, Runtime};
+use claimsmith_runtime::{BreakerOptions, Limits, Runtime};
 use claimsmith_token::MetadataStore;
 use tokio::sync::Semaphore;
 
@@ -21,6 +21,7 @@ use crate::tenant::TenantConfig;
 pub struct Loader {
     tenants: PathBuf,
     limits: Limits,
+    breaker: BreakerOptions,
     /// Every tenant has to be loaded anew, although its files are the same.
     limits_changed: bool,
     runtime: Arc<Runtime>,
@@ -39,6 +40,7 @@ impl Loader {
     pub fn new(
         tenants: PathBuf,
         limits: Limits,
+        breaker: BreakerOptions,
         tenant_concurrency: usize,
         runtime: Arc<Runtime>,
         metadata: Arc<MetadataStore>,
@@ -46,6 +48,7 @@ impl Loader {
         Self {
             tenants,
             limits,
+            breaker,
             limits_changed: false,
             runtime,
             metadata,
@@ -126,7 +129,7 @@ impl Loader {
         generation: u64,
     ) -> Option<TenantSlot> {
         let serving = before.and_then(|slot| slot.serving.clone());
-        let loaded = self.load_tenant(name, files, places).await;
+        let loaded = self.load_tenant(name, files, places, serving.as_deref()).await;
         if files.have_changed() {
             tracing::debug!(tenant = name, "files changed while they were read");
             return None;
@@ -155,6 +158,7 @@ impl Loader {
         name: &str,
         files: &TenantFiles,
         places: &Arc<Semaphore>,
+        before: Option<&Tenant>,
     ) -> Result<Tenant, ConfigErrors> {
         rules::check_name("tenant", name).map_err(|message| ConfigError::in_file(&files.directory, message))?;
         let toml = files.toml();
@@ -167,6 +171,10 @@ impl Loader {
                 runtime: &self.runtime,
                 metadata: &self.metadata,
                 limits: &self.limits,
+                breaker: &self.breaker,
+                before: before
+                    .and_then(|tenant| tenant.extensions.get(extension_name))
+                    .map(AsRef::as_ref),
                 places,
                 files,
                 source: &source,

@@ -9,7 +9,7 @@ use claimsmith_token::MetadataStore;
 
 use crate::error::ConfigError;
 use crate::source::{Source, Step, steps};
-use crate::tenant::{ExtensionConfig, TenantConfig};
+use crate::tenant::{BindingConfig, ExtensionConfig, OnFailureConfig, TenantConfig};
 
 /// The shortest deadline that leaves room for a callout, and Entra's own maximum (contract.md, section 3.1).
 const DEADLINES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -138,6 +138,11 @@ fn check_event(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, String)
             wrong(member, format!("{event} is not answered with claims"));
         }
     }
+    for (index, binding) in extension.bindings.iter().enumerate() {
+        if let Some(message) = wrong_policy(event, binding) {
+            wrong(&format!("bindings[{index}].on_failure"), message);
+        }
+    }
     match (event, extension.decryption_keys.is_empty()) {
         (Event::PasswordSubmit, true) => wrong(
             "event",
@@ -147,6 +152,29 @@ fn check_event(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, String)
         ),
         (Event::PasswordSubmit, false) | (_, true) => {}
         (_, false) => wrong("decryption_keys", format!("{event} carries nothing that is encrypted")),
+    }
+}
+
+/// What is wrong with a binding's failure policy: not every event has an answer that needs no plugin.
+fn wrong_policy(event: Event, binding: &BindingConfig) -> Option<String> {
+    let may_be_omitted = matches!(
+        event,
+        Event::TokenIssuanceStart | Event::AttributeCollectionStart | Event::AttributeCollectionSubmit
+    );
+    match (binding.on_failure, binding.default_claims.is_some()) {
+        (OnFailureConfig::Omit, _) if !may_be_omitted => {
+            Some(format!("{event} has no answer without a plugin: expected \"fail\""))
+        }
+        (OnFailureConfig::Default, _) if event != Event::TokenIssuanceStart => Some(format!(
+            "{event} is not answered with claims: expected \"fail\" or \"omit\""
+        )),
+        (OnFailureConfig::Default, false) => {
+            Some("\"default\" needs `default_claims = { … }`: the claims to answer with instead".to_owned())
+        }
+        (OnFailureConfig::Fail | OnFailureConfig::Omit, true) => {
+            Some("`default_claims` are for on_failure = \"default\"".to_owned())
+        }
+        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use claimsmith_contract::token_issuance_start::DEFAULT_MAX_CLAIM_BYTES;
+use claimsmith_contract::token_issuance_start::{ClaimValue, DEFAULT_MAX_CLAIM_BYTES};
 use claimsmith_contract::{DEFAULT_MAX_RESPONSE_BYTES, Event};
 use claimsmith_token::ENTRA_CALLER;
 use serde::{Deserialize, Deserializer};
@@ -102,6 +102,46 @@ pub(crate) struct BindingConfig {
     /// Lower limits than the operator's.
     #[serde(default)]
     pub(crate) limits: LimitsConfig,
+    /// What happens when the plugin fails, or is not invoked because it failed too often. Default `fail`.
+    #[serde(default)]
+    pub(crate) on_failure: OnFailureConfig,
+    /// The claims of `on_failure = "default"`: each a string or an array of strings.
+    pub(crate) default_claims: Option<BTreeMap<String, ClaimValueConfig>>,
+    /// Whether the version before is invoked while this one is not, because it failed too often. Default false.
+    #[serde(default)]
+    pub(crate) fallback_to_previous: bool,
+}
+
+/// What happens when a plugin fails.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnFailureConfig {
+    /// The callout fails.
+    #[default]
+    Fail,
+    /// The callout is answered without the plugin: without its claims, or with Entra's default behaviour.
+    Omit,
+    /// The callout is answered with `default_claims` in place of the plugin's.
+    Default,
+}
+
+/// A claim's value in the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string or an array of strings")]
+pub(crate) enum ClaimValueConfig {
+    /// A string.
+    Text(String),
+    /// An array of strings.
+    Texts(Vec<String>),
+}
+
+impl From<ClaimValueConfig> for ClaimValue {
+    fn from(value: ClaimValueConfig) -> Self {
+        match value {
+            ClaimValueConfig::Text(text) => Self::Text(text),
+            ClaimValueConfig::Texts(texts) => Self::Texts(texts),
+        }
+    }
 }
 
 /// What differs for some applications.

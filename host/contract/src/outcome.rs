@@ -95,6 +95,8 @@ outcomes! {
     PluginTransferLimit = "plugin_transfer_limit",
     /// The plugin could not be instantiated.
     PluginInstantiation = "plugin_instantiation",
+    /// The plugin failed too often, and is not invoked for a while.
+    PluginQuarantined = "plugin_quarantined",
     /// The deadline came before the plugin's answer.
     DeadlineExceeded = "deadline_exceeded",
 

@@ -169,6 +169,15 @@ impl InvocationError {
     }
 }
 
+impl InvocationError {
+    /// Whether the failure tells of the plugin: a defect, or a limit that it met. What it says of systems it needs or of
+    /// callouts it does not accept is no failure of its own, and neither is a busy host.
+    #[must_use]
+    pub fn is_the_plugins(&self) -> bool {
+        !matches!(self, Self::Unavailable(_) | Self::Rejected(_) | Self::Overloaded(_))
+    }
+}
+
 fn frames(backtrace: &[String]) -> String {
     if backtrace.is_empty() {
         return String::new();

@@ -10,6 +10,7 @@
 
 mod binding;
 mod bindings;
+mod breaker;
 mod engine;
 mod error;
 mod exports;
@@ -23,6 +24,7 @@ mod runtime;
 mod state;
 
 pub use binding::Binding;
+pub use breaker::{Breaker, BreakerOptions, BreakerPermit, BreakerState};
 /// The plugin interface's types, as the host gives and gets them: one module for each interface.
 pub mod interface {
     pub use crate::bindings::{

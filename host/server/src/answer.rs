@@ -79,6 +79,10 @@ pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static 
         | Outcome::PluginMemoryLimit
         | Outcome::PluginTransferLimit
         | Outcome::PluginInstantiation => (StatusCode::INTERNAL_SERVER_ERROR, "The plugin failed"),
+        Outcome::PluginQuarantined => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The plugin failed too often and is not invoked for a while",
+        ),
         Outcome::ClaimsTooLarge
         | Outcome::EmptyClaimId
         | Outcome::DuplicateClaimId

@@ -97,6 +97,7 @@ impl Server {
         let mut loader = Loader::new(
             config.tenants.clone(),
             config.limits(),
+            config.breaker_options(),
             config.tenant_concurrency(),
             Arc::new(runtime),
             Arc::new(metadata),
