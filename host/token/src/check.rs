@@ -40,6 +40,7 @@ pub(crate) fn not_expired(exp: u64, leeway: Duration, now: u64) -> Result<(), To
         return Ok(());
     }
     Err(TokenError::Expired {
+        leeway: leeway.as_secs(),
         seconds_ago: now.saturating_sub(exp),
     })
 }
@@ -49,12 +50,13 @@ fn valid_already(claims: &Claims, leeway: Duration, now: u64) -> Result<(), Toke
         return Ok(());
     }
     Err(TokenError::NotYetValid {
+        leeway: leeway.as_secs(),
         seconds_ahead: claims.nbf.saturating_sub(now),
     })
 }
 
 fn of_directory(claims: &Claims, directory: Uuid) -> Result<(), TokenError> {
-    if Uuid::try_parse(&claims.tid).is_ok_and(|tid| tid == directory) {
+    if guid(&claims.tid) == Some(directory) {
         return Ok(());
     }
     Err(TokenError::Tenant {
@@ -73,21 +75,39 @@ fn for_audience(claims: &Claims, policy: &Policy) -> Result<(), TokenError> {
     })
 }
 
-/// `ver` chooses the member that names the caller; the other version's member is not looked at.
+/// `ver` chooses the member that names the caller. The other version's member is absent in Entra's tokens; one that
+/// names somebody else makes the token ambiguous.
 fn called_by(claims: &Claims, policy: &Policy) -> Result<Caller, TokenError> {
-    let (member, party) = match claims.ver.as_str() {
-        "1.0" => ("appid", &claims.appid),
-        "2.0" => ("azp", &claims.azp),
+    let parties = [("appid", claims.appid.as_deref()), ("azp", claims.azp.as_deref())];
+    let [(member, party), other] = match claims.ver.as_str() {
+        "1.0" => parties,
+        "2.0" => [parties[1], parties[0]],
         other => return Err(TokenError::Version { found: quoted(other) }),
     };
-    let caller = party.as_deref().and_then(|text| Uuid::try_parse(text).ok());
-    match caller {
-        Some(caller) if caller == policy.caller => Ok(Caller::Entra),
-        Some(caller) if policy.accept_callers.contains(&caller) => Ok(Caller::Diagnostic(caller)),
-        _ => Err(TokenError::Caller {
-            member,
-            found: party.as_deref().map_or_else(|| "missing".to_owned(), quoted),
-            expected: policy.caller,
-        }),
+    let refused = |member, found: Option<&str>, expected| TokenError::Caller {
+        member,
+        found: found.map_or_else(|| "missing".to_owned(), quoted),
+        expected,
+    };
+    let Some(caller) = party.and_then(guid) else {
+        return Err(refused(member, party, policy.caller));
+    };
+    if let (member, Some(party)) = other
+        && guid(party) != Some(caller)
+    {
+        return Err(refused(member, Some(party), caller));
     }
+    if caller == policy.caller {
+        Ok(Caller::Entra)
+    } else if policy.accept_callers.contains(&caller) {
+        Ok(Caller::Diagnostic(caller))
+    } else {
+        Err(refused(member, party, policy.caller))
+    }
+}
+
+/// A GUID in the only form that Entra writes, hyphenated; case does not count.
+fn guid(text: &str) -> Option<Uuid> {
+    let uuid = Uuid::try_parse(text).ok()?;
+    uuid.hyphenated().to_string().eq_ignore_ascii_case(text).then_some(uuid)
 }

@@ -1,12 +1,13 @@
 //! Every check of a token with its result, for people: the manual comparison that Microsoft documents, made one command
 //! (contract.md, section 7, R10).
 
+use jsonwebtoken::Algorithm;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::check::CHECKS;
 use crate::claims::Unverified;
-use crate::error::TokenError;
+use crate::error::{TokenError, quoted};
 use crate::policy::{TokenPolicy, unix_now};
 
 /// One check and how it ended.
@@ -50,6 +51,16 @@ impl Explained {
     }
 }
 
+/// What is left to say of a token that cannot be read.
+fn unreadable(error: &TokenError) -> Vec<Explained> {
+    let rest = ["algorithm", "issuer", "key", "signature"].into_iter();
+    let rest = rest.chain(CHECKS.iter().map(|(name, _)| *name));
+    let skipped = rest.map(|name| Explained::skipped(name, "not run: the token could not be read"));
+    std::iter::once(Explained::of("form", Err(error)))
+        .chain(skipped)
+        .collect()
+}
+
 impl TokenPolicy {
     /// Runs every check on a token and tells how each ended, also after one has failed. Waits for the documents' first
     /// fetch until `deadline`. The token goes nowhere.
@@ -57,45 +68,49 @@ impl TokenPolicy {
         for document in self.documents() {
             document.wait_for_fetch(deadline).await;
         }
-        let unverified = match Unverified::parse(token, &self.policy().algorithms) {
+        let unverified = match Unverified::parse(token) {
             Ok(unverified) => unverified,
-            Err(error) => {
-                let rest = ["key", "signature"]
-                    .into_iter()
-                    .chain(CHECKS.iter().map(|(name, _)| *name));
-                let skipped = rest.map(|name| Explained::skipped(name, "not run: the token could not be read"));
-                return std::iter::once(Explained::of("form", Err(&error)))
-                    .chain(skipped)
-                    .collect();
-            }
+            Err(error) => return unreadable(&error),
         };
         let form = format!(
-            "a JWT with alg {:?} and kid {:?}, ver {:?}",
-            unverified.algorithm, unverified.kid, unverified.claims.ver
+            "a JWT with kid {} and ver {}",
+            quoted(&unverified.kid),
+            quoted(&unverified.claims.ver)
         );
-        let mut explained = vec![Explained::of("form", Ok(form))];
-        explained.extend(self.explain_signature(&unverified));
+        let algorithm = unverified.algorithm(&self.policy().algorithms);
+        let mut explained = vec![
+            Explained::of("form", Ok(form)),
+            Explained::of(
+                "algorithm",
+                algorithm.as_ref().map(|algorithm| format!("alg is {algorithm:?}")),
+            ),
+        ];
+        explained.extend(self.explain_signature(&unverified, algorithm.ok()));
         explained.extend(self.explain_claims(&unverified));
         explained
     }
 
-    fn explain_signature(&self, unverified: &Unverified<'_>) -> [Explained; 2] {
-        match self.find_key(unverified) {
-            Ok(found) => {
-                let key = format!(
-                    "iss {:?} is accepted, and {} has the key",
-                    unverified.claims.iss,
-                    found.document.url()
-                );
-                let verified = found.key.verify(unverified);
-                let signature = verified.as_ref().map(|()| "verifies with that key".to_owned());
-                [Explained::of("key", Ok(key)), Explained::of("signature", signature)]
+    fn explain_signature(&self, unverified: &Unverified<'_>, algorithm: Option<Algorithm>) -> [Explained; 3] {
+        let issuer = quoted(&unverified.claims.iss);
+        let accepted = Explained::of("issuer", Ok(format!("iss is {issuer}")));
+        let no_key = Explained::skipped("signature", "not run: there is no key to verify it with");
+        let found = match self.find_key(unverified) {
+            Ok(found) => found,
+            Err(error @ TokenError::UnknownKey { .. }) => return [accepted, Explained::of("key", Err(&error)), no_key],
+            Err(error) => {
+                let no_issuer = Explained::skipped("key", "not run: only keys of accepted issuers are looked for");
+                return [Explained::of("issuer", Err(&error)), no_issuer, no_key];
             }
-            Err(error) => [
-                Explained::of("key", Err(&error)),
-                Explained::skipped("signature", "not run: there is no key to verify it with"),
-            ],
-        }
+        };
+        let key = Explained::of("key", Ok(format!("{} has it", found.document.url())));
+        let signature = match algorithm.map(|algorithm| found.key.verify(unverified, algorithm)) {
+            Some(verified) => {
+                let verified = verified.as_ref().map(|()| "verifies with that key".to_owned());
+                Explained::of("signature", verified)
+            }
+            None => Explained::skipped("signature", "not run: its algorithm is not allowed"),
+        };
+        [accepted, key, signature]
     }
 
     fn explain_claims(&self, unverified: &Unverified<'_>) -> Vec<Explained> {
@@ -114,10 +129,10 @@ impl TokenPolicy {
             let found = match *name {
                 "expiry" => format!("exp {} is in {} s", claims.exp, claims.exp.saturating_sub(now)),
                 "not before" => format!("nbf {} was {} s ago", claims.nbf, now.saturating_sub(claims.nbf)),
-                "directory" => format!("tid is {:?}", claims.tid),
-                "audience" => format!("aud is {:?}", claims.aud),
-                _ if claims.ver == "1.0" => format!("appid is {:?}", claims.appid.as_deref().unwrap_or_default()),
-                _ => format!("azp is {:?}", claims.azp.as_deref().unwrap_or_default()),
+                "directory" => format!("tid is {}", quoted(&claims.tid)),
+                "audience" => format!("aud is {}", quoted(&claims.aud)),
+                _ if claims.ver == "1.0" => format!("appid is {}", quoted(claims.appid.as_deref().unwrap_or_default())),
+                _ => format!("azp is {}", quoted(claims.azp.as_deref().unwrap_or_default())),
             };
             Explained::of(name, result.as_ref().map(|()| found))
         };

@@ -130,15 +130,10 @@ impl TokenPolicy {
             self.remembered.remove(&digest);
         }
 
-        let unverified = Unverified::parse(token, &self.policy.algorithms)?;
-        let found = match self.find_key(&unverified) {
-            Err(TokenError::UnknownKey { .. } | TokenError::KeysUnavailable(_)) => {
-                self.refresh_for_unknown_key(&unverified, deadline).await;
-                self.find_key(&unverified)?
-            }
-            found => found?,
-        };
-        found.key.verify(&unverified)?;
+        let unverified = Unverified::parse(token)?;
+        let algorithm = unverified.algorithm(&self.policy.algorithms)?;
+        let found = self.find_or_fetch_key(&unverified, deadline).await?;
+        found.key.verify(&unverified, algorithm)?;
         let caller = check_claims(&unverified.claims, &self.policy, found.directory, unix_now())?;
 
         let token = ValidToken {
@@ -160,6 +155,25 @@ impl TokenPolicy {
             .directories
             .iter()
             .flat_map(|directory| directory.documents.iter().map(|trusted| (directory.id, trusted)))
+    }
+
+    /// The key that must have signed the token, from a document that is fetched for it if need be.
+    async fn find_or_fetch_key(&self, unverified: &Unverified<'_>, deadline: Instant) -> Result<Found, TokenError> {
+        let mut found = self.find_key(unverified);
+        if matches!(found, Err(TokenError::KeysUnavailable(_))) {
+            // Right after the start the first fetch is under way: another one would only come later.
+            let first = self.documents().map(|document| document.wait_for_fetch(deadline));
+            futures::future::join_all(first).await;
+            found = self.find_key(unverified);
+        }
+        if matches!(
+            found,
+            Err(TokenError::UnknownKey { .. } | TokenError::KeysUnavailable(_))
+        ) {
+            self.refresh_for_unknown_key(unverified, deadline).await;
+            found = self.find_key(unverified);
+        }
+        found
     }
 
     /// The key that must have signed the token: by `kid`, among the documents that accept its issuer.
