@@ -35,6 +35,8 @@ pub struct Documents {
 struct State {
     mood: Mood,
     requests: Vec<String>,
+    /// The whole of each request.
+    heads: Vec<String>,
     published: HashMap<String, Value>,
 }
 
@@ -48,6 +50,7 @@ impl Documents {
         let state = Arc::new(Mutex::new(State {
             mood,
             requests: Vec::new(),
+            heads: Vec::new(),
             published: HashMap::new(),
         }));
         let (shared, upstream) = (Arc::clone(&state), entra.address());
@@ -86,6 +89,12 @@ impl Documents {
         self.state.lock().unwrap().mood = mood;
     }
 
+    /// Everything that anybody has sent.
+    #[must_use]
+    pub fn received(&self) -> String {
+        self.state.lock().unwrap().heads.concat()
+    }
+
     /// How often a path that ends so has been asked for.
     #[must_use]
     pub fn requests(&self, path: &str) -> usize {
@@ -101,6 +110,7 @@ async fn answer(mut client: TcpStream, upstream: SocketAddr, state: Arc<Mutex<St
     let (mood, published) = {
         let mut state = state.lock().unwrap();
         state.requests.push(path.clone());
+        state.heads.push(head);
         (state.mood, state.published.get(&path).cloned())
     };
     match mood {

@@ -15,6 +15,7 @@
 )]
 
 mod build;
+mod command;
 mod documents;
 mod host;
 pub mod raw;
@@ -23,6 +24,7 @@ mod trap;
 pub mod world;
 
 pub use build::{misbehaving, plugin};
+pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};
 pub use stage::{Stage, host_config, write_tenant};

@@ -21,6 +21,7 @@ pub(crate) const CHECKS: &[(&str, Check)] = &[
     }),
     ("directory", |claims, _, directory, _| of_directory(claims, directory)),
     ("audience", |claims, policy, _, _| for_audience(claims, policy)),
+    ("version", |claims, _, _, _| of_known_version(claims)),
     ("caller", |claims, policy, _, _| called_by(claims, policy).map(drop)),
 ];
 
@@ -40,6 +41,7 @@ pub(crate) fn not_expired(exp: u64, leeway: Duration, now: u64) -> Result<(), To
         return Ok(());
     }
     Err(TokenError::Expired {
+        exp,
         leeway: leeway.as_secs(),
         seconds_ago: now.saturating_sub(exp),
     })
@@ -50,6 +52,7 @@ fn valid_already(claims: &Claims, leeway: Duration, now: u64) -> Result<(), Toke
         return Ok(());
     }
     Err(TokenError::NotYetValid {
+        nbf: claims.nbf,
         leeway: leeway.as_secs(),
         seconds_ahead: claims.nbf.saturating_sub(now),
     })
@@ -75,14 +78,24 @@ fn for_audience(claims: &Claims, policy: &Policy) -> Result<(), TokenError> {
     })
 }
 
+fn of_known_version(claims: &Claims) -> Result<(), TokenError> {
+    if matches!(claims.ver.as_str(), "1.0" | "2.0") {
+        return Ok(());
+    }
+    Err(TokenError::Version {
+        found: quoted(&claims.ver),
+    })
+}
+
 /// `ver` chooses the member that names the caller. The other version's member is absent in Entra's tokens; one that
 /// names somebody else makes the token ambiguous.
 fn called_by(claims: &Claims, policy: &Policy) -> Result<Caller, TokenError> {
-    let parties = [("appid", claims.appid.as_deref()), ("azp", claims.azp.as_deref())];
-    let [(member, party), other] = match claims.ver.as_str() {
-        "1.0" => parties,
-        "2.0" => [parties[1], parties[0]],
-        other => return Err(TokenError::Version { found: quoted(other) }),
+    let (appid, azp) = (("appid", claims.appid.as_deref()), ("azp", claims.azp.as_deref()));
+    of_known_version(claims)?;
+    let [(member, party), other] = if claims.ver == "1.0" {
+        [appid, azp]
+    } else {
+        [azp, appid]
     };
     let refused = |member, found: Option<&str>, expected| TokenError::Caller {
         member,

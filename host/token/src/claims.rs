@@ -95,14 +95,14 @@ fn three_parts(token: &str) -> Result<[&str; 3], TokenError> {
     let parts: Vec<_> = token.split('.').collect();
     parts.try_into().map_err(|parts: Vec<_>| {
         malformed(match parts.len() {
-            5 => "it has five parts, as an encrypted token (JWE); Entra sends signed ones, of three".to_owned(),
-            count => format!("expected three parts separated by dots, found {count}; copy the whole token"),
+            5 => "it has five parts, as an encrypted token (JWE), expected the three of a signed one".to_owned(),
+            count => format!("expected three parts separated by dots, found {count}"),
         })
     })
 }
 
 fn decode(part: &str, text: &str) -> Result<Vec<u8>, TokenError> {
-    let why = "is not base64url without padding; compare it with what was sent";
+    let why = "is not base64url without padding";
     URL_SAFE_NO_PAD
         .decode(text)
         .map_err(|_| malformed(format!("its {part} {why}")))
@@ -178,7 +178,9 @@ impl<'b> Members<'b> {
     /// Refuses a header of something else than a plain JWS of claims.
     fn check_is_plain(&self) -> Result<(), TokenError> {
         if let Some(name) = REFUSED_HEADERS.into_iter().find(|name| self.find(name).is_some()) {
-            return Err(malformed(format!("its header has {name}, which no token of Entra has")));
+            return Err(malformed(format!(
+                "its header has {name}, expected a plain signed token without it"
+            )));
         }
         let Some(typ) = self.optional_text("typ")? else {
             return Ok(());

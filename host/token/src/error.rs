@@ -11,7 +11,9 @@ pub enum TokenError {
     #[error("{0}; Entra sends exactly one `Authorization: Bearer <token>` header")]
     Missing(&'static str),
     /// Not a JWT like Entra's.
-    #[error("the token is malformed: {0}")]
+    #[error(
+        "the token is malformed: {0}; no token of Entra's is like that: to explain one, take it whole, as it was sent"
+    )]
     Malformed(String),
     /// `alg` is not allowed.
     #[error(
@@ -36,7 +38,7 @@ pub enum TokenError {
     },
     /// No document has the key.
     #[error(
-        "no metadata document of issuer {issuer} has the token's kid {kid}; name the document that has it in the \
+        "no metadata document of issuer {issuer} has the token's kid {kid}, they have {known:?}; name the document that has it in the \
              directory's metadata: external directories sign with keys that only their ciamlogin.com document has"
     )]
     UnknownKey {
@@ -44,6 +46,8 @@ pub enum TokenError {
         kid: String,
         /// The token's issuer.
         issuer: String,
+        /// Key ids that the issuer's documents have.
+        known: Vec<String>,
     },
     /// No document's keys could be fetched since the start.
     #[error(
@@ -62,10 +66,12 @@ pub enum TokenError {
     },
     /// `exp` is past.
     #[error(
-        "the token expired {seconds_ago} s ago, and the clock leeway is {leeway} s; get a new one (Entra's live 60 to \
-             90 minutes), and compare the clocks if it is new"
+        "the token's exp is {exp}, which was {seconds_ago} s ago, expected at most the clock leeway of {leeway} s; get a \
+             new token (Entra's live 60 to 90 minutes), and compare the clocks if it is new"
     )]
     Expired {
+        /// `exp`, seconds since 1970.
+        exp: u64,
         /// How far clocks may differ, in seconds.
         leeway: u64,
         /// Seconds since `exp`.
@@ -73,10 +79,12 @@ pub enum TokenError {
     },
     /// `nbf` is in the future.
     #[error(
-        "the token is valid in {seconds_ahead} s only, and the clock leeway is {leeway} s; compare this machine's clock \
-             with a time server"
+        "the token's nbf is {nbf}, which is in {seconds_ahead} s, expected at most the clock leeway of {leeway} s; compare \
+             this machine's clock with a time server"
     )]
     NotYetValid {
+        /// `nbf`, seconds since 1970.
+        nbf: u64,
         /// How far clocks may differ, in seconds.
         leeway: u64,
         /// Seconds until `nbf`.
@@ -103,7 +111,7 @@ pub enum TokenError {
     },
     /// `tid` is not the directory's.
     #[error(
-        "the token's tid is {found}, expected {expected}, the directory whose metadata document has the token's key; \
+        "the token's tid is {found}, expected {expected}, the directory of its issuer and key; \
              get a token of that directory, or add the other one to the tenant's directories if it is yours"
     )]
     Tenant {

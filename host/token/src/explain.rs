@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::check::CHECKS;
-use crate::claims::Unverified;
+use crate::claims::{Claims, Unverified};
 use crate::error::{TokenError, quoted};
 use crate::policy::{TokenPolicy, unix_now};
 
@@ -72,11 +72,7 @@ impl TokenPolicy {
             Ok(unverified) => unverified,
             Err(error) => return unreadable(&error),
         };
-        let form = format!(
-            "a JWT with kid {} and ver {}",
-            quoted(&unverified.kid),
-            quoted(&unverified.claims.ver)
-        );
+        let form = format!("a JWT with kid {}", quoted(&unverified.kid));
         let algorithm = unverified.algorithm(&self.policy().algorithms);
         let mut explained = vec![
             Explained::of("form", Ok(form)),
@@ -97,6 +93,14 @@ impl TokenPolicy {
         let found = match self.find_key(unverified) {
             Ok(found) => found,
             Err(error @ TokenError::UnknownKey { .. }) => return [accepted, Explained::of("key", Err(&error)), no_key],
+            Err(error @ TokenError::KeysUnavailable(_)) => {
+                let no_document = "not run: the document that names the issuer could not be fetched";
+                return [
+                    Explained::skipped("issuer", no_document),
+                    Explained::of("key", Err(&error)),
+                    no_key,
+                ];
+            }
             Err(error) => {
                 let no_issuer = Explained::skipped("key", "not run: only keys of accepted issuers are looked for");
                 return [Explained::of("issuer", Err(&error)), no_issuer, no_key];
@@ -125,17 +129,35 @@ impl TokenPolicy {
         };
         let explain = |(name, check): &(&'static str, _)| {
             let check: &fn(&_, &_, _, _) -> Result<(), TokenError> = check;
+            if *name == "caller" && !matches!(claims.ver.as_str(), "1.0" | "2.0") {
+                return Explained::skipped(name, "not run: ver decides which member names the caller");
+            }
             let result = check(claims, self.policy(), directory, now);
             let found = match *name {
                 "expiry" => format!("exp {} is in {} s", claims.exp, claims.exp.saturating_sub(now)),
                 "not before" => format!("nbf {} was {} s ago", claims.nbf, now.saturating_sub(claims.nbf)),
                 "directory" => format!("tid is {}", quoted(&claims.tid)),
                 "audience" => format!("aud is {}", quoted(&claims.aud)),
-                _ if claims.ver == "1.0" => format!("appid is {}", quoted(claims.appid.as_deref().unwrap_or_default())),
-                _ => format!("azp is {}", quoted(claims.azp.as_deref().unwrap_or_default())),
+                "version" => format!("ver is {}", quoted(&claims.ver)),
+                _ => self.explain_caller(claims),
             };
             Explained::of(name, result.as_ref().map(|()| found))
         };
         CHECKS.iter().map(explain).collect()
+    }
+    /// Who called, of a token whose caller is accepted.
+    fn explain_caller(&self, claims: &Claims) -> String {
+        let (member, party) = if claims.ver == "1.0" {
+            ("appid", &claims.appid)
+        } else {
+            ("azp", &claims.azp)
+        };
+        let party = party.as_deref().unwrap_or_default();
+        let listed = if party.eq_ignore_ascii_case(&self.policy().caller.to_string()) {
+            ""
+        } else {
+            ", which accept_callers lists: it may call for diagnosis, and each call is warned about"
+        };
+        format!("{member} is {}{listed}", quoted(party))
     }
 }

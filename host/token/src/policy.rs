@@ -18,6 +18,9 @@ use crate::metadata::{Key, KeySet, MetadataDocument};
 /// handful; the bound keeps a caller with many valid tokens from filling memory.
 const REMEMBERED_TOKENS: usize = 256;
 
+/// How many published key ids a message names. Entra publishes half a dozen.
+const MAX_NAMED_KEYS: usize = 20;
+
 /// What one extension accepts.
 #[derive(Debug)]
 pub struct Policy {
@@ -180,11 +183,11 @@ impl TokenPolicy {
     pub(crate) fn find_key(&self, unverified: &Unverified<'_>) -> Result<Found, TokenError> {
         let issuer = unverified.claims.iss.as_str();
         let mut issuer_is_accepted = false;
-        let mut accepted = Vec::new();
+        let (mut accepted, mut known) = (Vec::new(), Vec::new());
         let mut failure = None;
         for (directory, trusted) in self.trusted() {
             let Some(keys) = trusted.document.keys() else {
-                failure = Some(trusted.document.last_error());
+                failure.get_or_insert_with(|| trusted.document.last_error());
                 continue;
             };
             if !trusted.accepts(issuer, &keys, directory) {
@@ -201,14 +204,19 @@ impl TokenPolicy {
                     keys,
                 });
             }
+            known.extend(keys.ids().into_iter().map(str::to_owned));
         }
         match failure {
             // A document whose keys are not known yet could be the token's issuer's.
             Some(why) if !issuer_is_accepted => Err(TokenError::KeysUnavailable(why)),
-            _ if issuer_is_accepted => Err(TokenError::UnknownKey {
-                kid: quoted(&unverified.kid),
-                issuer: quoted(issuer),
-            }),
+            _ if issuer_is_accepted => {
+                known.truncate(MAX_NAMED_KEYS);
+                Err(TokenError::UnknownKey {
+                    kid: quoted(&unverified.kid),
+                    issuer: quoted(issuer),
+                    known,
+                })
+            }
             _ => Err(TokenError::Issuer {
                 found: quoted(issuer),
                 accepted,

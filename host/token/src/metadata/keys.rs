@@ -57,7 +57,7 @@ impl KeySet {
         &self.issuer
     }
 
-    pub(super) fn ids(&self) -> Vec<&str> {
+    pub(crate) fn ids(&self) -> Vec<&str> {
         self.keys.iter().map(|key| key.kid.as_str()).collect()
     }
 
