@@ -14,6 +14,7 @@ use claimsmith_local_entra::{Directory, LocalEntra, TokenRequest, TokenVersion};
 use claimsmith_tests::world::{self, DIRECTORY, EXTENSION};
 use claimsmith_tests::{Documents, Mood, Platform, Stage, eventually};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -181,20 +182,32 @@ async fn a_new_key_is_looked_for_by_a_fetch_that_begins_after_it_was_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callouts_at_the_start_wait_for_the_first_fetch() {
-    let (stage, documents) = stage_behind_proxy("", Mood::Hold).await;
-    let platform = stage.listen("json").await;
+async fn callouts_at_the_start_wait_for_the_first_fetch_of_their_document_alone() {
+    let (entra, documents) = Documents::start(world::config(), Mood::Hold).await;
+    // Connections are made and never answered.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = format!(
+        "[[directories]]\nid = \"0d1e0001-0000-4000-8000-0000000000d9\"\nmetadata = [{{ url = \"http://{}/\" }}]\n",
+        silent.local_addr().unwrap()
+    );
+    let toml = [other, tenant(&entra)].concat();
+    let platform = Stage::with(entra).tenant("contoso", &toml).listen("json").await;
     eventually("the first fetch runs", async || asked(&documents, V2_KEYS) == 1).await;
+    let began = Instant::now();
     let callout = async {
         let call = platform.call(&fresh(&platform), &platform.body()).await;
-        call.status()
+        (call.status(), began.elapsed())
     };
     let release = async {
         sleep(Duration::from_millis(100)).await;
         documents.set_mood(Mood::Serve);
     };
-    let (status, ()) = tokio::join!(callout, release);
+    let ((status, took), ()) = tokio::join!(callout, release);
     assert_eq!(status, 200);
+    assert!(
+        took < Duration::from_millis(1500),
+        "{took:?}: as long as the deadline allows"
+    );
     assert_eq!(asked(&documents, V2_KEYS), 1, "and cause none of their own");
 }
 

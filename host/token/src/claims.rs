@@ -92,10 +92,12 @@ impl<'t> Unverified<'t> {
 
 /// Header, payload and signature.
 fn three_parts(token: &str) -> Result<[&str; 3], TokenError> {
-    let parts: Vec<_> = token.split('.').collect();
+    // One more than is told apart: a token may be all dots.
+    let parts: Vec<_> = token.splitn(6, '.').collect();
     parts.try_into().map_err(|parts: Vec<_>| {
         malformed(match parts.len() {
             5 => "it has five parts, as an encrypted token (JWE), expected the three of a signed one".to_owned(),
+            6 => "expected three parts separated by dots, found more than five".to_owned(),
             count => format!("expected three parts separated by dots, found {count}"),
         })
     })

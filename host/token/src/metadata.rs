@@ -20,7 +20,7 @@ mod keys;
 /// When documents are fetched.
 #[derive(Clone, Debug)]
 pub struct MetadataOptions {
-    /// How often a document is fetched again (contract.md, section 2.2: hourly).
+    /// How often a document is fetched again (contract.md, section 2.2: hourly); each time up to a tenth earlier.
     pub refresh_interval: Duration,
     /// How often at most a `kid` that no document has may cause a fetch (contract.md, section 2.2: 5 minutes).
     pub unknown_key_interval: Duration,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use jsonwebtoken::Algorithm;
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
@@ -166,14 +168,26 @@ impl TokenPolicy {
         if matches!(found, Err(TokenError::KeysUnavailable(_))) {
             // Right after the start the first fetch is under way: another one would only come later.
             let first = self.documents().map(|document| document.wait_for_fetch(deadline));
-            futures::future::join_all(first).await;
-            found = self.find_key(unverified);
+            found = self.find_key_after(unverified, first).await;
         }
-        if matches!(
-            found,
-            Err(TokenError::UnknownKey { .. } | TokenError::KeysUnavailable(_))
-        ) {
-            self.refresh_for_unknown_key(unverified, deadline).await;
+        if is_to_be_fetched(&found) {
+            let refreshes = self.candidates(unverified);
+            let refreshes = refreshes.map(|document| document.refresh_for_unknown_key(deadline));
+            found = self.find_key_after(unverified, refreshes).await;
+        }
+        found
+    }
+
+    /// Looks for the key after each of these fetches, until it is found: a document that is slow must not hold up a
+    /// token of another.
+    async fn find_key_after(
+        &self,
+        unverified: &Unverified<'_>,
+        fetches: impl Iterator<Item = impl Future<Output = ()>>,
+    ) -> Result<Found, TokenError> {
+        let mut fetches: FuturesUnordered<_> = fetches.collect();
+        let mut found = self.find_key(unverified);
+        while is_to_be_fetched(&found) && fetches.next().await.is_some() {
             found = self.find_key(unverified);
         }
         found
@@ -224,18 +238,23 @@ impl TokenPolicy {
         }
     }
 
-    /// Has the documents that could hold the key fetched again, where that is due.
-    async fn refresh_for_unknown_key(&self, unverified: &Unverified<'_>, deadline: Instant) {
+    /// The documents that could have the key.
+    fn candidates(&self, unverified: &Unverified<'_>) -> impl Iterator<Item = &Arc<MetadataDocument>> {
         let issuer = unverified.claims.iss.as_str();
-        let candidates = self.trusted().filter(|(directory, trusted)| {
-            trusted
-                .document
-                .keys()
-                .is_none_or(|keys| trusted.accepts(issuer, &keys, *directory))
-        });
-        let refreshes = candidates.map(|(_, trusted)| trusted.document.refresh_for_unknown_key(deadline));
-        futures::future::join_all(refreshes).await;
+        let could_have = move |(directory, trusted): &(Uuid, &TrustedDocument)| {
+            let keys = trusted.document.keys();
+            keys.is_none_or(|keys| trusted.accepts(issuer, &keys, *directory))
+        };
+        self.trusted().filter(could_have).map(|(_, trusted)| &trusted.document)
     }
+}
+
+/// Whether a document that is fetched now could have the key.
+fn is_to_be_fetched(found: &Result<Found, TokenError>) -> bool {
+    matches!(
+        found,
+        Err(TokenError::UnknownKey { .. } | TokenError::KeysUnavailable(_))
+    )
 }
 
 pub(crate) struct Found {
