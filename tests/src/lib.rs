@@ -15,16 +15,20 @@
 )]
 
 mod build;
+mod command;
 mod documents;
 mod host;
 pub mod raw;
 mod stage;
+mod trap;
 pub mod world;
 
 pub use build::{misbehaving, plugin};
+pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};
 pub use stage::{Stage, host_config, write_tenant};
+pub use trap::Trap;
 
 use claimsmith_local_entra::{Directory, LocalEntra, SignInRequest};
 use reqwest::Response;

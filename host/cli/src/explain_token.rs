@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The token, with or without `Bearer `; read from standard input when absent, which keeps it out of the shell's
+    /// The token, with or without `Authorization:` and `Bearer`; read from standard input when absent, which keeps it out of the shell's
     /// history.
     token: Option<String>,
     /// The host's configuration; tenants are found beside it.
@@ -42,16 +42,30 @@ pub(crate) async fn explain_token(arguments: &Arguments) -> anyhow::Result<()> {
         Some(token) => token.clone(),
         None => from_standard_input()?,
     };
-    let token = match text.trim().split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-        _ => text.trim(),
-    };
+    let token = bare(&text);
+    if token.is_empty() {
+        bail!("there is no token: give it as an argument, or better on standard input");
+    }
     let explained = policy.explain(token, Instant::now() + PATIENCE).await;
     print(&explained, arguments.json)?;
     if explained.iter().any(|check| check.passed != Some(true)) {
         bail!("{} would refuse this token", arguments.extension);
     }
     Ok(())
+}
+
+/// The token itself of what may have been copied with its header's name and scheme.
+fn bare(text: &str) -> &str {
+    ["authorization:", "bearer"]
+        .into_iter()
+        .fold(text.trim(), |text, word| {
+            let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
+            if first.eq_ignore_ascii_case(word) {
+                rest.trim()
+            } else {
+                text
+            }
+        })
 }
 
 fn from_standard_input() -> anyhow::Result<String> {
@@ -69,14 +83,17 @@ fn print(explained: &[Explained], json: bool) -> anyhow::Result<()> {
         writeln!(output, "{}", serde_json::to_string_pretty(explained)?)?;
         return Ok(());
     }
-    for check in explained {
+    // Checks that were not run for one reason share a line.
+    for alike in explained.chunk_by(|one, next| one.passed.is_none() && one.message == next.message) {
+        let Some(check) = alike.first() else { continue };
         let mark = match check.passed {
             Some(true) => "ok     ",
             Some(false) => "REFUSED",
             None => "-      ",
         };
+        let names: Vec<_> = alike.iter().map(|check| check.check).collect();
         let outcome = check.outcome.map(|code| format!(" [{code}]")).unwrap_or_default();
-        writeln!(output, "{mark} {:<10} {}{outcome}", check.check, check.message)?;
+        writeln!(output, "{mark} {:<10} {}{outcome}", names.join(", "), check.message)?;
     }
     Ok(())
 }

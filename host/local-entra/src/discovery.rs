@@ -36,14 +36,7 @@ pub(crate) fn key_set(directory: &Directory, version: TokenVersion) -> Value {
         .published
         .iter()
         .map(|key| {
-            let mut jwk = json!({
-                "kty": "RSA",
-                "use": "sig",
-                "kid": key.key_id(),
-                "x5t": key.key_id(),
-                "n": key.modulus(),
-                "e": key.exponent(),
-            });
+            let mut jwk = key.public_jwk();
             if let (TokenVersion::V2, Value::Object(members)) = (version, &mut jwk) {
                 members.insert("issuer".to_owned(), json!(issuer));
             }

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use jsonwebtoken::{Algorithm, EncodingKey};
+use serde_json::{Value, json};
 
 /// The most keys that are published at a time; a roll drops the oldest beyond it.
 const MAX_PUBLISHED: usize = 4;
@@ -52,6 +53,9 @@ pub enum Error {
     /// The text is not a private RSA key.
     #[error("not a private RSA key in PEM (PKCS#1 or PKCS#8): {0}")]
     Pem(#[source] jsonwebtoken::errors::Error),
+    /// The library refused to sign.
+    #[error("can't sign: {0}")]
+    Sign(#[source] jsonwebtoken::errors::Error),
 }
 
 // === impl SigningKey ===
@@ -103,12 +107,25 @@ impl SigningKey {
         pem("PUBLIC KEY", &self.public_der)
     }
 
-    pub(crate) fn modulus(&self) -> &str {
-        &self.modulus
+    /// The public key as a key set publishes it, without an `issuer`.
+    #[must_use]
+    pub fn public_jwk(&self) -> Value {
+        json!({
+            "kty": "RSA",
+            "use": "sig",
+            "kid": self.key_id,
+            "x5t": self.key_id,
+            "n": self.modulus,
+            "e": self.exponent,
+        })
     }
 
-    pub(crate) fn exponent(&self) -> &str {
-        &self.exponent
+    /// Signs any text with RS256: for tokens that no [`TokenRequest`](crate::TokenRequest) can express.
+    ///
+    /// # Errors
+    /// When the cryptography library fails.
+    pub fn sign(&self, message: &str) -> Result<String, Error> {
+        jsonwebtoken::crypto::sign(message.as_bytes(), &self.private, Algorithm::RS256).map_err(Error::Sign)
     }
 
     pub(crate) fn private(&self) -> &EncodingKey {

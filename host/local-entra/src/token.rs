@@ -39,7 +39,7 @@ pub enum SignWith {
     Previous,
     /// A key that the directory does not know.
     Foreign(Box<SigningKey>),
-    /// HMAC with SHA-256 and this secret, such as the bytes of the public key's PEM.
+    /// HMAC with this secret, such as the bytes of the public key's PEM: HS384 or HS512 if `alg` says so, else HS256.
     Hmac(Vec<u8>),
     /// Nothing: the signature is empty.
     Nothing,
@@ -127,7 +127,12 @@ impl TokenRequest {
             SignWith::Foreign(key) => self.rsa(&token, key)?,
             SignWith::Hmac(secret) => {
                 let secret = EncodingKey::from_secret(secret);
-                jsonwebtoken::crypto::sign(token.as_bytes(), &secret, Algorithm::HS256)?
+                let algorithm = match self.header.get("alg").and_then(Value::as_str) {
+                    Some("HS384") => Algorithm::HS384,
+                    Some("HS512") => Algorithm::HS512,
+                    _ => Algorithm::HS256,
+                };
+                jsonwebtoken::crypto::sign(token.as_bytes(), &secret, algorithm)?
             }
             SignWith::Nothing => String::new(),
         };

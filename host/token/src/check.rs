@@ -21,6 +21,7 @@ pub(crate) const CHECKS: &[(&str, Check)] = &[
     }),
     ("directory", |claims, _, directory, _| of_directory(claims, directory)),
     ("audience", |claims, policy, _, _| for_audience(claims, policy)),
+    ("version", |claims, _, _, _| of_known_version(claims)),
     ("caller", |claims, policy, _, _| called_by(claims, policy).map(drop)),
 ];
 
@@ -40,6 +41,8 @@ pub(crate) fn not_expired(exp: u64, leeway: Duration, now: u64) -> Result<(), To
         return Ok(());
     }
     Err(TokenError::Expired {
+        exp,
+        leeway: leeway.as_secs(),
         seconds_ago: now.saturating_sub(exp),
     })
 }
@@ -49,12 +52,14 @@ fn valid_already(claims: &Claims, leeway: Duration, now: u64) -> Result<(), Toke
         return Ok(());
     }
     Err(TokenError::NotYetValid {
+        nbf: claims.nbf,
+        leeway: leeway.as_secs(),
         seconds_ahead: claims.nbf.saturating_sub(now),
     })
 }
 
 fn of_directory(claims: &Claims, directory: Uuid) -> Result<(), TokenError> {
-    if Uuid::try_parse(&claims.tid).is_ok_and(|tid| tid == directory) {
+    if guid(&claims.tid) == Some(directory) {
         return Ok(());
     }
     Err(TokenError::Tenant {
@@ -73,21 +78,49 @@ fn for_audience(claims: &Claims, policy: &Policy) -> Result<(), TokenError> {
     })
 }
 
-/// `ver` chooses the member that names the caller; the other version's member is not looked at.
-fn called_by(claims: &Claims, policy: &Policy) -> Result<Caller, TokenError> {
-    let (member, party) = match claims.ver.as_str() {
-        "1.0" => ("appid", &claims.appid),
-        "2.0" => ("azp", &claims.azp),
-        other => return Err(TokenError::Version { found: quoted(other) }),
-    };
-    let caller = party.as_deref().and_then(|text| Uuid::try_parse(text).ok());
-    match caller {
-        Some(caller) if caller == policy.caller => Ok(Caller::Entra),
-        Some(caller) if policy.accept_callers.contains(&caller) => Ok(Caller::Diagnostic(caller)),
-        _ => Err(TokenError::Caller {
-            member,
-            found: party.as_deref().map_or_else(|| "missing".to_owned(), quoted),
-            expected: policy.caller,
-        }),
+fn of_known_version(claims: &Claims) -> Result<(), TokenError> {
+    if matches!(claims.ver.as_str(), "1.0" | "2.0") {
+        return Ok(());
     }
+    Err(TokenError::Version {
+        found: quoted(&claims.ver),
+    })
+}
+
+/// `ver` chooses the member that names the caller. The other version's member is absent in Entra's tokens; one that
+/// names somebody else makes the token ambiguous.
+fn called_by(claims: &Claims, policy: &Policy) -> Result<Caller, TokenError> {
+    let (appid, azp) = (("appid", claims.appid.as_deref()), ("azp", claims.azp.as_deref()));
+    of_known_version(claims)?;
+    let [(member, party), other] = if claims.ver == "1.0" {
+        [appid, azp]
+    } else {
+        [azp, appid]
+    };
+    let refused = |member, found: Option<&str>, expected| TokenError::Caller {
+        member,
+        found: found.map_or_else(|| "missing".to_owned(), quoted),
+        expected,
+    };
+    let Some(caller) = party.and_then(guid) else {
+        return Err(refused(member, party, policy.caller));
+    };
+    if let (member, Some(party)) = other
+        && guid(party) != Some(caller)
+    {
+        return Err(refused(member, Some(party), caller));
+    }
+    if caller == policy.caller {
+        Ok(Caller::Entra)
+    } else if policy.accept_callers.contains(&caller) {
+        Ok(Caller::Diagnostic(caller))
+    } else {
+        Err(refused(member, party, policy.caller))
+    }
+}
+
+/// A GUID in the only form that Entra writes, hyphenated; case does not count.
+fn guid(text: &str) -> Option<Uuid> {
+    let uuid = Uuid::try_parse(text).ok()?;
+    uuid.hyphenated().to_string().eq_ignore_ascii_case(text).then_some(uuid)
 }

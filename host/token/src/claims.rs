@@ -1,28 +1,29 @@
 //! The parts of a token, decoded but not trusted.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use claimsmith_contract::json::Value;
 use jsonwebtoken::Algorithm;
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::error::{TokenError, quoted};
 
 /// Longer tokens are refused unread. Entra's app-only tokens have about 1.5 KiB.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// A token's header. Members that would name another key source (`jku`, `x5u`, `jwk`, `x5c`) are not read.
-#[derive(Debug, Deserialize)]
-struct Header {
-    alg: String,
-    kid: Option<String>,
-    /// Extensions that a recipient must understand (RFC 7515, section 4.1.11): none is.
-    crit: Option<IgnoredAny>,
-}
+/// Header members that say that the token is more than a plain JWS of claims: critical extensions (RFC 7515, section
+/// 4.1.11), a nested token (RFC 7519, section 5.2) and an unencoded payload (RFC 7797). Entra sends none, and whoever
+/// ignores one reads another token than the one who signed it.
+const REFUSED_HEADERS: [&str; 3] = ["crit", "cty", "b64"];
+
+/// Kinds of token that a bearer token may say it is (RFC 7519, section 5.1; RFC 9068, section 2.1). Entra says `JWT`;
+/// a `logout+jwt` or `secevent+jwt` of the same issuer is no token to call with (RFC 8725, section 3.11).
+const TOKEN_TYPES: [&str; 2] = ["JWT", "at+jwt"];
 
 /// The claims that Entra's app-only tokens carry and that are checked. Types are strict: an `aud` array or an `exp`
-/// string is not what Entra sends. A repeated member is refused by the deserializer.
-#[derive(Clone, Debug, Deserialize)]
+/// string is not what Entra sends.
+#[derive(Clone, Debug)]
 pub(crate) struct Claims {
     pub(crate) iss: String,
     pub(crate) aud: String,
@@ -37,7 +38,7 @@ pub(crate) struct Claims {
 /// A compact JWS (RFC 7515, section 7.1) taken apart; nothing of it is verified yet.
 #[derive(Debug)]
 pub(crate) struct Unverified<'t> {
-    pub(crate) algorithm: Algorithm,
+    pub(crate) alg: String,
     pub(crate) kid: String,
     pub(crate) claims: Claims,
     /// Header and payload as they were signed.
@@ -48,66 +49,154 @@ pub(crate) struct Unverified<'t> {
 /// Refuses a token that is too long to be one of Entra's.
 pub(crate) fn check_length(token: &str) -> Result<(), TokenError> {
     if token.len() > MAX_TOKEN_BYTES {
-        return Err(malformed(format!("more than {MAX_TOKEN_BYTES} bytes")));
+        return Err(malformed(format!("it has more than {MAX_TOKEN_BYTES} bytes")));
     }
     Ok(())
 }
 
 impl<'t> Unverified<'t> {
-    pub(crate) fn parse(token: &'t str, allowed: &[Algorithm]) -> Result<Self, TokenError> {
+    /// Takes a token apart. Header members that would name another key source (`jku`, `x5u`, `jwk`, `x5c`) are not
+    /// looked at.
+    pub(crate) fn parse(token: &'t str) -> Result<Self, TokenError> {
         check_length(token)?;
-        let (message, signature) = token
-            .rsplit_once('.')
-            .ok_or_else(|| malformed("it has no three parts separated by dots"))?;
-        let (header, payload) = message
-            .split_once('.')
-            .filter(|(_, payload)| !payload.contains('.'))
-            .ok_or_else(|| malformed("it has no three parts separated by dots"))?;
+        let [header, payload, signature] = three_parts(token)?;
+        let (message, _) = token.rsplit_once('.').unwrap_or_default();
 
-        let header: Header = decode("header", header)?;
-        if header.crit.is_some() {
-            return Err(malformed(
-                "its header has critical extensions (crit), none is supported",
-            ));
-        }
-        let algorithm = header
-            .alg
-            .parse::<Algorithm>()
-            .ok()
-            .filter(|algorithm| allowed.contains(algorithm))
-            .ok_or_else(|| TokenError::Algorithm {
-                found: quoted(&header.alg),
-                allowed: allowed.to_vec(),
-            })?;
-        let kid = header.kid.ok_or_else(|| malformed("its header has no kid"))?;
+        let header = decode("header", header)?;
+        let header = Members::parse("header", &header)?;
+        header.check_is_plain()?;
+        let (alg, kid) = (header.text("alg")?, header.text("kid")?);
+        let payload = decode("payload", payload)?;
+        let claims = Claims::parse(&Members::parse("payload", &payload)?)?;
+        decode("signature", signature)?;
         Ok(Self {
-            algorithm,
+            alg,
             kid,
-            claims: decode("payload", payload)?,
+            claims,
             message,
             signature,
         })
     }
+
+    /// The algorithm, if it is allowed.
+    pub(crate) fn algorithm(&self, allowed: &[Algorithm]) -> Result<Algorithm, TokenError> {
+        let algorithm = self.alg.parse().ok();
+        algorithm
+            .filter(|algorithm| allowed.contains(algorithm))
+            .ok_or_else(|| TokenError::Algorithm {
+                found: quoted(&self.alg),
+                allowed: allowed.to_vec(),
+            })
+    }
 }
 
-fn decode<T: DeserializeOwned>(part: &str, text: &str) -> Result<T, TokenError> {
-    let bytes = URL_SAFE_NO_PAD
+/// Header, payload and signature.
+fn three_parts(token: &str) -> Result<[&str; 3], TokenError> {
+    // One more than is told apart: a token may be all dots.
+    let parts: Vec<_> = token.splitn(6, '.').collect();
+    parts.try_into().map_err(|parts: Vec<_>| {
+        malformed(match parts.len() {
+            5 => "it has five parts, as an encrypted token (JWE), expected the three of a signed one".to_owned(),
+            6 => "expected three parts separated by dots, found more than five".to_owned(),
+            count => format!("expected three parts separated by dots, found {count}"),
+        })
+    })
+}
+
+fn decode(part: &str, text: &str) -> Result<Vec<u8>, TokenError> {
+    let why = "is not base64url without padding";
+    URL_SAFE_NO_PAD
         .decode(text)
-        .map_err(|_| malformed(format!("its {part} is not base64url without padding")))?;
-    // The error's text can hold a value of the token; its category and the member are what helps.
-    serde_json::from_slice(&bytes)
-        .map_err(|error| malformed(format!("its {part} is not as expected: {}", safe(&error))))
+        .map_err(|_| malformed(format!("its {part} {why}")))
 }
 
-/// A deserialisation error without the value it met.
-fn safe(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.split_once("invalid type: ") {
-        Some((before, found)) => {
-            let expected = found.split_once(", expected ").map_or("", |(_, expected)| expected);
-            format!("{before}a member has the wrong type, expected {expected}")
+impl Claims {
+    fn parse(payload: &Members<'_>) -> Result<Self, TokenError> {
+        Ok(Self {
+            iss: payload.text("iss")?,
+            aud: payload.text("aud")?,
+            exp: payload.seconds("exp")?,
+            nbf: payload.seconds("nbf")?,
+            ver: payload.text("ver")?,
+            tid: payload.text("tid")?,
+            azp: payload.optional_text("azp")?,
+            appid: payload.optional_text("appid")?,
+        })
+    }
+}
+
+/// The members of a header or payload: a JSON object without repeated members, because two readers of a repeated one
+/// could disagree about which was checked (RFC 7515, section 4; RFC 7519, section 4).
+struct Members<'b> {
+    part: &'static str,
+    members: Vec<(Cow<'b, str>, Value<'b>)>,
+}
+
+impl<'b> Members<'b> {
+    fn parse(part: &'static str, bytes: &'b [u8]) -> Result<Self, TokenError> {
+        // The error tells of structure, member names and places; it never holds a value.
+        match Value::parse(bytes) {
+            Ok(Value::Object(members)) => Ok(Self { part, members }),
+            Ok(other) => Err(malformed(format!("its {part} is {}, expected an object", other.kind()))),
+            Err(error) => Err(malformed(format!("its {part} is not acceptable JSON: {error}"))),
         }
-        None => quoted(&text),
+    }
+
+    fn find(&self, name: &str) -> Option<&Value<'b>> {
+        let mut members = self.members.iter();
+        members.find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    fn text(&self, name: &str) -> Result<String, TokenError> {
+        self.optional_text(name)?
+            .ok_or_else(|| malformed(format!("its {} has no {name}", self.part)))
+    }
+
+    fn optional_text(&self, name: &str) -> Result<Option<String>, TokenError> {
+        match self.find(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone().into_owned())),
+            Some(other) => Err(self.wrong_type(name, other, "a string")),
+        }
+    }
+
+    /// Whole seconds since 1970; RFC 7519 allows fractions, Entra sends none.
+    fn seconds(&self, name: &str) -> Result<u64, TokenError> {
+        match self.find(name) {
+            None => Err(malformed(format!("its {} has no {name}", self.part))),
+            Some(Value::Number(number)) if number.is_u64() => Ok(number.as_u64().unwrap_or_default()),
+            Some(other) => Err(self.wrong_type(name, other, "whole seconds since 1970")),
+        }
+    }
+
+    fn wrong_type(&self, name: &str, found: &Value<'_>, expected: &str) -> TokenError {
+        let found = match found {
+            Value::Number(number) => number.to_string(),
+            other => other.kind().to_owned(),
+        };
+        malformed(format!("its {}'s {name} is {found}, expected {expected}", self.part))
+    }
+
+    /// Refuses a header of something else than a plain JWS of claims.
+    fn check_is_plain(&self) -> Result<(), TokenError> {
+        if let Some(name) = REFUSED_HEADERS.into_iter().find(|name| self.find(name).is_some()) {
+            return Err(malformed(format!(
+                "its header has {name}, expected a plain signed token without it"
+            )));
+        }
+        let Some(typ) = self.optional_text("typ")? else {
+            return Ok(());
+        };
+        // The prefix may be left out (RFC 7515, section 4.1.9), and case does not count in media types.
+        let bare = match typ.split_once('/') {
+            Some((prefix, bare)) if prefix.eq_ignore_ascii_case("application") => bare,
+            _ => typ.as_str(),
+        };
+        if TOKEN_TYPES.iter().any(|accepted| bare.eq_ignore_ascii_case(accepted)) {
+            return Ok(());
+        }
+        let typ = quoted(&typ);
+        Err(malformed(format!("its header's typ is {typ}, expected JWT or at+jwt")))
     }
 }
 

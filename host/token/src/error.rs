@@ -11,10 +11,14 @@ pub enum TokenError {
     #[error("{0}; Entra sends exactly one `Authorization: Bearer <token>` header")]
     Missing(&'static str),
     /// Not a JWT like Entra's.
-    #[error("the token is malformed: {0}")]
+    #[error(
+        "the token is malformed: {0}; no token of Entra's is like that: to explain one, take it whole, as it was sent"
+    )]
     Malformed(String),
     /// `alg` is not allowed.
-    #[error("the token's alg is {found}, allowed are {allowed:?}")]
+    #[error(
+        "the token's alg is {found}, allowed are {allowed:?}; Entra signs with RS256, so this token is not Entra's"
+    )]
     Algorithm {
         /// What the header says.
         found: String,
@@ -34,38 +38,60 @@ pub enum TokenError {
     },
     /// No document has the key.
     #[error(
-        "no metadata document of issuer {issuer} has the token's kid {kid}; external tenants sign with keys that \
-             only their ciamlogin.com document has"
+        "no metadata document of issuer {issuer} has the token's kid {kid}, they have {known:?}; name the document that has it in the \
+             directory's metadata: external directories sign with keys that only their ciamlogin.com document has"
     )]
     UnknownKey {
         /// The token's key id.
         kid: String,
         /// The token's issuer.
         issuer: String,
+        /// Key ids that the issuer's documents have.
+        known: Vec<String>,
     },
     /// No document's keys could be fetched since the start.
-    #[error("the signing keys could not be fetched yet: {0}")]
+    #[error(
+        "the signing keys could not be fetched yet: {0}; check the directory's metadata URL, and that it can be \
+             reached from this machine"
+    )]
     KeysUnavailable(String),
     /// The signature does not verify.
-    #[error("the token's signature does not verify with key {kid}")]
+    #[error(
+        "the token's signature does not verify with key {kid}; the token was cut or changed after it was signed, or \
+             signed by somebody else: get a new one and copy it whole"
+    )]
     Signature {
         /// The key that was tried.
         kid: String,
     },
     /// `exp` is past.
-    #[error("the token expired {seconds_ago} s ago")]
+    #[error(
+        "the token's exp is {exp}, which was {seconds_ago} s ago, expected at most the clock leeway of {leeway} s; get a \
+             new token (Entra's live 60 to 90 minutes), and compare the clocks if it is new"
+    )]
     Expired {
+        /// `exp`, seconds since 1970.
+        exp: u64,
+        /// How far clocks may differ, in seconds.
+        leeway: u64,
         /// Seconds since `exp`.
         seconds_ago: u64,
     },
     /// `nbf` is in the future.
-    #[error("the token is valid in {seconds_ahead} s only; compare the clocks")]
+    #[error(
+        "the token's nbf is {nbf}, which is in {seconds_ahead} s, expected at most the clock leeway of {leeway} s; compare \
+             this machine's clock with a time server"
+    )]
     NotYetValid {
+        /// `nbf`, seconds since 1970.
+        nbf: u64,
+        /// How far clocks may differ, in seconds.
+        leeway: u64,
         /// Seconds until `nbf`.
         seconds_ahead: u64,
     },
     /// `ver` is unknown.
-    #[error("the token's ver is {found}, expected 1.0 or 2.0")]
+    #[error("the token's ver is {found}, expected 1.0 or 2.0; no other is known of Entra's access tokens")]
     Version {
         /// What the token says.
         found: String,
@@ -84,7 +110,10 @@ pub enum TokenError {
         expected: Uuid,
     },
     /// `tid` is not the directory's.
-    #[error("the token's tid is {found}, expected {expected}")]
+    #[error(
+        "the token's tid is {found}, expected {expected}, the directory of its issuer and key; \
+             get a token of that directory, or add the other one to the tenant's directories if it is yours"
+    )]
     Tenant {
         /// What the token says.
         found: String,
@@ -94,7 +123,8 @@ pub enum TokenError {
     /// `aud` is not the extension's.
     #[error(
         "the token's aud is {found}, the extension accepts {accepted:?}; v2.0 tokens carry the application id, \
-             v1.0 tokens the application id or the identifier URI"
+             v1.0 tokens the application id or the identifier URI: add it to the extension's audiences if that \
+             application is registered for it"
     )]
     Audience {
         /// What the token says.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use backon::{BackoffBuilder as _, ExponentialBuilder};
-use tokio::sync::{Notify, watch};
+use backon::{BackoffBuilder as _, ConstantBuilder, ExponentialBuilder};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use url::Url;
@@ -20,7 +20,7 @@ mod keys;
 /// When documents are fetched.
 #[derive(Clone, Debug)]
 pub struct MetadataOptions {
-    /// How often a document is fetched again (contract.md, section 2.2: hourly).
+    /// How often a document is fetched again (contract.md, section 2.2: hourly); each time up to a tenth earlier.
     pub refresh_interval: Duration,
     /// How often at most a `kid` that no document has may cause a fetch (contract.md, section 2.2: 5 minutes).
     pub unknown_key_interval: Duration,
@@ -94,20 +94,29 @@ pub struct MetadataDocument {
     url: Url,
     keys: ArcSwapOption<KeySet>,
     last_error: Mutex<Option<String>>,
-    /// Counts finished fetches, so that callers can wait for the next one.
-    fetches: watch::Sender<u64>,
-    wanted: Arc<Notify>,
+    fetches: watch::Sender<Fetches>,
     unknown_key_interval: Duration,
     last_wanted: Mutex<Option<Wanted>>,
     task: Mutex<Option<AbortHandle>>,
+}
+
+/// The fetches of a document, which are made one after another and numbered from 1.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fetches {
+    /// The number of the last one that has begun.
+    begun: u64,
+    /// The number of the last one that has finished, well or not.
+    finished: u64,
+    /// The number of the last one that must not wait until it is due.
+    wanted: u64,
 }
 
 /// A fetch that an unknown key has caused.
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     at: Instant,
-    /// How many fetches had finished then: while the count is the same, this one is still running.
-    finished_before: u64,
+    /// Its number in [`Fetches`].
+    number: u64,
 }
 
 impl Drop for MetadataDocument {
@@ -125,8 +134,7 @@ impl MetadataDocument {
             url,
             keys: ArcSwapOption::empty(),
             last_error: Mutex::default(),
-            fetches: watch::Sender::new(0),
-            wanted: Arc::default(),
+            fetches: watch::Sender::default(),
             unknown_key_interval: options.unknown_key_interval,
             last_wanted: Mutex::default(),
             task: Mutex::default(),
@@ -151,16 +159,20 @@ impl MetadataDocument {
     /// Whether a fetch has finished, well or not.
     #[must_use]
     pub fn was_fetched(&self) -> bool {
-        *self.fetches.borrow() > 0
+        self.fetches.borrow().finished > 0
     }
 
     /// Waits until a fetch has finished, well or not, until `deadline` at most.
     pub async fn wait_for_fetch(&self, deadline: Instant) {
+        self.wait_for(1, deadline).await;
+    }
+
+    /// Waits until the fetch with this number has finished, until `deadline` at most.
+    async fn wait_for(&self, number: u64, deadline: Instant) {
         let mut fetches = self.fetches.subscribe();
+        let finished = fetches.wait_for(|fetches| fetches.finished >= number);
         // Running out of time shows as keys that are not there.
-        let _elapsed = tokio::time::timeout_at(deadline, fetches.wait_for(|count| *count > 0))
-            .await
-            .is_err();
+        let _elapsed = tokio::time::timeout_at(deadline, finished).await.is_err();
     }
 
     /// Why the last fetch failed, or that none has finished.
@@ -182,31 +194,27 @@ impl MetadataDocument {
     /// Has the document fetched because of a `kid` that it does not have, unless that was done within the interval,
     /// and waits for that fetch until `deadline`. Callers that come while it runs share it.
     pub(crate) async fn refresh_for_unknown_key(&self, deadline: Instant) {
-        let mut fetches = self.fetches.subscribe();
-        let finished = *fetches.borrow_and_update();
-        let wanted = self.want_refresh(finished);
-        if wanted.finished_before == finished {
-            // Running out of time here is seen by the caller: the key is still unknown.
-            let _elapsed = tokio::time::timeout_at(deadline, fetches.changed()).await.is_err();
-        }
+        let number = self.want_fetch();
+        self.wait_for(number, deadline).await;
     }
 
-    /// Starts a fetch unless an unknown key has already caused one within the interval; that one or the new one.
-    fn want_refresh(&self, finished_before: u64) -> Wanted {
+    /// Wants a fetch that has not begun yet, as one that runs may have read the keys before the unknown one was among
+    /// them; or the last one wanted, if that was within the interval. Tells its number.
+    fn want_fetch(&self) -> u64 {
         let mut last = self.last_wanted.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if let Some(wanted) = *last
             && now - wanted.at < self.unknown_key_interval
         {
-            return wanted;
+            return wanted.number;
         }
-        let wanted = Wanted {
-            at: now,
-            finished_before,
-        };
-        *last = Some(wanted);
-        self.wanted.notify_one();
-        wanted
+        let mut number = 0;
+        self.fetches.send_modify(|fetches| {
+            fetches.wanted = fetches.begun + 1;
+            number = fetches.wanted;
+        });
+        *last = Some(Wanted { at: now, number });
+        number
     }
 
     fn store(&self, fetched: Result<KeySet, FetchError>) -> bool {
@@ -223,7 +231,7 @@ impl MetadataDocument {
             }
         };
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
-        self.fetches.send_modify(|count| *count += 1);
+        self.fetches.send_modify(|fetches| fetches.finished = fetches.begun);
         ok
     }
 
@@ -247,19 +255,45 @@ async fn keep_fresh(document: Weak<MetadataDocument>, client: reqwest::Client, o
     let mut delays = backoff.build();
     loop {
         let Some(strong) = document.upgrade() else { return };
+        strong.fetches.send_modify(|fetches| fetches.begun += 1);
         let fetched = fetch::fetch(&client, &strong.url, options.allow_loopback_http).await;
         let pause = if strong.store(fetched) {
             delays = backoff.build();
-            options.refresh_interval
+            up_to_a_tenth_less(options.refresh_interval)
         } else {
             delays.next().unwrap_or(options.refresh_interval)
         };
         // While waiting, only the document's users hold it; when the last lets go, this task is aborted.
-        let wanted = Arc::clone(&strong.wanted);
+        let mut progress = strong.fetches.subscribe();
         drop(strong);
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = wanted.notified() => {}
-        }
+        let wanted = progress.wait_for(|fetches| fetches.wanted > fetches.begun);
+        // Either end is the same: it is time to fetch.
+        let _due = tokio::time::timeout(pause, wanted).await.is_err();
+    }
+}
+
+/// So that documents and hosts that started together do not fetch together for ever.
+fn up_to_a_tenth_less(interval: Duration) -> Duration {
+    let tenth = interval / 10;
+    let mut jitter = ConstantBuilder::default().with_delay(tenth).with_jitter().build();
+    // Between one tenth and two.
+    let jittered = jitter.next().unwrap_or(tenth);
+    interval.saturating_sub(jittered.saturating_sub(tenth))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_differ_by_a_tenth_at_most() {
+        let hour = Duration::from_hours(1);
+        let intervals: Vec<_> = (0..100).map(|_| up_to_a_tenth_less(hour)).collect();
+        assert!(
+            intervals
+                .iter()
+                .all(|interval| (hour * 9 / 10..=hour).contains(interval))
+        );
+        assert!(intervals.iter().any(|interval| interval != &intervals[0]));
     }
 }

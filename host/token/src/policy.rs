@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use jsonwebtoken::Algorithm;
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
@@ -17,6 +19,9 @@ use crate::metadata::{Key, KeySet, MetadataDocument};
 /// How many accepted tokens one extension remembers. Entra reuses a token across callouts, so a directory needs a
 /// handful; the bound keeps a caller with many valid tokens from filling memory.
 const REMEMBERED_TOKENS: usize = 256;
+
+/// How many published key ids a message names. Entra publishes half a dozen.
+const MAX_NAMED_KEYS: usize = 20;
 
 /// What one extension accepts.
 #[derive(Debug)]
@@ -130,15 +135,10 @@ impl TokenPolicy {
             self.remembered.remove(&digest);
         }
 
-        let unverified = Unverified::parse(token, &self.policy.algorithms)?;
-        let found = match self.find_key(&unverified) {
-            Err(TokenError::UnknownKey { .. } | TokenError::KeysUnavailable(_)) => {
-                self.refresh_for_unknown_key(&unverified, deadline).await;
-                self.find_key(&unverified)?
-            }
-            found => found?,
-        };
-        found.key.verify(&unverified)?;
+        let unverified = Unverified::parse(token)?;
+        let algorithm = unverified.algorithm(&self.policy.algorithms)?;
+        let found = self.find_or_fetch_key(&unverified, deadline).await?;
+        found.key.verify(&unverified, algorithm)?;
         let caller = check_claims(&unverified.claims, &self.policy, found.directory, unix_now())?;
 
         let token = ValidToken {
@@ -162,15 +162,46 @@ impl TokenPolicy {
             .flat_map(|directory| directory.documents.iter().map(|trusted| (directory.id, trusted)))
     }
 
+    /// The key that must have signed the token, from a document that is fetched for it if need be.
+    async fn find_or_fetch_key(&self, unverified: &Unverified<'_>, deadline: Instant) -> Result<Found, TokenError> {
+        let mut found = self.find_key(unverified);
+        if matches!(found, Err(TokenError::KeysUnavailable(_))) {
+            // Right after the start the first fetch is under way: another one would only come later.
+            let first = self.documents().map(|document| document.wait_for_fetch(deadline));
+            found = self.find_key_after(unverified, first).await;
+        }
+        if is_to_be_fetched(&found) {
+            let refreshes = self.candidates(unverified);
+            let refreshes = refreshes.map(|document| document.refresh_for_unknown_key(deadline));
+            found = self.find_key_after(unverified, refreshes).await;
+        }
+        found
+    }
+
+    /// Looks for the key after each of these fetches, until it is found: a document that is slow must not hold up a
+    /// token of another.
+    async fn find_key_after(
+        &self,
+        unverified: &Unverified<'_>,
+        fetches: impl Iterator<Item = impl Future<Output = ()>>,
+    ) -> Result<Found, TokenError> {
+        let mut fetches: FuturesUnordered<_> = fetches.collect();
+        let mut found = self.find_key(unverified);
+        while is_to_be_fetched(&found) && fetches.next().await.is_some() {
+            found = self.find_key(unverified);
+        }
+        found
+    }
+
     /// The key that must have signed the token: by `kid`, among the documents that accept its issuer.
     pub(crate) fn find_key(&self, unverified: &Unverified<'_>) -> Result<Found, TokenError> {
         let issuer = unverified.claims.iss.as_str();
         let mut issuer_is_accepted = false;
-        let mut accepted = Vec::new();
+        let (mut accepted, mut known) = (Vec::new(), Vec::new());
         let mut failure = None;
         for (directory, trusted) in self.trusted() {
             let Some(keys) = trusted.document.keys() else {
-                failure = Some(trusted.document.last_error());
+                failure.get_or_insert_with(|| trusted.document.last_error());
                 continue;
             };
             if !trusted.accepts(issuer, &keys, directory) {
@@ -187,14 +218,19 @@ impl TokenPolicy {
                     keys,
                 });
             }
+            known.extend(keys.ids().into_iter().map(str::to_owned));
         }
         match failure {
             // A document whose keys are not known yet could be the token's issuer's.
             Some(why) if !issuer_is_accepted => Err(TokenError::KeysUnavailable(why)),
-            _ if issuer_is_accepted => Err(TokenError::UnknownKey {
-                kid: quoted(&unverified.kid),
-                issuer: quoted(issuer),
-            }),
+            _ if issuer_is_accepted => {
+                known.truncate(MAX_NAMED_KEYS);
+                Err(TokenError::UnknownKey {
+                    kid: quoted(&unverified.kid),
+                    issuer: quoted(issuer),
+                    known,
+                })
+            }
             _ => Err(TokenError::Issuer {
                 found: quoted(issuer),
                 accepted,
@@ -202,18 +238,23 @@ impl TokenPolicy {
         }
     }
 
-    /// Has the documents that could hold the key fetched again, where that is due.
-    async fn refresh_for_unknown_key(&self, unverified: &Unverified<'_>, deadline: Instant) {
+    /// The documents that could have the key.
+    fn candidates(&self, unverified: &Unverified<'_>) -> impl Iterator<Item = &Arc<MetadataDocument>> {
         let issuer = unverified.claims.iss.as_str();
-        let candidates = self.trusted().filter(|(directory, trusted)| {
-            trusted
-                .document
-                .keys()
-                .is_none_or(|keys| trusted.accepts(issuer, &keys, *directory))
-        });
-        let refreshes = candidates.map(|(_, trusted)| trusted.document.refresh_for_unknown_key(deadline));
-        futures::future::join_all(refreshes).await;
+        let could_have = move |(directory, trusted): &(Uuid, &TrustedDocument)| {
+            let keys = trusted.document.keys();
+            keys.is_none_or(|keys| trusted.accepts(issuer, &keys, *directory))
+        };
+        self.trusted().filter(could_have).map(|(_, trusted)| &trusted.document)
     }
+}
+
+/// Whether a document that is fetched now could have the key.
+fn is_to_be_fetched(found: &Result<Found, TokenError>) -> bool {
+    matches!(
+        found,
+        Err(TokenError::UnknownKey { .. } | TokenError::KeysUnavailable(_))
+    )
 }
 
 pub(crate) struct Found {

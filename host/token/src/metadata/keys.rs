@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
-use jsonwebtoken::{DecodingKey, crypto};
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, KeyOperations, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -27,6 +27,8 @@ pub(crate) struct Key {
     kid: String,
     /// The only issuer it signs for, when the key says so.
     issuer: Option<String>,
+    /// The only algorithm it signs with, when the key says so (RFC 7517, section 4.4).
+    algorithm: Option<Algorithm>,
     decoding: DecodingKey,
     /// The key as it was published, to see whether it has changed.
     published: Value,
@@ -55,7 +57,7 @@ impl KeySet {
         &self.issuer
     }
 
-    pub(super) fn ids(&self) -> Vec<&str> {
+    pub(crate) fn ids(&self) -> Vec<&str> {
         self.keys.iter().map(|key| key.kid.as_str()).collect()
     }
 
@@ -68,12 +70,14 @@ impl KeySet {
         for_directory(&self.issuer, directory)
     }
 
-    /// The key with this id, if it may sign for this issuer.
+    /// The key with this id, if it may sign for this issuer, which the document is trusted for. A key that says that
+    /// it signs for the document's own issuer also signs for the other names that the issuer is configured to have.
     pub(crate) fn find(&self, kid: &str, issuer: &str, directory: Uuid) -> Option<Arc<Key>> {
         let may_sign = |key: &Key| {
-            key.issuer
-                .as_deref()
-                .is_none_or(|only| for_directory(only, directory) == issuer)
+            key.issuer.as_deref().is_none_or(|only| {
+                let only = for_directory(only, directory);
+                only == issuer || only == self.issuer_of(directory)
+            })
         };
         self.keys.iter().find(|key| key.kid == kid && may_sign(key)).cloned()
     }
@@ -84,6 +88,8 @@ fn for_directory(issuer: &str, directory: Uuid) -> String {
 }
 
 impl Key {
+    /// `None` for a key that cannot verify a token's signature, or that says of itself what is not understood: a limit
+    /// that cannot be read must not be one that is not kept.
     fn new(published: Value) -> Option<Self> {
         let jwk = Jwk::deserialize(&published).ok()?;
         let asymmetric = matches!(
@@ -91,24 +97,40 @@ impl Key {
             AlgorithmParameters::RSA(_) | AlgorithmParameters::EllipticCurve(_)
         );
         let signs = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));
-        if !asymmetric || !signs {
+        let verifies = |operations: &Vec<_>| operations.contains(&KeyOperations::Verify);
+        if !asymmetric || !signs || !jwk.common.key_operations.as_ref().is_none_or(verifies) {
             return None;
         }
+        let algorithm = match published.get("alg") {
+            None => None,
+            Some(named) => Some(named.as_str()?.parse().ok()?),
+        };
+        let issuer = match published.get("issuer") {
+            None => None,
+            Some(named) => Some(named.as_str()?.to_owned()),
+        };
         Some(Self {
+            issuer,
+            algorithm,
             decoding: DecodingKey::from_jwk(&jwk).ok()?,
             kid: jwk.common.key_id?,
-            issuer: published.get("issuer").and_then(Value::as_str).map(str::to_owned),
             published,
         })
     }
 
-    /// Verifies a token's signature. The key's type must fit the algorithm, which the policy has allowed.
-    pub(crate) fn verify(&self, unverified: &Unverified<'_>) -> Result<(), TokenError> {
+    /// Verifies a token's signature. The key must be one for the algorithm, which the policy has allowed.
+    pub(crate) fn verify(&self, unverified: &Unverified<'_>, algorithm: Algorithm) -> Result<(), TokenError> {
+        if let Some(only) = self.algorithm.filter(|only| *only != algorithm) {
+            return Err(TokenError::Algorithm {
+                found: quoted(&unverified.alg),
+                allowed: vec![only],
+            });
+        }
         let verified = crypto::verify(
             unverified.signature,
             unverified.message.as_bytes(),
             &self.decoding,
-            unverified.algorithm,
+            algorithm,
         );
         if matches!(verified, Ok(true)) {
             return Ok(());
