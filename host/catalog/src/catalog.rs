@@ -41,6 +41,10 @@ pub struct Tenant {
 /// One endpoint that Entra calls.
 #[derive(Debug)]
 pub struct Extension {
+    /// The tenant's name.
+    pub tenant: Arc<str>,
+    /// Its own name, which its URL ends with.
+    pub name: Arc<str>,
     /// The event it answers.
     pub event: Event,
     /// Who may call, and the tokens already accepted.
@@ -111,7 +115,7 @@ pub struct Passwords {
 #[derive(Clone, Debug)]
 pub struct BoundPlugin {
     /// The plugin's name in the configuration.
-    pub name: String,
+    pub name: Arc<str>,
     /// The plugin with its settings and limits.
     pub binding: Arc<Binding>,
     /// Whether it may be invoked, by how it has fared. Outlives reloads that change neither the version nor its settings.

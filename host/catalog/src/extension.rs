@@ -78,6 +78,8 @@ impl ExtensionLoader<'_> {
             return Err(ConfigErrors(errors));
         }
         Ok(Extension {
+            tenant: self.tenant.into(),
+            name: self.name.into(),
             event: config.event,
             token_policy: TokenPolicy::new(policy(config, self.directories, self.metadata)),
             deadline: config.deadline,
@@ -122,7 +124,7 @@ impl ExtensionLoader<'_> {
     fn with_history(self, place: (Option<Uuid>, usize), config: &BindingConfig, binding: Arc<Binding>) -> BoundPlugin {
         let before = self.before.and_then(|extension| {
             let mut bindings = extension.bindings();
-            bindings.find(|(other, bound)| *other == place && bound.name == config.plugin)
+            bindings.find(|(other, bound)| *other == place && *bound.name == *config.plugin)
         });
         let before = before.map(|(_, bound)| bound);
         let same_version = |bound: &&BoundPlugin| bound.binding.plugin().digest() == binding.plugin().digest();
@@ -142,7 +144,7 @@ impl ExtensionLoader<'_> {
             .filter(same_version)
             .filter(|before| before.binding.settings() == binding.settings());
         BoundPlugin {
-            name: config.plugin.clone(),
+            name: config.plugin.as_str().into(),
             breaker: unchanged.map_or_else(
                 || Arc::new(self.new_breaker(place.0, config, &binding)),
                 |before| Arc::clone(&before.breaker),
@@ -245,7 +247,7 @@ impl ExtensionLoader<'_> {
         let mut bindings = Vec::with_capacity(otherwise.bindings.len());
         let first = config.client_ids.first().copied();
         for (number, (bound, of_all)) in otherwise.bindings.iter().zip(&self.config.bindings).enumerate() {
-            let Some(settings) = config.settings.get(&bound.name) else {
+            let Some(settings) = config.settings.get(&*bound.name) else {
                 bindings.push(bound.clone());
                 continue;
             };

@@ -218,7 +218,7 @@ fn log_loaded(name: &str, before: Option<&Tenant>, now: &Tenant, generation: u64
                 tenant = name,
                 extension = extension_name,
                 application = place.0.map(tracing::field::display),
-                plugin = bound.name,
+                plugin = &*bound.name,
                 version = %plugin.version(),
                 digest = %plugin.digest(),
                 replaced = before.map(|before| before.plugin().digest().to_string()),

@@ -23,6 +23,7 @@ use crate::invoke::{guard, invoke};
 use crate::password;
 use crate::request::{admit, discard, read_body};
 use crate::server::App;
+use crate::telemetry;
 
 /// The handler of `/tenants/{tenant}/extensions/{extension}`.
 pub(crate) async fn handle(
@@ -60,6 +61,7 @@ pub(crate) async fn handle(
 /// What becomes known on the way, for the answer and the log.
 #[derive(Default)]
 struct Facts {
+    extension: Option<Arc<Extension>>,
     correlation_id: Option<String>,
     generation: u64,
 }
@@ -77,6 +79,7 @@ async fn answer(
     facts.generation = catalog.generation();
 
     let extension = route(&catalog, tenant, extension)?;
+    facts.extension = Some(Arc::clone(&extension));
     let deadline = arrived + extension.deadline;
     admit(&head.method, &head.headers, app.max_body_bytes)?;
     let token = authenticate(&extension, head, deadline).await?;
@@ -86,8 +89,8 @@ async fn answer(
     let callout = parse(&body, &extension, facts)?;
     cross_check(&callout, &token)?;
     let password = password::open(&extension, &callout, deadline).await?;
-    let action = invoke(&extension, &callout, password.as_ref(), deadline).await?;
-    guard(&action, &callout, password.as_ref(), &extension)
+    let invoked = invoke(&extension, &callout, password.as_ref(), deadline).await?;
+    guard(invoked, &callout, password.as_ref(), &extension)
 }
 
 /// The extension that the path names.
@@ -152,8 +155,13 @@ fn cross_check(callout: &Callout<'_>, token: &ValidToken) -> Result<(), Refusal>
 
 /// The answer, and the line that tells of the callout.
 fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -> Response {
+    let took = arrived.elapsed();
+    let outcome = answered
+        .as_ref()
+        .map_or_else(|refusal| refusal.outcome, |_| Outcome::Answered);
+    telemetry::count_callout(facts.extension.as_deref(), outcome, took);
     // Rounded to microseconds: more digits would only pretend.
-    let duration_ms = (arrived.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+    let duration_ms = (took.as_secs_f64() * 1e6).round() / 1e3;
     match answered {
         Ok(body) => {
             tracing::info!(

@@ -1,6 +1,6 @@
 //! Invoking the plugins of an extension, for each event, and guarding what they answer.
 
-use claimsmith_catalog::{BoundPlugin, Choice, Extension};
+use claimsmith_catalog::{BoundPlugin, Choice, Extension, OnFailure};
 use claimsmith_contract::sign_up::SignUp;
 use claimsmith_contract::token_issuance_start::Claim;
 use claimsmith_contract::verified_id_claim_validation::{Verdict, VerifiedId};
@@ -10,10 +10,10 @@ use claimsmith_contract::{
 };
 use claimsmith_password::PasswordContext;
 use claimsmith_runtime::interface as wit;
-use claimsmith_runtime::{InvocationError, Report};
 use tokio::time::Instant;
 
 use crate::answer::Refusal;
+use crate::attempt::{self, Attempt};
 use crate::convert;
 
 /// What the plugins of an extension answered.
@@ -26,148 +26,183 @@ pub(crate) enum Action {
     Verdict(Verdict),
 }
 
-/// Invokes the extension's plugins for a callout, until `deadline` at most. `password` is what the callout carried
-/// encrypted.
-pub(crate) async fn invoke(
-    extension: &Extension,
+/// An action, and whose it is: what the guard finds in it is for their breakers.
+pub(crate) struct Invoked<'e> {
+    pub(crate) action: Action,
+    pub(crate) from: Vec<Attempt<'e>>,
+}
+
+/// Invokes the extension's plugins for a callout, until `deadline` at most, and applies their failure policies. `password`
+/// is what the callout carried encrypted.
+pub(crate) async fn invoke<'e>(
+    extension: &'e Extension,
     callout: &Callout<'_>,
     password: Option<&PasswordContext>,
     deadline: Instant,
-) -> Result<Action, Refusal> {
+) -> Result<Invoked<'e>, Refusal> {
     let client = callout.client_service_principal.as_ref();
     let choice = extension.choice(client.and_then(|client| client.app_id.as_deref()));
     let additional = convert::additional(callout);
     let context = || convert::context(callout, &additional);
     if callout.event == Event::TokenIssuanceStart {
-        return claims(choice, context, deadline).await.map(Action::Claims);
+        return claims(extension, choice, context, deadline).await;
     }
     let Some(bound) = choice.bindings.first() else {
         return Err(Refusal::new(Outcome::InternalError, "the extension has no binding"));
     };
-    match (&callout.data, password, callout.event) {
-        (EventData::SignUp(sign_up), _, event) => invoke_sign_up(bound, event, context(), sign_up, deadline).await,
+    let mut attempt = match Attempt::begin(extension, bound, deadline) {
+        Ok(attempt) => attempt,
+        Err(refusal) => {
+            let action = default_behaviour(bound, callout.event, refusal)?;
+            return Ok(Invoked {
+                action,
+                from: Vec::new(),
+            });
+        }
+    };
+    let answered = match (&callout.data, password, callout.event) {
+        (EventData::SignUp(sign_up), _, event) => invoke_sign_up(&mut attempt, event, context(), sign_up).await,
         (EventData::OneTimeCode(code), ..) => {
             let code = wit::email_otp_send::OneTimeCode {
                 identifier: &code.identifier,
                 code: code.code.expose(),
             };
-            let report = bound.binding.email_otp_send(context(), code, deadline).await;
-            answered(bound, report).map(|()| Action::OtpSent)
+            let report = attempt.binding.email_otp_send(context(), code, deadline).await;
+            attempt.ended(report).map(|()| Action::OtpSent)
         }
         (EventData::EncryptedPassword(_), Some(password), _) => {
             let credentials = wit::password_submit::Credentials {
                 username: &password.username,
                 password: &password.password,
             };
-            let report = bound.binding.password_submit(context(), credentials, deadline).await;
-            answered(bound, report).map(|action| Action::Password(convert::password_action(action)))
+            let report = attempt.binding.password_submit(context(), credentials, deadline).await;
+            let answered = attempt.ended(report);
+            answered.map(|action| Action::Password(convert::password_action(action)))
         }
-        (EventData::VerifiedId(verified_id), ..) => validate(bound, context(), verified_id, deadline).await,
+        (EventData::VerifiedId(verified_id), ..) => validate(&mut attempt, context(), verified_id).await,
         (EventData::None | EventData::EncryptedPassword(_), _, event) => Err(Refusal::new(
             Outcome::InternalError,
             format!("{event} cannot be invoked with this data"),
         )),
-    }
+    };
+    let action = answered.or_else(|refusal| default_behaviour(bound, callout.event, refusal))?;
+    Ok(Invoked {
+        action,
+        from: vec![attempt],
+    })
 }
 
 /// Invokes the bindings in order; their claims together are the answer, as far as the application may have them.
-async fn claims<'c>(
-    choice: &Choice,
+async fn claims<'c, 'e>(
+    extension: &'e Extension,
+    choice: &'e Choice,
     context: impl Fn() -> wit::callout::Context<'c>,
     deadline: Instant,
-) -> Result<Vec<Claim>, Refusal> {
-    let mut claims = Vec::new();
+) -> Result<Invoked<'e>, Refusal> {
+    let mut all = Vec::new();
+    let mut from = Vec::with_capacity(choice.bindings.len());
     for bound in &choice.bindings {
-        let report = bound.binding.token_issuance_start(context(), deadline).await;
-        claims.extend(answered(bound, report)?.into_iter().map(convert::claim));
+        let before = all.len();
+        let answered = match Attempt::begin(extension, bound, deadline) {
+            Ok(mut attempt) => {
+                let report = attempt.binding.token_issuance_start(context(), deadline).await;
+                let answered = attempt.ended(report);
+                from.push(attempt);
+                answered.map(|claims| claims.into_iter().map(convert::claim).collect())
+            }
+            Err(refusal) => Err(refusal),
+        };
+        let claims: Vec<_> = answered.or_else(|refusal| default_claims(bound, refusal))?;
+        let allowed = |claim: &Claim| choice.claims.as_ref().is_none_or(|allowed| allowed.contains(&claim.id));
+        all.extend(claims.into_iter().filter(allowed));
+        if let Some(attempt) = from.last_mut().filter(|attempt| std::ptr::eq(attempt.bound, bound)) {
+            attempt.claims = before..all.len();
+        }
     }
-    if let Some(allowed) = &choice.claims {
-        let before = claims.len();
-        claims.retain(|claim| allowed.contains(&claim.id));
-        tracing::debug!(
-            withheld = before - claims.len(),
-            "only the application's claims are answered"
-        );
-    }
-    Ok(claims)
+    Ok(Invoked {
+        action: Action::Claims(all),
+        from,
+    })
 }
 
 async fn invoke_sign_up(
-    bound: &BoundPlugin,
+    attempt: &mut Attempt<'_>,
     event: Event,
     context: wit::callout::Context<'_>,
     sign_up: &SignUp<'_>,
-    deadline: Instant,
 ) -> Result<Action, Refusal> {
     let values = convert::attribute_values(sign_up);
     let given = wit::sign_up::SignUp {
         attributes: &convert::sign_up_attributes(sign_up, &values),
         identities: &convert::identities(&sign_up.identities),
     };
+    let (binding, deadline) = (attempt.binding, attempt.deadline);
     if event == Event::AttributeCollectionStart {
-        let report = bound.binding.attribute_collection_start(context, given, deadline).await;
-        answered(bound, report).map(|action| Action::AttributeCollectionStart(convert::start_action(action)))
+        let report = binding.attribute_collection_start(context, given, deadline).await;
+        let answered = attempt.ended(report);
+        answered.map(|action| Action::AttributeCollectionStart(convert::start_action(action)))
     } else {
-        let report = bound
-            .binding
-            .attribute_collection_submit(context, given, deadline)
-            .await;
-        answered(bound, report).map(|action| Action::AttributeCollectionSubmit(convert::submit_action(action)))
+        let report = binding.attribute_collection_submit(context, given, deadline).await;
+        let answered = attempt.ended(report);
+        answered.map(|action| Action::AttributeCollectionSubmit(convert::submit_action(action)))
     }
 }
 
 async fn validate(
-    bound: &BoundPlugin,
+    attempt: &mut Attempt<'_>,
     context: wit::callout::Context<'_>,
     verified_id: &VerifiedId<'_>,
-    deadline: Instant,
 ) -> Result<Action, Refusal> {
     let given = wit::verified_id_claim_validation::VerifiedId {
         identities: &convert::identities(&verified_id.identities),
         claims: &convert::named_texts(&verified_id.claims),
         additional_info: &convert::named_texts(&verified_id.additional_info),
     };
-    let report = bound
-        .binding
-        .verified_id_claim_validation(context, given, deadline)
-        .await;
-    answered(bound, report).map(|verdict| Action::Verdict(convert::verdict(verdict)))
+    let (binding, deadline) = (attempt.binding, attempt.deadline);
+    let report = binding.verified_id_claim_validation(context, given, deadline).await;
+    let answered = attempt.ended(report);
+    answered.map(|verdict| Action::Verdict(convert::verdict(verdict)))
 }
 
-/// What an invocation answered, or why it did not.
-fn answered<A>(bound: &BoundPlugin, report: Report<A>) -> Result<A, Refusal> {
-    let usage = report.usage;
-    tracing::debug!(
-        plugin = bound.name,
-        elapsed_us = usage.elapsed.as_micros(),
-        cpu_ms = usage.cpu.as_millis(),
-        memory_bytes = usage.memory_bytes,
-        "plugin invoked"
+/// The claims of a binding that has failed, by its failure policy.
+fn default_claims(bound: &BoundPlugin, refusal: Refusal) -> Result<Vec<Claim>, Refusal> {
+    let claims = match &bound.on_failure {
+        OnFailure::Fail => return Err(refusal),
+        OnFailure::Omit => Vec::new(),
+        OnFailure::Default(claims) => claims.to_vec(),
+    };
+    note_failed(bound, &refusal);
+    Ok(claims)
+}
+
+/// What Entra would have done without an extension, where a binding that has failed may be left out.
+fn default_behaviour(bound: &BoundPlugin, event: Event, refusal: Refusal) -> Result<Action, Refusal> {
+    let action = match (&bound.on_failure, event) {
+        (OnFailure::Omit, Event::AttributeCollectionStart) => {
+            Action::AttributeCollectionStart(attribute_collection_start::Action::Proceed)
+        }
+        (OnFailure::Omit, Event::AttributeCollectionSubmit) => {
+            Action::AttributeCollectionSubmit(attribute_collection_submit::Action::Proceed)
+        }
+        _ => return Err(refusal),
+    };
+    note_failed(bound, &refusal);
+    Ok(action)
+}
+
+/// A failure that Entra does not see must be seen here.
+fn note_failed(bound: &BoundPlugin, refusal: &Refusal) {
+    tracing::warn!(
+        plugin = &*bound.name,
+        outcome = refusal.outcome.code(),
+        reason = refusal.detail,
+        "answered without the plugin, by its failure policy"
     );
-    report.result.map_err(|error| {
-        let version = bound.binding.plugin().version();
-        Refusal::new(outcome(&error), format!("{}@{version}: {error}", bound.name))
-    })
 }
 
-const fn outcome(error: &InvocationError) -> Outcome {
-    match error {
-        InvocationError::Unavailable(_) => Outcome::PluginUnavailable,
-        InvocationError::Rejected(_) => Outcome::PluginRejected,
-        InvocationError::Internal(_) => Outcome::PluginInternal,
-        InvocationError::Trapped { .. } => Outcome::PluginTrapped,
-        InvocationError::CpuLimit(_) => Outcome::PluginCpuLimit,
-        InvocationError::MemoryLimit(_) => Outcome::PluginMemoryLimit,
-        InvocationError::TransferLimit(_) => Outcome::PluginTransferLimit,
-        InvocationError::DeadlineExceeded => Outcome::DeadlineExceeded,
-        InvocationError::Overloaded(_) => Outcome::Overloaded,
-        InvocationError::Instantiation(_) => Outcome::PluginInstantiation,
-    }
-}
-
-/// Holds an action against Entra's rules before Entra does, and gives it its wire form.
+/// Holds an action against Entra's rules before Entra does, and gives it its wire form. The breakers learn how it went.
 pub(crate) fn guard(
-    action: &Action,
+    invoked: Invoked<'_>,
     callout: &Callout<'_>,
     password: Option<&PasswordContext>,
     extension: &Extension,
@@ -178,7 +213,7 @@ pub(crate) fn guard(
         _ => &no_sign_up,
     };
     let nonce = password.map_or("", |password| &password.nonce);
-    let guarded = match action {
+    let guarded = match &invoked.action {
         Action::Claims(claims) => {
             note_unmapped(claims, extension);
             token_issuance_start::respond(claims, extension.max_claim_bytes)
@@ -189,12 +224,12 @@ pub(crate) fn guard(
         Action::Password(action) => password_submit::respond(action, nonce),
         Action::Verdict(verdict) => verified_id_claim_validation::respond(verdict),
     };
-    guarded
-        .and_then(|body| check_response_size(body, extension.max_response_bytes))
-        .map_err(|error: GuardError| Refusal {
-            entra_error: Some(error.entra_error()),
-            ..Refusal::new(error.outcome(), error.to_string())
-        })
+    let guarded = guarded.and_then(|body| check_response_size(body, extension.max_response_bytes));
+    attempt::settle(invoked, guarded.is_ok(), extension.max_claim_bytes);
+    guarded.map_err(|error: GuardError| Refusal {
+        entra_error: Some(error.entra_error()),
+        ..Refusal::new(error.outcome(), error.to_string())
+    })
 }
 
 /// Tells of claims that Entra will drop without a word.

@@ -1,6 +1,7 @@
 //! The HTTP server: the callout pipeline (`callout.rs`, which reads like the list in ARCHITECTURE.md), health, and the process's start and end.
 
 mod answer;
+mod attempt;
 mod callout;
 mod convert;
 mod health;
@@ -9,5 +10,6 @@ mod listener;
 mod password;
 mod request;
 mod server;
+mod telemetry;
 
 pub use server::{Server, StartError};

@@ -13,17 +13,20 @@ use claimsmith_catalog::{Catalog, ConfigError, CurrentCatalog, HostConfig, Loade
 use claimsmith_contract::Outcome;
 use claimsmith_runtime::{EngineError, Runtime};
 use claimsmith_token::{FetchError, MetadataStore};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::answer::{self, Refusal};
-use crate::{callout, health, listener};
+use crate::{callout, health, listener, telemetry};
 
 /// What every request can see.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) catalog: Arc<CurrentCatalog>,
     pub(crate) max_body_bytes: usize,
+    /// Absent when the process counts elsewhere.
+    pub(crate) metrics: Option<PrometheusHandle>,
     places: Semaphore,
     draining: AtomicBool,
     /// Whether the service has been ready once: then a new tenant's documents do not make it unready again.
@@ -69,6 +72,9 @@ pub enum StartError {
     /// The HTTP client for metadata cannot be made.
     #[error(transparent)]
     Metadata(FetchError),
+    /// Nothing can be counted: a defect.
+    #[error("metrics cannot be set up: {0}")]
+    Telemetry(String),
     /// The directory of tenants cannot be read.
     #[error(transparent)]
     Tenants(ConfigError),
@@ -92,6 +98,7 @@ impl Server {
     /// # Errors
     /// [`StartError`]: nothing could be served.
     pub async fn start(config: HostConfig, config_file: &Path) -> Result<Self, StartError> {
+        let metrics = telemetry::begin().map_err(|error| StartError::Telemetry(error.to_string()))?;
         let runtime = Runtime::new(config.runtime_options()).map_err(StartError::Engine)?;
         let metadata = MetadataStore::new(config.metadata_options()).map_err(StartError::Metadata)?;
         let mut loader = Loader::new(
@@ -115,6 +122,7 @@ impl Server {
         let app = App {
             catalog: Arc::new(CurrentCatalog::new(catalog)),
             max_body_bytes: config.server.max_body_bytes,
+            metrics,
             places: Semaphore::new(config.server.max_concurrent_callouts),
             draining: AtomicBool::new(false),
             was_ready: AtomicBool::new(false),
@@ -170,6 +178,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/tenants/{tenant}/extensions/{extension}", any(callout::handle))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(telemetry::render))
         .fallback(async || {
             let detail = "callouts go to /tenants/{tenant}/extensions/{extension}";
             answer::refusal(

@@ -1,0 +1,149 @@
+//! What is counted, and `/metrics`, which tells it to Prometheus.
+//!
+//! Labels are names that operators and tenants configured, and outcomes: never anything that a request said.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use claimsmith_catalog::Extension;
+use claimsmith_contract::Outcome;
+use claimsmith_runtime::Usage;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::server::App;
+
+/// The text format of Prometheus.
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// Bounds of durations: finer below Entra's limits of 1 and 2 s, where it matters.
+const SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.5, 2.0,
+];
+/// Bounds of memory, from a small plugin's to the largest limit.
+const BYTES: &[f64] = &[
+    262_144.0,
+    1_048_576.0,
+    2_097_152.0,
+    4_194_304.0,
+    8_388_608.0,
+    16_777_216.0,
+    67_108_864.0,
+];
+
+/// How often what has been measured is put into its buckets, also when nobody asks.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Begins to count. `None` when something else in the process counts already.
+///
+/// # Errors
+/// When the bounds above are not usable: a defect.
+pub(crate) fn begin() -> Result<Option<PrometheusHandle>, BuildError> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES)?
+        .build_recorder();
+    let handle = recorder.handle();
+    if metrics::set_global_recorder(recorder).is_err() {
+        return Ok(None);
+    }
+    describe();
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(Some(handle))
+}
+
+fn describe() {
+    describe_counter!("claimsmith_callouts_total", "Callouts, by how they ended");
+    describe_histogram!(
+        "claimsmith_callout_seconds",
+        Unit::Seconds,
+        "From a request's arrival to its answer"
+    );
+    describe_counter!(
+        "claimsmith_invocations_total",
+        "Invocations of plugins, by how they ended"
+    );
+    describe_histogram!(
+        "claimsmith_invocation_seconds",
+        Unit::Seconds,
+        "From before a plugin's instance was made until it was done"
+    );
+    describe_histogram!(
+        "claimsmith_invocation_cpu_seconds",
+        Unit::Seconds,
+        "CPU time of plugins, in whole milliseconds"
+    );
+    describe_histogram!(
+        "claimsmith_invocation_memory_bytes",
+        Unit::Bytes,
+        "Linear memory of plugins at their end, which is the most there was"
+    );
+    describe_gauge!(
+        "claimsmith_breaker_open",
+        "1 while a plugin's circuit breaker is open, 0.5 while it is tried again"
+    );
+    describe_gauge!(
+        "claimsmith_catalog_generation",
+        "Which catalog serves: counts up with every change"
+    );
+}
+
+/// Counts a callout. `extension` is absent when the path led to none.
+pub(crate) fn count_callout(extension: Option<&Extension>, outcome: Outcome, took: Duration) {
+    let Some(extension) = extension else {
+        counter!("claimsmith_callouts_total", "tenant" => "", "extension" => "", "outcome" => outcome.code())
+            .increment(1);
+        return;
+    };
+    let (tenant, name) = (Arc::clone(&extension.tenant), Arc::clone(&extension.name));
+    counter!("claimsmith_callouts_total", "tenant" => tenant, "extension" => name, "outcome" => outcome.code())
+        .increment(1);
+    let (tenant, name) = (Arc::clone(&extension.tenant), Arc::clone(&extension.name));
+    histogram!("claimsmith_callout_seconds", "tenant" => tenant, "extension" => name).record(took);
+}
+
+/// Counts an invocation, also one that was not begun.
+pub(crate) fn count_invocation(extension: &Extension, plugin: &Arc<str>, outcome: Outcome) {
+    counter!(
+        "claimsmith_invocations_total",
+        "tenant" => Arc::clone(&extension.tenant),
+        "extension" => Arc::clone(&extension.name),
+        "plugin" => Arc::clone(plugin),
+        "outcome" => outcome.code(),
+    )
+    .increment(1);
+}
+
+/// Notes what an invocation used.
+pub(crate) fn note_usage(extension: &Extension, plugin: &Arc<str>, usage: &Usage) {
+    let labels = || {
+        [
+            metrics::Label::new("tenant", Arc::clone(&extension.tenant)),
+            metrics::Label::new("extension", Arc::clone(&extension.name)),
+            metrics::Label::new("plugin", Arc::clone(plugin)),
+        ]
+        .to_vec()
+    };
+    histogram!("claimsmith_invocation_seconds", labels()).record(usage.elapsed);
+    histogram!("claimsmith_invocation_cpu_seconds", labels()).record(usage.cpu);
+    #[expect(clippy::cast_precision_loss, reason = "no memory has 2^52 bytes")]
+    histogram!("claimsmith_invocation_memory_bytes", labels()).record(usage.memory_bytes as f64);
+}
+
+/// The handler of `/metrics`.
+pub(crate) async fn render(State(app): State<Arc<App>>) -> Response {
+    #[expect(clippy::cast_precision_loss, reason = "nobody reloads 2^52 times")]
+    gauge!("claimsmith_catalog_generation").set(app.catalog.get().generation() as f64);
+    let text = app.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+    ([(CONTENT_TYPE, TEXT)], text).into_response()
+}
