@@ -90,7 +90,7 @@ pub struct BreakerPermit<'b> {
 
 impl Breaker {
     /// A closed breaker that tells `changed` of every change, and of being closed at first.
-    pub fn new(options: &BreakerOptions, changed: impl Fn(BreakerState) + Send + Sync + 'static) -> Self {
+    pub fn new(options: &BreakerOptions, on_change: impl Fn(BreakerState) + Send + Sync + 'static) -> Self {
         let shared = Arc::new(Shared {
             state: AtomicU8::new(0),
             probing: AtomicBool::new(false),
