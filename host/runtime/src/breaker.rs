@@ -89,7 +89,7 @@ pub struct BreakerPermit<'b> {
 }
 
 impl Breaker {
-    /// A closed breaker that tells `changed` of every change, and of being closed at first.
+    /// A closed breaker that tells `on_change` of every change, and of being closed at first.
     pub fn new(options: &BreakerOptions, on_change: impl Fn(BreakerState) + Send + Sync + 'static) -> Self {
         let shared = Arc::new(Shared {
             state: AtomicU8::new(0),
@@ -108,7 +108,7 @@ impl Breaker {
         let policy = consecutive_failures(options.consecutive_failures.max(1), backoff()).or_else(rate);
         let changes = Changes {
             shared: Arc::clone(&shared),
-            changed: Box::new(changed),
+            changed: Box::new(on_change),
         };
         Self {
             machine: StateMachine::new(policy, changes),
