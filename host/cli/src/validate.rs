@@ -56,6 +56,9 @@ struct Problem {
     /// The code that Entra's sign-in log would show; only responses have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     entra_error: Option<u32>,
+    /// Where it is, as JSON Pointer; empty for the whole body. Only requests have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<String>,
     message: String,
 }
 
@@ -92,14 +95,18 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 fn check_request(body: &[u8], event: Event) -> Vec<Problem> {
-    let problem = |message: String| Problem {
+    let problem = |pointer: Option<String>, message: String| Problem {
         entra_error: None,
+        pointer,
         message,
     };
     match Callout::parse(body, event) {
         Ok(_) => Vec::new(),
-        Err(ParseError::Invalid { problems, .. }) => problems.iter().map(ToString::to_string).map(problem).collect(),
-        Err(error) => vec![problem(error.to_string())],
+        Err(ParseError::Invalid { problems, .. }) => problems
+            .into_iter()
+            .map(|found| problem(Some(found.pointer.clone()), found.to_string()))
+            .collect(),
+        Err(error) => vec![problem(None, error.to_string())],
     }
 }
 
@@ -121,6 +128,7 @@ fn check_answer(
     Ok(violations
         .map(|violation| Problem {
             entra_error: Some(violation.entra_error.code()),
+            pointer: None,
             message: violation.message,
         })
         .collect())
