@@ -75,3 +75,24 @@ async fn a_response_is_refused_with_entras_own_code() {
         assert_eq!(report["problems"][0]["entra_error"], code, "{report}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_are_counted_up_to_what_can_be_configured() {
+    let answer = |bytes: usize| {
+        json!({"data": {
+            "@odata.type": "microsoft.graph.onTokenIssuanceStartResponseData",
+            "actions": [{
+                "@odata.type": "microsoft.graph.tokenIssuanceStart.provideClaimsForToken",
+                "claims": {"a": "x".repeat(bytes - 1)},
+            }],
+        }})
+        .to_string()
+    };
+    let event = ["--event", "tokenIssuanceStart", "--max-claim-bytes"];
+    let with = |most: &'static str| [event[0], event[1], event[2], most];
+    assert_eq!(validate("response", &answer(3_072), &with("3072")).await.code, 0);
+    let ended = validate("response", &answer(3_001), &with("3000")).await;
+    assert!(ended.code == 1 && ended.output.contains("1003025"), "{ended:?}");
+    let ended = validate("response", &answer(3_073), &with("3073")).await;
+    assert!(ended.code != 0 && ended.errors.contains("3072"), "{ended:?}");
+}

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use claimsmith_contract::token_issuance_start::DEFAULT_MAX_CLAIM_BYTES;
+use claimsmith_contract::token_issuance_start::{DEFAULT_MAX_CLAIM_BYTES, MAX_CLAIM_BYTES};
 use claimsmith_contract::{Callout, Event, EventData, ParseError, check_response};
 use clap::Subcommand;
 use serde::Serialize;
@@ -26,8 +26,8 @@ enum What {
         /// The request that it answers: attributes are then compared with the ones that it has.
         #[arg(long, value_name = "FILE")]
         request: Option<PathBuf>,
-        /// Bytes that all claim ids and values may have.
-        #[arg(long, default_value_t = DEFAULT_MAX_CLAIM_BYTES)]
+        /// Bytes that all claim ids and values may have, at most 3072.
+        #[arg(long, default_value_t = DEFAULT_MAX_CLAIM_BYTES, value_parser = claim_bytes)]
         max_claim_bytes: usize,
     },
 }
@@ -42,6 +42,12 @@ struct FileArguments {
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// As much as a tenant can configure.
+fn claim_bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().ok().filter(|bytes| *bytes <= MAX_CLAIM_BYTES);
+    bytes.ok_or_else(|| format!("expected a number up to {MAX_CLAIM_BYTES}: Entra accepts no more"))
 }
 
 /// What a check found.
