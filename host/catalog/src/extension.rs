@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use claimsmith_contract::Event;
-use claimsmith_contract::token_issuance_start::Claim;
 use claimsmith_password::{Accepted, DecryptionKey};
 use claimsmith_runtime::{BindError, Binding, Breaker, BreakerOptions, BreakerState, Limits, Plugin, Runtime};
 use claimsmith_token::{MetadataStore, TokenPolicy};
@@ -21,8 +20,7 @@ use crate::secret::SecretScope;
 use crate::settings::to_json;
 use crate::source::{Source, Step, steps};
 use crate::tenant::{
-    ApplicationConfig, BindingConfig, ClaimValueConfig, DecryptionKeyConfig, DirectoryConfig, ExtensionConfig,
-    OnFailureConfig,
+    ApplicationConfig, BindingConfig, DecryptionKeyConfig, DirectoryConfig, ExtensionConfig, OnFailureConfig,
 };
 
 /// What loading one extension needs.
@@ -325,14 +323,7 @@ fn on_failure(config: &BindingConfig) -> OnFailure {
     match config.on_failure {
         OnFailureConfig::Fail => OnFailure::Fail,
         OnFailureConfig::Omit => OnFailure::Omit,
-        OnFailureConfig::Default => {
-            let claims = config.default_claims.iter().flatten();
-            let claim = |(id, value): (&String, &ClaimValueConfig)| Claim {
-                id: id.clone(),
-                value: value.clone().into(),
-            };
-            OnFailure::Default(claims.map(claim).collect())
-        }
+        OnFailureConfig::Default => OnFailure::Default(rules::default_claims(config).into()),
     }
 }
 

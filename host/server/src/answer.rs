@@ -30,6 +30,16 @@ impl Refusal {
         }
     }
 
+    /// The same, without what a plugin said if that holds the secret that it was given. All of it is left out: where a
+    /// short secret was cut out, it could be guessed.
+    pub(crate) fn without(self, secret: &str) -> Self {
+        if secret.is_empty() || !self.detail.contains(secret) {
+            return self;
+        }
+        let detail = "what the plugin said holds the secret that it was given, and is left out".to_owned();
+        Self { detail, ..self }
+    }
+
     /// A refusal of a request whose sender can mend it.
     pub(crate) fn with_errors(outcome: Outcome, errors: Vec<String>) -> Self {
         Self {
