@@ -23,7 +23,10 @@ pub enum Compiler {
     /// A child process for each component, within [`CompileLimits`].
     Child(CompilerProgram),
     /// Nobody: what is not in the cache does not load.
-    Nobody,
+    Nobody {
+        /// The command that puts components into the cache when their files are added to it; for messages.
+        command: String,
+    },
 }
 
 /// A program that calls [`compile_for_parent`]: the same build as this one.
@@ -71,7 +74,9 @@ impl Compiler {
         match self {
             Self::InProcess => in_process(engine.clone(), wasm.to_vec(), limits).await,
             Self::Child(program) => parent::compile(program, origin, limits, wasm).await,
-            Self::Nobody => Err(LoadError::NotCompiled),
+            Self::Nobody { command } => Err(LoadError::NotCompiled {
+                command: command.clone(),
+            }),
         }
     }
 }

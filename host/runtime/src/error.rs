@@ -71,7 +71,10 @@ pub enum LoadError {
         "the cache of compiled components has no usable entry of it for this build, and this service does not compile \
          (--no-compile)"
     )]
-    NotCompiled,
+    NotCompiled {
+        /// What puts it there, when its file is added.
+        command: String,
+    },
     /// It asks for something no plugin is given.
     #[error("the component imports `{import}`, which plugins are not given: {hint}")]
     ForbiddenImport {
@@ -115,7 +118,7 @@ impl LoadError {
     pub fn passes(&self) -> bool {
         match self {
             Self::Probe(error) => error.passes(),
-            Self::Interrupted | Self::CompilerUnavailable(_) | Self::NotCompiled => true,
+            Self::Interrupted | Self::CompilerUnavailable(_) | Self::NotCompiled { .. } => true,
             _ => false,
         }
     }
