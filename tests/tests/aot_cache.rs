@@ -140,7 +140,9 @@ async fn what_was_tampered_with_is_compiled_again_and_never_loaded() {
         assert_eq!(counted(&platform, "hit").await, 1, "{what}");
         let line = platform
             .host
-            .log_line(what, |line| line["entry"].as_str().is_some_and(|entry| files[0].ends_with(entry)))
+            .log_line(what, |line| {
+                line["entry"].as_str().is_some_and(|entry| files[0].ends_with(entry))
+            })
             .await;
         assert_eq!(
             json!([line["level"], line["result"]]),
