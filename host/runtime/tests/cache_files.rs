@@ -480,7 +480,7 @@ async fn the_cache_has_no_more_bytes_than_it_may_and_keeps_what_was_used_last() 
     };
     let runtime = open(three).unwrap();
     for number in 1..=6 {
-        set_age(&scene.entries()[0], Duration::from_secs(60));
+        set_age(&scene.entries()[0], Duration::from_mins(1));
         is_compiled(&runtime, &component(number)).await;
         let kept = scene
             .entries()
