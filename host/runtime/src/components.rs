@@ -40,7 +40,7 @@ impl Components {
         };
         let cache = match options.cache.as_ref().map(open).transpose() {
             Err(error @ CacheError::Unusable { .. }) => {
-                tracing::warn!("{error}; components are compiled at every start");
+                tracing::warn!("{error}; compiled components are not kept");
                 None
             }
             opened => opened?,

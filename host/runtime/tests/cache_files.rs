@@ -9,7 +9,7 @@
 )]
 
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -325,6 +325,42 @@ async fn a_key_that_others_may_know_is_refused() {
             assert!(error.to_string().contains("chmod 600"), "{error}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_key_or_directory_of_another_user_is_refused() {
+    let scene = Scene::new();
+    fs::write(scene.path("key"), [7; 32]).unwrap();
+    set_mode(&scene.path("key"), 0o600);
+    fs::create_dir(scene.path("cache")).unwrap();
+    set_mode(&scene.path("cache"), 0o700);
+    for file in ["key", "cache"] {
+        // Only root can give files away; whoever is not cannot try this.
+        if chown(scene.path(file), Some(4711), None).is_ok() {
+            let error = open(scene.options()).unwrap_err();
+            assert!(error.to_string().contains("belongs to the user 4711"), "{error}");
+            chown(scene.path(file), Some(0), None).unwrap();
+        }
+    }
+    open(scene.options()).unwrap();
+}
+
+#[tokio::test]
+async fn hosts_that_start_together_make_one_key() {
+    let scene = Scene::new();
+    let hosts: Vec<_> = (0..8)
+        .map(|_| {
+            let options = scene.options();
+            std::thread::spawn(move || open(options).unwrap())
+        })
+        .collect();
+    let hosts: Vec<_> = hosts.into_iter().map(|host| host.join().unwrap()).collect();
+    assert!(is_compiled(&hosts[0], &component(1)).await);
+    for host in &hosts {
+        assert!(!is_compiled(host, &component(1)).await);
+    }
+    let files = fs::read_dir(scene.directory.path()).unwrap();
+    assert_eq!(files.count(), 2, "the key and the cache, and nothing left over");
 }
 
 #[tokio::test]
