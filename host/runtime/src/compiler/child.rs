@@ -71,8 +71,9 @@ impl Failure {
 #[cfg(unix)]
 fn limit(limits: ChildLimits) -> Result<(), Failure> {
     use rustix::process::{Resource, Rlimit, nice, setrlimit};
-    // Whoever serves goes first. It is no reason not to compile if this cannot be had.
-    let _already_lower = nice(10).is_err();
+    // Whoever serves goes first, but not so far that a busy host compiles nothing in time. It is no reason not to compile
+    // if this cannot be had.
+    let _already_lower = nice(5).is_err();
     // And if the machine runs out of memory, this process is to be killed rather than the one that serves.
     let _no_such_file = std::fs::write("/proc/self/oom_score_adj", "1000").is_err();
     let at_most = |resource, most| {
