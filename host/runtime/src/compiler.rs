@@ -34,7 +34,7 @@ pub enum Compiler {
 pub struct CompilerProgram {
     /// The executable.
     pub program: PathBuf,
-    /// Its arguments; [`ChildLimits::to_arguments`] come after them.
+    /// Its arguments; the members of [`ChildLimits`] come after them, in their order.
     pub arguments: Vec<OsString>,
 }
 
