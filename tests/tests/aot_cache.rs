@@ -1,7 +1,7 @@
 //! Compiled plugins are kept and compiling them is bounded: a start takes them from the cache, nothing that was done to the
 //! cache's files becomes code, and a plugin that is made to compile slowly or large is its own tenant's problem alone.
 //!
-//! Every bit of an entry is tried in `host/runtime/tests/cache_files.rs`.
+//! Every bit of an entry is tried in `host/runtime/tests/cache_files`.
 
 #![allow(
     clippy::unwrap_used,

@@ -8,14 +8,16 @@
     reason = "a test fails by panicking"
 )]
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+mod permissions;
+mod upkeep;
+
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use claimsmith_runtime::{
-    CacheError, CacheOptions, CompileLimits, Compiler, LoadError, PrecompileError, Runtime, RuntimeError,
-    RuntimeOptions,
+    CacheOptions, CompileLimits, Compiler, LoadError, PrecompileError, Runtime, RuntimeError, RuntimeOptions,
 };
 use tempfile::TempDir;
 
@@ -105,19 +107,6 @@ async fn is_compiled(runtime: &Runtime, wasm: &[u8]) -> bool {
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-}
-
-fn set_age(path: &Path, age: Duration) {
-    File::open(path).unwrap().set_modified(SystemTime::now() - age).unwrap();
-}
-
-fn age(path: &Path) -> Duration {
-    let modified = fs::metadata(path).unwrap().modified().unwrap();
-    SystemTime::now().duration_since(modified).unwrap_or_default()
 }
 
 #[tokio::test]
@@ -306,104 +295,6 @@ async fn a_component_that_compiles_to_too_much_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_that_others_may_know_is_refused() {
-    for (mode, refused) in [
-        (0o600, false),
-        (0o400, false),
-        (0o640, true),
-        (0o604, true),
-        (0o610, true),
-        (0o644, true),
-    ] {
-        let scene = Scene::new();
-        fs::write(scene.path("key"), [7; 32]).unwrap();
-        set_mode(&scene.path("key"), mode);
-        let opened = open(scene.options());
-        assert_eq!(opened.is_err(), refused, "{mode:o}");
-        if let Err(error) = opened {
-            assert!(matches!(error, RuntimeError::Cache(CacheError::Key { .. })), "{error}");
-            assert!(error.to_string().contains("chmod 600"), "{error}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_key_or_directory_of_another_user_is_refused() {
-    let scene = Scene::new();
-    fs::write(scene.path("key"), [7; 32]).unwrap();
-    set_mode(&scene.path("key"), 0o600);
-    fs::create_dir(scene.path("cache")).unwrap();
-    set_mode(&scene.path("cache"), 0o700);
-    for file in ["key", "cache"] {
-        // Only root can give files away; whoever is not cannot try this.
-        if chown(scene.path(file), Some(4711), None).is_ok() {
-            let error = open(scene.options()).unwrap_err();
-            assert!(error.to_string().contains("belongs to the user 4711"), "{error}");
-            chown(scene.path(file), Some(0), None).unwrap();
-        }
-    }
-    open(scene.options()).unwrap();
-}
-
-#[tokio::test]
-async fn hosts_that_start_together_make_one_key() {
-    let scene = Scene::new();
-    let hosts: Vec<_> = (0..8)
-        .map(|_| {
-            let options = scene.options();
-            std::thread::spawn(move || open(options).unwrap())
-        })
-        .collect();
-    let hosts: Vec<_> = hosts.into_iter().map(|host| host.join().unwrap()).collect();
-    assert!(is_compiled(&hosts[0], &component(1)).await);
-    for host in &hosts {
-        assert!(!is_compiled(host, &component(1)).await);
-    }
-    let files = fs::read_dir(scene.directory.path()).unwrap();
-    assert_eq!(files.count(), 2, "the key and the cache, and nothing left over");
-}
-
-#[tokio::test]
-async fn a_key_has_at_least_32_bytes_and_one_that_is_there_stays() {
-    let scene = Scene::new();
-    for (bytes, refused) in [(0, true), (31, true), (32, false), (64, false)] {
-        fs::write(scene.path("key"), vec![7; bytes]).unwrap();
-        set_mode(&scene.path("key"), 0o600);
-        let opened = open(scene.options());
-        assert_eq!(opened.is_err(), refused, "{bytes}");
-        assert_eq!(fs::read(scene.path("key")).unwrap(), vec![7; bytes]);
-    }
-    fs::remove_file(scene.path("key")).unwrap();
-    fs::create_dir(scene.path("key")).unwrap();
-    let error = open(scene.options()).unwrap_err();
-    assert!(error.to_string().contains("no regular file"), "{error}");
-}
-
-#[tokio::test]
-async fn a_directory_that_others_can_write_is_refused() {
-    for (mode, refused) in [
-        (0o700, false),
-        (0o755, false),
-        (0o770, true),
-        (0o702, true),
-        (0o1777, true),
-    ] {
-        let scene = Scene::new();
-        fs::create_dir(scene.path("cache")).unwrap();
-        set_mode(&scene.path("cache"), mode);
-        let opened = open(scene.options());
-        assert_eq!(opened.is_err(), refused, "{mode:o}");
-        if let Err(error) = opened {
-            assert!(
-                matches!(error, RuntimeError::Cache(CacheError::Directory { .. })),
-                "{error}"
-            );
-            assert!(error.to_string().contains("chmod 700"), "{error}");
-        }
-    }
-}
-
-#[tokio::test]
 async fn a_cache_that_cannot_be_used_is_done_without() {
     let scene = Scene::new();
     fs::write(scene.path("file"), "").unwrap();
@@ -454,76 +345,4 @@ async fn a_host_that_does_not_compile_takes_what_is_in_the_cache_alone() {
     changed[HEADER_BYTES + 1000] ^= 1;
     fs::write(&entry, changed).unwrap();
     assert!(runtime.precompile(&component(1)).await.is_err());
-}
-
-/// Tends the cache for as long as `until` does not hold.
-async fn tend(runtime: &Runtime, until: impl Fn() -> bool) {
-    let looked = async {
-        while !until() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::select! {
-        () = runtime.tend_cache() => {}
-        () = looked => {}
-    }
-}
-
-#[tokio::test]
-async fn entries_that_nobody_used_for_long_are_deleted_and_what_killed_processes_left() {
-    let scene = Scene::new();
-    let runtime = scene.runtime();
-    assert!(is_compiled(&runtime, &component(1)).await);
-    let old = scene.entry();
-    assert!(is_compiled(&runtime, &component(2)).await);
-    let young = scene.entries().into_iter().find(|entry| *entry != old).unwrap();
-    set_age(&old, 30 * DAY + DAY);
-    set_age(&young, 29 * DAY);
-    let left = scene.path("cache").join(".writing-abc");
-    let being_written = scene.path("cache").join(".writing-def");
-    let not_ours = scene.path("cache").join("README");
-    for file in [&left, &being_written, &not_ours] {
-        fs::write(file, "").unwrap();
-    }
-    set_age(&left, Duration::from_hours(2));
-    set_age(&not_ours, 400 * DAY);
-    tend(&runtime, || !old.exists() && !left.exists()).await;
-    assert!(young.exists() && being_written.exists() && not_ours.exists());
-}
-
-#[tokio::test]
-async fn a_use_is_noted_once_a_day() {
-    let scene = Scene::new();
-    let runtime = scene.runtime();
-    assert!(is_compiled(&runtime, &component(1)).await);
-    let entry = scene.entry();
-    set_age(&entry, DAY / 2);
-    assert!(!is_compiled(&runtime, &component(1)).await);
-    assert!(age(&entry) > DAY / 3, "noted twice a day");
-    set_age(&entry, 2 * DAY);
-    assert!(!is_compiled(&runtime, &component(1)).await);
-    assert!(age(&entry) < DAY / 3, "not noted");
-}
-
-#[tokio::test]
-async fn the_cache_has_no_more_bytes_than_it_may_and_keeps_what_was_used_last() {
-    let scene = Scene::new();
-    assert!(is_compiled(&scene.runtime(), &component(1)).await);
-    let bytes = fs::metadata(scene.entry()).unwrap().len();
-    let three = CacheOptions {
-        max_bytes: bytes * 3 + bytes / 2,
-        ..scene.options()
-    };
-    let runtime = open(three).unwrap();
-    for number in 1..=6 {
-        set_age(&scene.entries()[0], Duration::from_mins(1));
-        is_compiled(&runtime, &component(number)).await;
-        let kept = scene
-            .entries()
-            .into_iter()
-            .map(|entry| fs::metadata(entry).unwrap().len());
-        assert!(kept.sum::<u64>() <= bytes * 3 + bytes / 2);
-        assert!(!is_compiled(&runtime, &component(number)).await, "the newest stays");
-    }
-    assert_eq!(scene.entries().len(), 3);
 }
