@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use claimsmith_contract::Event;
 use claimsmith_password::{Accepted, DecryptionKey};
-use claimsmith_runtime::{BindError, Binding, Breaker, BreakerOptions, BreakerState, Limits, Plugin, Runtime};
+use claimsmith_runtime::{
+    BindError, Binding, Breaker, BreakerOptions, BreakerState, Limits, LoadError, Plugin, Runtime,
+};
 use claimsmith_token::{MetadataStore, TokenPolicy};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -214,6 +216,10 @@ impl ExtensionLoader<'_> {
 
     async fn load_plugin(self, place: &str, config: &BindingConfig) -> Result<Arc<Plugin>, ConfigError> {
         let file = self.files.plugin(&config.plugin);
+        if self.files.has_met_compile_limit() {
+            let message = "not loaded, because compiling another plugin of the tenant met its limit";
+            return Err(ConfigError::in_file(&file, message));
+        }
         let read = {
             let file = file.clone();
             tokio::task::spawn_blocking(move || read_regular(&file)).await
@@ -223,11 +229,19 @@ impl ExtensionLoader<'_> {
             let message = format!("the plugin's file {} cannot be read: {error}", file.display());
             self.error(&format!("{place}.plugin"), message)
         })?;
-        let loaded = self.runtime.load(bytes, self.limits).await;
-        if matches!(&loaded, Err(error) if error.passes()) {
-            self.files.note_failed_for_now();
-        }
-        let plugin = loaded.map_err(|error| ConfigError::in_file(&file, error.to_string()))?;
+        let plugin = self.runtime.load(bytes, self.limits).await.map_err(|error| {
+            if error.passes() {
+                self.files.note_failed_for_now();
+            }
+            if error.is_compile_limit() {
+                self.files.note_compile_limit();
+            }
+            let message = match &error {
+                LoadError::NotCompiled { command } => format!("{error}; run `{command} {}`", file.display()),
+                _ => error.to_string(),
+            };
+            ConfigError::in_file(&file, message)
+        })?;
         if plugin.answers(self.config.event) {
             return Ok(plugin);
         }

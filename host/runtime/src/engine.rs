@@ -30,6 +30,14 @@ pub(crate) fn build(concurrency: u32) -> wasmtime::Result<Engine> {
     Ok(engine)
 }
 
+/// An engine that only compiles: what it makes fits [`build`]'s, and it reserves no instances.
+///
+/// # Errors
+/// When the settings contradict each other.
+pub(crate) fn compiling() -> wasmtime::Result<Engine> {
+    Engine::new(&config(InstanceAllocationStrategy::OnDemand))
+}
+
 fn config(allocation: InstanceAllocationStrategy) -> Config {
     let mut config = Config::new();
     config

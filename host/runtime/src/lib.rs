@@ -8,9 +8,12 @@
 //! What a plugin can reach is what `linker` links, and nothing else: no filesystem, no sockets, an empty environment,
 //! coarse clocks.
 
+mod aot;
 mod binding;
 mod bindings;
 mod breaker;
+mod compiler;
+mod components;
 mod engine;
 mod error;
 mod exports;
@@ -23,6 +26,7 @@ mod run;
 mod runtime;
 mod state;
 
+pub use aot::{CacheError, CacheOptions};
 pub use binding::Binding;
 pub use breaker::{Breaker, BreakerOptions, BreakerPermit, BreakerState};
 /// The plugin interface's types, as the host gives and gets them: one module for each interface.
@@ -32,9 +36,10 @@ pub mod interface {
         token_issuance_start, verified_id_claim_validation,
     };
 }
+pub use compiler::{ChildLimits, CompileLimits, Compiler, CompilerProgram, compile_for_parent};
 pub use engine::EPOCH_TICK;
-pub use error::{BindError, EngineError, InvocationError, LoadError, SettingsProblem};
+pub use error::{BindError, EngineError, InvocationError, LoadError, PrecompileError, RuntimeError, SettingsProblem};
 pub use limits::Limits;
 pub use plugin::{Digest, Plugin};
 pub use run::{Report, Usage};
-pub use runtime::{Runtime, RuntimeOptions};
+pub use runtime::{Precompiled, Runtime, RuntimeOptions};
