@@ -2,6 +2,7 @@
 
 mod explain_token;
 mod logging;
+mod schema;
 mod serve;
 mod validate;
 
@@ -39,6 +40,8 @@ enum Command {
     ExplainToken(explain_token::Arguments),
     /// Check a request or response body offline, with the host's own checks.
     Validate(validate::Arguments),
+    /// Print the JSON Schema of a request or response body, or the OpenAPI document.
+    Schema(schema::Arguments),
     /// Run a local Entra: signs users in, calls extensions as Entra does, applies claims mapping and issues tokens.
     LocalEntra(serve::LocalEntraArguments),
 }
@@ -64,6 +67,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(arguments) => runtime.block_on(serve::serve(&arguments)),
         Command::ExplainToken(arguments) => runtime.block_on(explain_token::explain_token(&arguments)),
         Command::Validate(arguments) => validate::validate(&arguments),
+        Command::Schema(arguments) => schema::schema(&arguments),
         Command::LocalEntra(arguments) => runtime.block_on(serve::local_entra(&arguments)),
     };
     // A blocking read that never ends, of a network file system say, must not keep the process.
