@@ -43,7 +43,7 @@ pub fn respond(action: &Action, sign_up: &SignUp<'_>) -> Result<Vec<u8>, GuardEr
     Ok(render::response(Event::AttributeCollectionStart, &wire, None))
 }
 
-/// An action's wire form.
+/// One of the event's actions.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "@odata.type")]
 #[schemars(deny_unknown_fields)]

@@ -79,7 +79,7 @@ fn guard_errors<'e>(error: &'e ValidationError, sign_up: &SignUp<'_>) -> Result<
     Ok(guarded)
 }
 
-/// An action's wire form.
+/// One of the event's actions.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "@odata.type")]
 #[schemars(deny_unknown_fields)]

@@ -45,7 +45,7 @@ pub fn respond() -> Vec<u8> {
     render::response(Event::EmailOtpSend, &Wire::Proceed {}, None)
 }
 
-/// An action's wire form.
+/// One of the event's actions.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "@odata.type")]
 #[schemars(deny_unknown_fields)]

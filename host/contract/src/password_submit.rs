@@ -49,7 +49,7 @@ pub fn respond(action: &Action, nonce: &str) -> Result<Vec<u8>, GuardError> {
     Ok(render::response(Event::PasswordSubmit, &wire, Some(nonce)))
 }
 
-/// An action's wire form.
+/// One of the event's actions.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "@odata.type")]
 #[schemars(deny_unknown_fields)]

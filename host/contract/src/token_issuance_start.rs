@@ -77,7 +77,7 @@ fn check_size(claims: &[Claim], limit: usize) -> Result<(), GuardError> {
     Err(GuardError::claims_too_large(bytes, limit, &largest))
 }
 
-/// An action's wire form.
+/// One of the event's actions.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "@odata.type")]
 #[schemars(deny_unknown_fields)]

@@ -75,7 +75,7 @@ pub fn respond(verdict: &Verdict) -> Result<Vec<u8>, GuardError> {
     Ok(render::response(Event::VerifiedIdClaimValidation, &wire, None))
 }
 
-/// An action's wire form.
+/// One of the event's actions.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "@odata.type")]
 #[schemars(deny_unknown_fields)]

@@ -84,17 +84,24 @@ pub(crate) fn without_null(schema: &mut Schema) {
     }
 }
 
-/// Requires a member under its name in upper or lower case.
+/// Requires a member, which is text, under its name in upper or lower case.
 pub(crate) fn required_in_any_case(schema: &mut Schema, member: &str) {
     let object = schema.ensure_object();
     if let Some(required) = object.get_mut("required").and_then(Value::as_array_mut) {
         required.retain(|name| name != member);
     }
-    let described = object.get("properties").and_then(|properties| properties.get(member));
-    let described = described.cloned().unwrap_or_default();
+    let properties = object.get_mut("properties").and_then(Value::as_object_mut);
+    let described = properties.and_then(|properties| properties.get_mut(member));
+    let Some(described) = described.and_then(Value::as_object_mut) else {
+        return;
+    };
+    // In one of several spellings it may be null.
+    described.insert("type".to_owned(), json!(["string", "null"]));
+    let described = Value::Object(described.clone());
     let pattern = any_case(member);
-    // "Some name fits" is said as "not every name does not fit".
-    let other_case = json!({ "not": { "propertyNames": { "not": { "pattern": pattern } } } });
-    object.insert("anyOf".to_owned(), json!([{ "required": [member] }, other_case]));
+    let usual = json!({ "required": [member], "properties": { member: { "type": "string" } } });
+    // "Some member of that name is not null" is said as "not all of them are null".
+    let other = json!({ "not": { "patternProperties": { &pattern: { "type": "null" } } } });
+    object.insert("anyOf".to_owned(), json!([usual, other]));
     object.insert("patternProperties".to_owned(), json!({ pattern: described }));
 }
