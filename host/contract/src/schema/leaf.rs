@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use crate::reader::Guid;
 
-/// A GUID in the hyphenated form; all zeros must be excluded apart.
-pub(crate) const GUID: &str = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}";
-/// The GUID that names nothing.
-pub(crate) const NIL: &str = "00000000-0000-0000-0000-000000000000";
+/// A GUID in the hyphenated form, not all zeros.
+pub(crate) const GUID: &str = concat!(
+    "(?!00000000-0000-0000-0000-000000000000)",
+    "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+);
 /// A character that is no white space (Unicode's `White_Space`, which `str::trim` takes away).
 const FILLED: &str = r"[^\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]";
 
@@ -23,7 +24,7 @@ impl JsonSchema for Guid<'_> {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": format!("^{GUID}$"), "not": { "const": NIL } })
+        json_schema!({ "type": "string", "pattern": format!("^{GUID}$") })
     }
 }
 

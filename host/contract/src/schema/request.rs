@@ -6,7 +6,7 @@ use schemars::generate::Contract;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
-use super::leaf::{GUID, NIL, in_any_case, required_in_any_case, set};
+use super::leaf::{GUID, in_any_case, required_in_any_case, set};
 use super::{of, titled};
 use crate::callout::{Client, ServicePrincipal, User};
 use crate::email_otp_send::OneTimeCode;
@@ -154,7 +154,6 @@ impl JsonSchema for Source {
         json_schema!({
             "type": "string",
             "pattern": format!("^/tenants/{GUID}/applications/{GUID}$"),
-            "not": { "pattern": NIL },
         })
     }
 }
