@@ -1,4 +1,4 @@
-//! The schemas and the `OpenAPI` document: what the host serves, what the command prints and what is in `docs` are the
+//! The schemas and the OpenAPI document: what the host serves, what the command prints and what is in `docs` are the
 //! same.
 
 #![allow(

@@ -1,4 +1,4 @@
-//! `cargo xtask schemas`: the JSON Schemas and the `OpenAPI` document in `docs`, as the host has them.
+//! `cargo xtask schemas`: the JSON Schemas and the OpenAPI document in `docs`, as the host has them.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! The step `schemathesis`: calls the host as its `OpenAPI` document says, with bodies that fit it and bodies that do not.
+//! The step `schemathesis`: calls the host as its OpenAPI document says, with bodies that fit it and bodies that do not.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,6 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::cargo::{self, cargo, root, target_directory};
-
-/// The command's seed when nothing else is asked for is in the test, beside what it finds.
-const SEED: &str = "SCHEMATHESIS_SEED";
 
 /// Installs schemathesis into the target directory, unless it is there, and runs the test that uses it.
 ///
@@ -20,7 +17,7 @@ pub(crate) fn run(seed: Option<u64>) -> Result<()> {
     let mut test = cargo(&["test", "--workspace", "--test", "schemathesis"]);
     test.args(["--", "--ignored", "--nocapture"]).env("SCHEMATHESIS", tool);
     if let Some(seed) = seed {
-        test.env(SEED, seed.to_string());
+        test.env("SCHEMATHESIS_SEED", seed.to_string());
     }
     cargo::run(&mut test)
 }

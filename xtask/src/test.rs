@@ -36,9 +36,11 @@ const STEPS: &[Step] = &[
     ("demo", demo),
 ];
 
+/// A step that what was asked for changes.
+type SlowStep = (&'static str, fn(&Arguments) -> Result<()>);
+
 /// The steps that run with `--all`, or when they are named.
-const SLOW_STEPS: &[(&str, fn(&Arguments) -> Result<()>)] =
-    &[("schemathesis", |arguments| schemathesis::run(arguments.seed))];
+const SLOW_STEPS: &[SlowStep] = &[("schemathesis", |arguments| schemathesis::run(arguments.seed))];
 
 /// Runs the steps, all of them even if one fails.
 ///

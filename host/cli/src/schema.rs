@@ -1,4 +1,4 @@
-//! `claimsmith schema`: the JSON Schemas of what Entra sends and is answered, and the `OpenAPI` document.
+//! `claimsmith schema`: the JSON Schemas of what Entra sends and is answered, and the OpenAPI document.
 
 use std::fs;
 use std::io::Write as _;
@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     /// Print the schema of the problem document that answers a refused callout.
     #[arg(long, conflicts_with_all = ["event", "openapi", "write"])]
     error: bool,
-    /// Print the `OpenAPI` document, which `/openapi.json` answers too.
+    /// Print the OpenAPI document, which `/openapi.json` answers too.
     #[arg(long, conflicts_with_all = ["event", "write"])]
     openapi: bool,
     /// Write the document and, below `schemas`, every schema into this directory.

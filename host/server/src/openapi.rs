@@ -1,4 +1,4 @@
-//! `/openapi.json`: an `OpenAPI` 3.1 description of the callout listener, made of the same tables that answer.
+//! `/openapi.json`: an OpenAPI 3.1 description of the callout listener, made of the same tables that answer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) async fn render(State(app): State<Arc<App>>) -> Response {
     ([(CONTENT_TYPE, content_type)], app.openapi.clone()).into_response()
 }
 
-/// The `OpenAPI` 3.1 document of everything that the callout listener answers.
+/// The OpenAPI 3.1 document of everything that the callout listener answers.
 #[must_use]
 pub fn document() -> Value {
     let mut document = json!({

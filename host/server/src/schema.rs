@@ -1,4 +1,4 @@
-//! The JSON Schema of refusals, and the `OpenAPI` document of the whole.
+//! The JSON Schema of refusals, and the OpenAPI document of the whole.
 
 use std::borrow::Cow;
 
