@@ -54,15 +54,20 @@ class Entra:
 
 
 def without_second_spellings(members, name):
-    """Leaves one member of those whose names differ from this one by case alone."""
+    """Leaves one member of those whose names differ from this one by case alone: a wrong one, if there is."""
     spellings = [member for member in members if member.lower() == name.lower() and members[member] is not None]
+    spellings.sort(key=lambda member: isinstance(members[member], str))
     for member in spellings[1:]:
         del members[member]
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Makes members agree where a schema cannot say that they must, without mending what is wrong on purpose."""
+    """Makes members agree where a schema cannot say that they must, without mending what is wrong on purpose.
+
+    Otherwise nearly every body would be refused for that alone, whatever else is right or wrong with it. Schemathesis
+    validates the body again after this, and so knows whether it still is to be refused.
+    """
     callout = callout_of(case.operation)
     body = case.body
     data = body.get("data") if isinstance(body, dict) else None
@@ -77,7 +82,6 @@ def before_call(context, case, kwargs):
             body["source"] = f"/tenants/{callout['directory']}/applications/{parts[3]}"
     if isinstance(data.get("encryptedPasswordContext"), str) and "passwordContext" in callout:
         data["encryptedPasswordContext"] = callout["passwordContext"]
-    if case.meta is not None and case.meta.generation.mode.is_positive:
-        without_second_spellings(data, "@odata.type")
-        if isinstance(data.get("otpContext"), dict):
-            without_second_spellings(data["otpContext"], "oneTimeCode")
+    without_second_spellings(data, "@odata.type")
+    if isinstance(data.get("otpContext"), dict):
+        without_second_spellings(data["otpContext"], "oneTimeCode")
