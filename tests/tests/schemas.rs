@@ -102,7 +102,12 @@ async fn the_host_serves_the_document_without_a_token() {
 async fn health_is_answered_as_the_document_says() {
     let platform = Stage::new().await.listen("json").await;
     let document: Value = serde_json::from_str(&fs::read_to_string(docs().join("openapi.json")).unwrap()).unwrap();
-    for (path, status) in [("/healthz", "200"), ("/readyz", "503"), ("/metrics", "200")] {
+    for (path, status) in [
+        ("/healthz", "200"),
+        ("/readyz", "503"),
+        ("/metrics", "200"),
+        ("/status", "200"),
+    ] {
         let url = format!("http://{}{path}", platform.host.address);
         let response = platform.http.get(&url).send().await.unwrap();
         assert_eq!(response.status().as_str(), status);

@@ -14,6 +14,7 @@ use crate::answer::{header, status_and_title};
 use crate::health::{Health, Readiness};
 use crate::schema::{of, problem};
 use crate::server::App;
+use crate::status::Status;
 use crate::telemetry;
 
 /// The handler of `/openapi.json`.
@@ -42,6 +43,9 @@ pub fn document() -> Value {
             })),
             "/metrics": get("What is counted, for Prometheus", "metrics", &json!({
                 "200": { "description": "In Prometheus's text format", "content": { telemetry::TEXT: text() } },
+            })),
+            "/status": get("What serves and how it fares", "status", &json!({
+                "200": json_answer("Every tenant's extensions, with their plugins and circuit breakers", "status"),
             })),
             "/openapi.json": get("This document", "openapi", &json!({
                 "200": { "description": "OpenAPI 3.1", "content": { "application/json": { "schema": { "type": "object" } } } },
@@ -87,6 +91,7 @@ fn schemas() -> Map<String, Value> {
         ("problem", problem()),
         ("health", of::<Health>()),
         ("readiness", of::<Readiness>()),
+        ("status", of::<Status<'_>>()),
     ];
     let others = others.map(|(name, schema)| (name.to_owned(), schema));
     let without_dialect = |(name, mut schema): (String, Value)| {

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::answer::{self, Refusal};
-use crate::{callout, health, listener, openapi, telemetry};
+use crate::{callout, health, listener, openapi, status, telemetry};
 
 /// What every request can see.
 #[derive(Debug)]
@@ -183,6 +183,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(telemetry::render))
+        .route("/status", get(status::status))
         .route("/openapi.json", get(openapi::render))
         .fallback(async || {
             let detail = "callouts go to /tenants/{tenant}/extensions/{extension}";
