@@ -141,6 +141,23 @@ fn every_schema_is_one_and_refuses_what_is_none_of_its_bodies() {
     }
 }
 
+/// Answers that others wrote: a schema of an answer says what the host sends, so that it is as strict as Entra is, or
+/// stricter.
+#[test]
+fn what_entra_refuses_as_an_answer_does_not_fit_its_schema() {
+    let cases = docs().join("../host/contract/tests/responses.json");
+    let cases: Vec<Value> = serde_json::from_str(&fs::read_to_string(cases).unwrap()).unwrap();
+    let files = json_files(docs());
+    for case in cases {
+        let schema = &files[&format!("schemas/{}.response.json", case["event"].as_str().unwrap())];
+        let fits = validator(&serde_json::from_str(schema).unwrap()).is_valid(&case["body"]);
+        // Sizes are no matter of a schema (1003024 and 1003025).
+        let mut refusals = case["entra_errors"].as_array().unwrap().iter();
+        let refused = refusals.any(|code| *code != 1_003_024 && *code != 1_003_025);
+        assert_eq!(fits, !refused, "{}", case["name"]);
+    }
+}
+
 fn validator(schema: &Value) -> Validator {
     jsonschema::options()
         .with_draft(Draft::Draft202012)

@@ -8,23 +8,42 @@ pub(crate) mod attribute;
 pub(crate) mod leaf;
 mod request;
 
-use schemars::JsonSchema;
 use schemars::generate::{Contract, SchemaSettings};
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 use crate::event::Event;
 use crate::render::Response;
 use crate::{attribute_collection_start, attribute_collection_submit, email_otp_send};
 use crate::{password_submit, token_issuance_start, verified_id_claim_validation};
+pub use leaf::without_null;
+
 use leaf::set;
 
-/// The schema of a type, whole in itself: without references, which tools resolve differently.
-fn of<T: JsonSchema>(contract: Contract) -> Value {
+/// The schema of a type as it is written, whole in itself: without references, which tools resolve differently.
+#[must_use]
+pub fn of<T: JsonSchema>() -> Value {
+    derived::<T>(Contract::Serialize)
+}
+
+fn derived<T: JsonSchema>(contract: Contract) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.inline_subschemas = true;
         settings.contract = contract;
     });
-    settings.into_generator().into_root_schema_for::<T>().to_value()
+    let settings = settings.with_transform(RecursiveTransform(unwrapped));
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    // Whether objects keep an order depends on what else is built.
+    schema.sort_all_objects();
+    schema
+}
+
+/// Puts a description, which the source wraps, into one line.
+fn unwrapped(schema: &mut Schema) {
+    if let Some(Value::String(description)) = schema.get_mut("description") {
+        *description = description.replace('\n', " ");
+    }
 }
 
 /// The schema of an event's request.
@@ -65,7 +84,7 @@ pub fn response(event: Event) -> Value {
 
 /// The schema of a response with this action.
 fn written<A: JsonSchema>() -> Value {
-    of::<Response<'_, A>>(Contract::Serialize)
+    of::<Response<'_, A>>()
 }
 
 /// Gives a schema the name that documents call it by.

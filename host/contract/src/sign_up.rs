@@ -166,8 +166,8 @@ fn read_value(value: Value<'_>, value_type: ValueType) -> Option<AttributeValue>
     })
 }
 
-/// The largest whole number up to which a double has all of them.
-const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+/// The largest whole number up to which no other is read as the same double: 2^53 - 1 (RFC 8259, section 6).
+const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 
 /// A whole number, also when it is written as `1.0` or `1e0`: JSON has no integers of their own (RFC 8259, section 6), and
 /// JSON Schema's `integer` is any number without a fraction.
@@ -254,5 +254,32 @@ fn wire_value(value: &AttributeValue, value_type: ValueType) -> Option<WireValue
             Some(WireValue::Text(texts.join(",")))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole;
+
+    #[test]
+    fn whole_numbers_are_read_exactly_or_not_at_all() {
+        for (text, expected) in [
+            ("1", Some(1)),
+            ("1.0", Some(1)),
+            ("-0", Some(0)),
+            ("-1.5e1", Some(-15)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("9007199254740991.0", Some((1 << 53) - 1)),
+            ("1.5", None),
+            ("1e-1", None),
+            ("9223372036854775808", None),
+            // A double has no such number: another one would be read.
+            ("9007199254740993e0", None),
+            ("1e300", None),
+        ] {
+            let number = serde_json::from_str(text).expect("a number");
+            assert_eq!(whole(&number), expected, "{text}");
+        }
     }
 }

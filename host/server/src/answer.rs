@@ -172,7 +172,7 @@ pub(crate) struct Problem<'a> {
     code: &'static str,
     /// The sign-in's, where it could be read.
     #[serde(rename = "correlationId", skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = crate::schema::without_null)]
+    #[schemars(transform = claimsmith_contract::schema::without_null)]
     correlation_id: Option<&'a str>,
     /// What is wrong with the request, where its sender can mend it.
     errors: &'a [String],

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::{header, status_and_title};
 use crate::health::{Health, Readiness};
-use crate::schema::{of, problem};
+use crate::schema::problem;
 use crate::server::App;
 use crate::status::Status;
 use crate::telemetry;
@@ -89,9 +89,9 @@ fn schemas() -> Map<String, Value> {
     });
     let others = [
         ("problem", problem()),
-        ("health", of::<Health>()),
-        ("readiness", of::<Readiness>()),
-        ("status", of::<Status<'_>>()),
+        ("health", schema::of::<Health>()),
+        ("readiness", schema::of::<Readiness>()),
+        ("status", schema::of::<Status<'_>>()),
     ];
     let others = others.map(|(name, schema)| (name.to_owned(), schema));
     let without_dialect = |(name, mut schema): (String, Value)| {

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use claimsmith_contract::Outcome;
-use schemars::generate::{Contract, SchemaSettings};
+use claimsmith_contract::{Outcome, schema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
@@ -13,27 +12,11 @@ pub use crate::openapi::document as openapi;
 /// The schema of the problem document that answers a refused callout, draft 2020-12. Answers with 401 have no body.
 #[must_use]
 pub fn problem() -> Value {
-    let mut schema = of::<Problem<'_>>();
+    let mut schema = schema::of::<Problem<'_>>();
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("title".to_owned(), json!("problem"));
     }
     schema
-}
-
-/// The schema of a type that is written, whole in itself.
-pub(crate) fn of<T: JsonSchema>() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
-        settings.inline_subschemas = true;
-        settings.contract = Contract::Serialize;
-    });
-    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
-    schema.sort_all_objects();
-    schema
-}
-
-/// Takes `null` from what a member can be: it is left out instead.
-pub(crate) fn without_null(schema: &mut Schema) {
-    schema.insert("type".to_owned(), json!("string"));
 }
 
 /// The code of an outcome that is told in a problem document.

@@ -40,7 +40,7 @@ struct BindingStatus<'c> {
     plugin: &'c str,
     /// The application that it is for, if not for all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = crate::schema::without_null)]
+    #[schemars(transform = claimsmith_contract::schema::without_null)]
     application: Option<String>,
     version: String,
     digest: String,
@@ -48,7 +48,7 @@ struct BindingStatus<'c> {
     breaker: &'static str,
     /// The version that is invoked while the breaker is open.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = crate::schema::without_null)]
+    #[schemars(transform = claimsmith_contract::schema::without_null)]
     previous: Option<String>,
 }
 

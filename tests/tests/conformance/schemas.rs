@@ -28,8 +28,12 @@ const BEYOND_SCHEMAS: &[(&str, &str)] = &[
     ),
 ];
 
-/// The schemas of `docs/schemas`.
-pub(crate) struct Schemas(BTreeMap<String, Validator>);
+/// The schemas of `docs/schemas`, and what the OpenAPI document says of callouts' answers.
+pub(crate) struct Schemas {
+    validators: BTreeMap<String, Validator>,
+    /// By status.
+    answers: Value,
+}
 
 impl Schemas {
     pub(crate) fn read() -> Self {
@@ -37,7 +41,13 @@ impl Schemas {
             .iter()
             .flat_map(|event| ["request", "response"].map(|body| format!("{event}.{body}")));
         let names = of_events.chain(["error".to_owned()]);
-        Self(names.map(|name| (name.clone(), validator(&name))).collect())
+        let document = json_file("openapi");
+        Self {
+            validators: names
+                .map(|name| (name.clone(), validator(&json_file(&format!("schemas/{name}")))))
+                .collect(),
+            answers: document["paths"]["/tenants/{tenant}/extensions/{extension}"]["post"]["responses"].clone(),
+        }
     }
 
     /// Everything in which a case's request and answer are not as their schemas say.
@@ -62,11 +72,26 @@ impl Schemas {
         };
         let body = serde_json::from_str(&answer.text).unwrap_or_default();
         mismatches.extend(self.mismatch(&name, &body, true));
+        mismatches.extend(self.undocumented(answer));
         mismatches
     }
 
+    /// The headers of an answer that are not as the document says, or that it has no such status.
+    fn undocumented(&self, answer: &Answer) -> Vec<String> {
+        let documented = &self.answers[answer.status.to_string()];
+        let Some(headers) = documented["headers"].as_object() else {
+            return vec![format!("openapi: no status {}", answer.status)];
+        };
+        let wrong = headers.iter().filter(|(name, header)| {
+            let value = answer.headers.get(name.as_str()).map(|value| value.to_str().unwrap());
+            let value = value.map(|value| serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)));
+            !value.is_some_and(|value| validator(&header["schema"]).is_valid(&value))
+        });
+        wrong.map(|(name, _)| format!("openapi: header {name}")).collect()
+    }
+
     fn mismatch(&self, name: &str, body: &Value, valid: bool) -> Option<String> {
-        let error = self.0[name].validate(body).err();
+        let error = self.validators[name].validate(body).err();
         match (error, valid) {
             (Some(error), true) => Some(format!("schema {name}: {error} at {}", error.instance_path())),
             (None, false) => Some(format!("schema {name}: accepts what the host refuses")),
@@ -75,11 +100,14 @@ impl Schemas {
     }
 }
 
-fn validator(name: &str) -> Validator {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schemas/{name}.json"));
-    let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+fn json_file(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/{name}.json"));
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn validator(schema: &Value) -> Validator {
     jsonschema::options()
         .with_draft(Draft::Draft202012)
-        .build(&schema)
+        .build(schema)
         .unwrap()
 }

@@ -77,7 +77,7 @@ pub(crate) fn set(schema: &mut Value, pointer: &str, member: &str, value: Value)
 }
 
 /// Takes `null` from what a member can be: it is left out instead.
-pub(crate) fn without_null(schema: &mut Schema) {
+pub fn without_null(schema: &mut Schema) {
     let types = schema.get_mut("type").and_then(Value::as_array_mut);
     let first = types.and_then(|types| types.iter().find(|name| *name != "null").cloned());
     if let Some(first) = first {

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use super::leaf::{GUID, in_any_case, required_in_any_case, set};
-use super::{of, titled};
+use super::{derived, titled};
 use crate::callout::{Client, ServicePrincipal, User};
 use crate::email_otp_send::OneTimeCode;
 use crate::event::Event;
@@ -38,7 +38,7 @@ pub(super) fn schema(event: Event) -> Value {
 
 /// The schema of a request with this in its `data`. Of what is read, members that may be null may be absent, too.
 fn read<D: JsonSchema>() -> Value {
-    of::<Request<'_, D>>(Contract::Deserialize)
+    derived::<Request<'_, D>>(Contract::Deserialize)
 }
 
 /// What Entra sends when an event happens.
