@@ -3,7 +3,12 @@
 //!
 //! It runs with `cargo xtask test --all`, which installs schemathesis.
 
-#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::allow_attributes,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::env;
