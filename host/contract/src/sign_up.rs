@@ -166,8 +166,9 @@ fn read_value(value: Value<'_>, value_type: ValueType) -> Option<AttributeValue>
     })
 }
 
-/// The largest whole number up to which no other is read as the same double: 2^53 - 1 (RFC 8259, section 6).
-const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
+/// Up to which whole number a fraction or an exponent may be written: 2^50. Such numbers are read as doubles, which
+/// `serde_json` rounds twice; from 2^52 on, another whole number could come of it.
+const MAX_EXACT: f64 = 1_125_899_906_842_624.0;
 
 /// A whole number, also when it is written as `1.0` or `1e0`: JSON has no integers of their own (RFC 8259, section 6), and
 /// JSON Schema's `integer` is any number without a fraction.
@@ -270,11 +271,12 @@ mod tests {
             ("-1.5e1", Some(-15)),
             ("9223372036854775807", Some(i64::MAX)),
             ("-9223372036854775808", Some(i64::MIN)),
-            ("9007199254740991.0", Some((1 << 53) - 1)),
+            ("1125899906842624.0", Some(1 << 50)),
             ("1.5", None),
             ("1e-1", None),
             ("9223372036854775808", None),
-            // A double has no such number: another one would be read.
+            // Another one would be read.
+            ("9007199254740991.0", None),
             ("9007199254740993e0", None),
             ("1e300", None),
         ] {
