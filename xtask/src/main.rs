@@ -5,6 +5,8 @@
 mod cargo;
 mod demo;
 mod fuzz;
+mod schemas;
+mod schemathesis;
 mod test;
 
 use std::process::ExitCode;
@@ -27,6 +29,8 @@ enum Command {
     Test(test::Arguments),
     /// Run every fuzz target for some time. Installs cargo-fuzz into the target directory.
     Fuzz(fuzz::Arguments),
+    /// Write the JSON Schemas and the OpenAPI document in `docs`.
+    Schemas,
     /// Build the plugins that ship with the project.
     BuildPlugins,
 }
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Schemas => schemas::write(),
         Command::BuildPlugins => cargo::build_plugins().map(|directory| {
             println!("{}", directory.display());
         }),

@@ -7,12 +7,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::cargo::{self, PLUGIN_TARGET, PLUGINS, cargo};
+use crate::schemathesis;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Run only these steps.
     #[arg(long, value_delimiter = ',', value_name = "STEP")]
     only: Vec<String>,
+    /// Run also the steps that take minutes or install tools into the target directory.
+    #[arg(long)]
+    all: bool,
+    /// The seed of schemathesis, in place of the usual one.
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 /// A step: its name, and what it runs.
@@ -29,22 +36,39 @@ const STEPS: &[Step] = &[
     ("demo", demo),
 ];
 
+/// A step that what was asked for changes.
+type SlowStep = (&'static str, fn(&Arguments) -> Result<()>);
+
+/// The steps that run with `--all`, or when they are named.
+const SLOW_STEPS: &[SlowStep] = &[("schemathesis", |arguments| schemathesis::run(arguments.seed))];
+
 /// Runs the steps, all of them even if one fails.
 ///
 /// # Errors
 /// When any step failed.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let known: BTreeSet<_> = STEPS.iter().map(|(name, _)| *name).collect();
+    let known: BTreeSet<_> = STEPS
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(SLOW_STEPS.iter().map(|(name, _)| *name))
+        .collect();
     if let Some(unknown) = arguments.only.iter().find(|name| !known.contains(name.as_str())) {
         bail!("there is no step `{unknown}`; the steps are {known:?}");
     }
     cargo::ensure_plugin_target()?;
-    let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
+    let named = |name: &str| arguments.only.iter().any(|only| only == name);
+    let wanted = |name: &str| arguments.only.is_empty() || named(name);
+    let wanted_slow = |name: &str| named(name) || (arguments.all && arguments.only.is_empty());
     let mut results = Vec::new();
     for (name, step) in STEPS.iter().filter(|(name, _)| wanted(name)) {
         eprintln!("\n=== {name}");
         let started = Instant::now();
         results.push((*name, step(), started.elapsed()));
+    }
+    for (name, step) in SLOW_STEPS.iter().filter(|(name, _)| wanted_slow(name)) {
+        eprintln!("\n=== {name}");
+        let started = Instant::now();
+        results.push((*name, step(arguments), started.elapsed()));
     }
     summarise(&results)
 }

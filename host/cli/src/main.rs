@@ -4,6 +4,7 @@ mod compile;
 mod compiler;
 mod explain_token;
 mod logging;
+mod schema;
 mod serve;
 mod validate;
 
@@ -46,6 +47,8 @@ enum Command {
     ExplainToken(explain_token::Arguments),
     /// Check a request or response body offline, with the host's own checks.
     Validate(validate::Arguments),
+    /// Print the JSON Schema of a request or response body, or the OpenAPI document.
+    Schema(schema::Arguments),
     /// Run a local Entra: signs users in, calls extensions as Entra does, applies claims mapping and issues tokens.
     LocalEntra(serve::LocalEntraArguments),
 }
@@ -77,6 +80,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::CompileForParent(_) => Ok(()),
         Command::ExplainToken(arguments) => runtime.block_on(explain_token::explain_token(&arguments)),
         Command::Validate(arguments) => validate::validate(&arguments),
+        Command::Schema(arguments) => schema::schema(&arguments),
         Command::LocalEntra(arguments) => runtime.block_on(serve::local_entra(&arguments)),
     };
     // A blocking read that never ends, of a network file system say, must not keep the process.

@@ -1,10 +1,12 @@
 //! The answer to attributeCollectionStart (contract.md, section 1.2).
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::Event;
 use crate::guard::{BlockPage, GuardError};
-use crate::render::{self, Block, Pairs, Plain};
+use crate::render::{self, Pairs};
+use crate::schema::leaf::{Filled, without_null};
 use crate::sign_up::{NamedValue, SignUp, WireValue, guard_values};
 
 /// What happens next.
@@ -23,31 +25,47 @@ pub enum Action {
 /// # Errors
 /// The first rule that the action breaks.
 pub fn respond(action: &Action, sign_up: &SignUp<'_>) -> Result<Vec<u8>, GuardError> {
-    let event = Event::AttributeCollectionStart;
-    match action {
-        Action::Proceed => {
-            let odata_type = "microsoft.graph.attributeCollectionStart.continueWithDefaultBehavior";
-            Ok(render::response(event, &Plain { odata_type }, None))
-        }
+    let inputs;
+    let wire = match action {
+        Action::Proceed => Wire::Proceed {},
         Action::Prefill(values) => {
-            let inputs = guard_values(values, sign_up)?;
-            let action = Prefill {
-                odata_type: "microsoft.graph.attributeCollectionStart.setPrefillValues",
-                inputs: Pairs(&inputs),
-            };
-            Ok(render::response(event, &action, None))
+            inputs = guard_values(values, sign_up)?;
+            Wire::Prefill { inputs: Pairs(&inputs) }
         }
         Action::Block(page) => {
             page.guard()?;
-            let action = Block::new("microsoft.graph.attributeCollectionStart.showBlockPage", page);
-            Ok(render::response(event, &action, None))
+            Wire::Block {
+                title: page.title.as_deref(),
+                message: &page.message,
+            }
         }
-    }
+    };
+    Ok(render::response(Event::AttributeCollectionStart, &wire, None))
 }
 
-#[derive(Serialize)]
-struct Prefill<'a> {
-    #[serde(rename = "@odata.type")]
-    odata_type: &'static str,
-    inputs: Pairs<'a, WireValue>,
+/// One of the event's actions.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "@odata.type")]
+#[schemars(deny_unknown_fields)]
+pub(crate) enum Wire<'a> {
+    /// The page is shown as it is.
+    #[serde(rename = "microsoft.graph.attributeCollectionStart.continueWithDefaultBehavior")]
+    Proceed {},
+    /// The page is shown with these values filled in.
+    #[serde(rename = "microsoft.graph.attributeCollectionStart.setPrefillValues")]
+    Prefill {
+        /// Values of attributes that the request has, of their types.
+        inputs: Pairs<'a, WireValue>,
+    },
+    /// The person cannot sign up, and reads why.
+    #[serde(rename = "microsoft.graph.attributeCollectionStart.showBlockPage")]
+    Block {
+        /// The title; Entra chooses one when there is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<Filled>", transform = without_null)]
+        title: Option<&'a str>,
+        /// What the person reads.
+        #[schemars(with = "Filled")]
+        message: &'a str,
+    },
 }

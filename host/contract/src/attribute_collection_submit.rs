@@ -1,10 +1,12 @@
 //! The answer to attributeCollectionSubmit (contract.md, section 1.3).
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::Event;
 use crate::guard::{BlockPage, GuardError, MAX_MESSAGE_BYTES, check_text};
-use crate::render::{self, Block, Pairs, Plain};
+use crate::render::{self, Pairs};
+use crate::schema::leaf::{Filled, without_null};
 use crate::sign_up::{NamedValue, SignUp, WireValue, guard_values};
 
 /// What happens next.
@@ -34,35 +36,31 @@ pub struct ValidationError {
 /// # Errors
 /// The first rule that the action breaks.
 pub fn respond(action: &Action, sign_up: &SignUp<'_>) -> Result<Vec<u8>, GuardError> {
-    let event = Event::AttributeCollectionSubmit;
-    match action {
-        Action::Proceed => {
-            let odata_type = "microsoft.graph.attributeCollectionSubmit.continueWithDefaultBehavior";
-            Ok(render::response(event, &Plain { odata_type }, None))
-        }
+    let (attributes, errors);
+    let wire = match action {
+        Action::Proceed => Wire::Proceed {},
         Action::Modify(values) => {
-            let attributes = guard_values(values, sign_up)?;
-            let action = Modify {
-                odata_type: "microsoft.graph.attributeCollectionSubmit.modifyAttributeValues",
+            attributes = guard_values(values, sign_up)?;
+            Wire::Modify {
                 attributes: Pairs(&attributes),
-            };
-            Ok(render::response(event, &action, None))
+            }
         }
         Action::ValidationError(error) => {
-            let errors = guard_errors(error, sign_up)?;
-            let action = ShowValidationError {
-                odata_type: "microsoft.graph.attributeCollectionSubmit.showValidationError",
+            errors = guard_errors(error, sign_up)?;
+            Wire::ValidationError {
                 message: &error.message,
                 attribute_errors: Pairs(&errors),
-            };
-            Ok(render::response(event, &action, None))
+            }
         }
         Action::Block(page) => {
             page.guard()?;
-            let action = Block::new("microsoft.graph.attributeCollectionSubmit.showBlockPage", page);
-            Ok(render::response(event, &action, None))
+            Wire::Block {
+                title: page.title.as_deref(),
+                message: &page.message,
+            }
         }
-    }
+    };
+    Ok(render::response(Event::AttributeCollectionSubmit, &wire, None))
 }
 
 fn guard_errors<'e>(error: &'e ValidationError, sign_up: &SignUp<'_>) -> Result<Vec<(&'e str, &'e str)>, GuardError> {
@@ -81,18 +79,40 @@ fn guard_errors<'e>(error: &'e ValidationError, sign_up: &SignUp<'_>) -> Result<
     Ok(guarded)
 }
 
-#[derive(Serialize)]
-struct Modify<'a> {
-    #[serde(rename = "@odata.type")]
-    odata_type: &'static str,
-    attributes: Pairs<'a, WireValue>,
-}
-
-#[derive(Serialize)]
-struct ShowValidationError<'a> {
-    #[serde(rename = "@odata.type")]
-    odata_type: &'static str,
-    message: &'a str,
-    #[serde(rename = "attributeErrors")]
-    attribute_errors: Pairs<'a, &'a str>,
+/// One of the event's actions.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "@odata.type")]
+#[schemars(deny_unknown_fields)]
+pub(crate) enum Wire<'a> {
+    /// The account is made with what was submitted.
+    #[serde(rename = "microsoft.graph.attributeCollectionSubmit.continueWithDefaultBehavior")]
+    Proceed {},
+    /// The account is made with these values instead.
+    #[serde(rename = "microsoft.graph.attributeCollectionSubmit.modifyAttributeValues")]
+    Modify {
+        /// Values of attributes that the request has, of their types.
+        attributes: Pairs<'a, WireValue>,
+    },
+    /// The page is shown again with what is wrong.
+    #[serde(rename = "microsoft.graph.attributeCollectionSubmit.showValidationError")]
+    ValidationError {
+        /// What the person reads above the page.
+        #[schemars(with = "Filled")]
+        message: &'a str,
+        /// What is wrong with single attributes, by name.
+        #[serde(rename = "attributeErrors")]
+        #[schemars(with = "Pairs<'_, Filled>")]
+        attribute_errors: Pairs<'a, &'a str>,
+    },
+    /// The person cannot sign up, and reads why.
+    #[serde(rename = "microsoft.graph.attributeCollectionSubmit.showBlockPage")]
+    Block {
+        /// The title; Entra chooses one when there is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<Filled>", transform = without_null)]
+        title: Option<&'a str>,
+        /// What the person reads.
+        #[schemars(with = "Filled")]
+        message: &'a str,
+    },
 }

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use uuid::Uuid;
 
 use crate::email_otp_send::{self, OneTimeCode};
 use crate::event::Event;
 use crate::json::Value;
 use crate::password_submit;
-use crate::reader::{ObjectReader, Problem, Problems, parse_guid};
+use crate::reader::{Guid, ObjectReader, Problem, Problems, parse_guid};
 use crate::secret::Secret;
 use crate::sign_up::{self, SignUp};
 use crate::verified_id_claim_validation::{self, VerifiedId};
@@ -68,7 +69,8 @@ pub enum EventData<'a> {
 }
 
 /// The device the user signs in with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
 pub struct Client<'a> {
     /// IPv4 or IPv6 address in text form; also read from `clientIp`, as one of Microsoft's samples spells it.
     pub ip: Option<Cow<'a, str>>,
@@ -79,11 +81,14 @@ pub struct Client<'a> {
 }
 
 /// An application as one directory sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
 pub struct ServicePrincipal<'a> {
     /// Object id, a GUID.
+    #[schemars(with = "Option<Guid<'_>>")]
     pub id: Option<Cow<'a, str>>,
     /// Application (client) id, a GUID.
+    #[schemars(with = "Option<Guid<'_>>")]
     pub app_id: Option<Cow<'a, str>>,
     /// The application's display name.
     pub app_display_name: Option<Cow<'a, str>>,
@@ -92,12 +97,14 @@ pub struct ServicePrincipal<'a> {
 }
 
 /// The user: a subset of Microsoft Graph's, every member optional.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
 #[expect(
     missing_docs,
     reason = "the members are Microsoft Graph's user properties of the same names"
 )]
 pub struct User<'a> {
+    #[schemars(with = "Option<Guid<'_>>")]
     pub id: Option<Cow<'a, str>>,
     pub company_name: Option<Cow<'a, str>>,
     pub created_date_time: Option<Cow<'a, str>>,

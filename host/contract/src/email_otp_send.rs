@@ -2,17 +2,24 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::event::Event;
 use crate::reader::{ObjectReader, Problems};
-use crate::render::{self, Plain};
+use crate::render;
+use crate::schema::leaf::{Filled, required_in_any_case};
 use crate::secret::Secret;
 
 /// A one-time code and where it goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(transform = code_in_any_case)]
 pub struct OneTimeCode<'a> {
     /// The mail address.
+    #[schemars(with = "Filled")]
     pub identifier: Cow<'a, str>,
     /// The code.
+    #[schemars(rename = "oneTimeCode", with = "Filled")]
     pub code: Secret<'a>,
 }
 
@@ -28,9 +35,22 @@ pub(crate) fn read<'a>(data: &mut ObjectReader<'a>, problems: &mut Problems) -> 
     })
 }
 
+fn code_in_any_case(schema: &mut schemars::Schema) {
+    required_in_any_case(schema, "oneTimeCode");
+}
+
 /// The answer: the code is on its way.
 #[must_use]
 pub fn respond() -> Vec<u8> {
-    let odata_type = "microsoft.graph.OtpSend.continueWithDefaultBehavior";
-    render::response(Event::EmailOtpSend, &Plain { odata_type }, None)
+    render::response(Event::EmailOtpSend, &Wire::Proceed {}, None)
+}
+
+/// One of the event's actions.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "@odata.type")]
+#[schemars(deny_unknown_fields)]
+pub(crate) enum Wire {
+    /// The code is on its way.
+    #[serde(rename = "microsoft.graph.OtpSend.continueWithDefaultBehavior")]
+    Proceed {},
 }

@@ -22,6 +22,7 @@ mod reader;
 mod render;
 mod response;
 mod restricted;
+pub mod schema;
 mod secret;
 pub mod sign_up;
 pub mod token_issuance_start;

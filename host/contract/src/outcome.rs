@@ -3,11 +3,11 @@
 use std::fmt;
 
 macro_rules! outcomes {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal,)*) => {
+    ($($(#[doc = $doc:literal])* $variant:ident = $code:literal,)*) => {
         /// How a callout ended: a closed set with one stable code each, the same in logs, metrics, problem documents
         /// and tests. A code never changes its meaning and is never reused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Outcome { $($(#[$doc])* $variant,)* }
+        pub enum Outcome { $($(#[doc = $doc])* $variant,)* }
 
         impl Outcome {
             /// Every outcome.
@@ -17,6 +17,12 @@ macro_rules! outcomes {
             #[must_use]
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
+            }
+
+            /// What it means, in one sentence.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),*).trim_ascii(),)* }
             }
         }
     };

@@ -1,9 +1,13 @@
 //! passwordSubmit: its data and its answer (contract.md, section 1.5). Decrypting is not done here.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::event::Event;
 use crate::guard::{BlockPage, GuardError};
 use crate::reader::{ObjectReader, Problems};
-use crate::render::{self, Block, Plain};
+use crate::render;
+use crate::schema::leaf::{Filled, without_null};
 use crate::secret::Secret;
 
 /// What happens next.
@@ -30,21 +34,44 @@ pub(crate) fn read<'a>(data: &mut ObjectReader<'a>, problems: &mut Problems) -> 
 /// # Errors
 /// The first rule that the action breaks.
 pub fn respond(action: &Action, nonce: &str) -> Result<Vec<u8>, GuardError> {
-    let plain = |odata_type| {
-        Ok(render::response(
-            Event::PasswordSubmit,
-            &Plain { odata_type },
-            Some(nonce),
-        ))
-    };
-    match action {
-        Action::Migrate => plain("microsoft.graph.passwordSubmit.MigratePassword"),
-        Action::Update => plain("microsoft.graph.passwordSubmit.UpdatePassword"),
-        Action::Retry => plain("microsoft.graph.passwordSubmit.Retry"),
+    let wire = match action {
+        Action::Migrate => Wire::Migrate {},
+        Action::Update => Wire::Update {},
+        Action::Retry => Wire::Retry {},
         Action::Block(page) => {
             page.guard()?;
-            let action = Block::new("microsoft.graph.passwordSubmit.Block", page);
-            Ok(render::response(Event::PasswordSubmit, &action, Some(nonce)))
+            Wire::Block {
+                title: page.title.as_deref(),
+                message: &page.message,
+            }
         }
-    }
+    };
+    Ok(render::response(Event::PasswordSubmit, &wire, Some(nonce)))
+}
+
+/// One of the event's actions.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "@odata.type")]
+#[schemars(deny_unknown_fields)]
+pub(crate) enum Wire<'a> {
+    /// The password is right: Entra takes it over.
+    #[serde(rename = "microsoft.graph.passwordSubmit.MigratePassword")]
+    Migrate {},
+    /// The password is right but not good enough: the user sets a new one.
+    #[serde(rename = "microsoft.graph.passwordSubmit.UpdatePassword")]
+    Update {},
+    /// The password is wrong: the user tries again.
+    #[serde(rename = "microsoft.graph.passwordSubmit.Retry")]
+    Retry {},
+    /// The user cannot sign in, and reads why.
+    #[serde(rename = "microsoft.graph.passwordSubmit.Block")]
+    Block {
+        /// The title; Entra chooses one when there is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<Filled>", transform = without_null)]
+        title: Option<&'a str>,
+        /// What the person reads.
+        #[schemars(with = "Filled")]
+        message: &'a str,
+    },
 }

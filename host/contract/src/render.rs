@@ -1,10 +1,12 @@
 //! The wire form of a response: `data` with its type, and exactly one action (contract.md, section 0.3).
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::event::Event;
-use crate::guard::BlockPage;
 
 /// A response's body. `action` serialises to an object with its own `@odata.type`.
 pub(crate) fn response<A: Serialize>(event: Event, action: &A, nonce: Option<&str>) -> Vec<u8> {
@@ -19,45 +21,24 @@ pub(crate) fn response<A: Serialize>(event: Event, action: &A, nonce: Option<&st
     serde_json::to_vec(&response).unwrap_or_default()
 }
 
-#[derive(Serialize)]
-struct Response<'a, A> {
+/// A whole response.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Response<'a, A> {
+    /// The answer.
     data: Data<'a, A>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 struct Data<'a, A> {
     #[serde(rename = "@odata.type")]
     odata_type: &'static str,
+    /// Exactly one action.
     actions: [&'a A; 1],
+    /// Only passwordSubmit: the nonce of the encrypted context.
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<&'a str>,
-}
-
-/// An action that has no members besides its type.
-#[derive(Serialize)]
-pub(crate) struct Plain {
-    #[serde(rename = "@odata.type")]
-    pub(crate) odata_type: &'static str,
-}
-
-/// An action that shows a block page.
-#[derive(Serialize)]
-pub(crate) struct Block<'a> {
-    #[serde(rename = "@odata.type")]
-    odata_type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    title: Option<&'a str>,
-    message: &'a str,
-}
-
-impl<'a> Block<'a> {
-    pub(crate) fn new(odata_type: &'static str, page: &'a BlockPage) -> Self {
-        Self {
-            odata_type,
-            title: page.title.as_deref(),
-            message: &page.message,
-        }
-    }
 }
 
 /// Pairs as a JSON object, in their order.
@@ -70,5 +51,15 @@ impl<V: Serialize> Serialize for Pairs<'_, V> {
             map.serialize_entry(name, value)?;
         }
         map.end()
+    }
+}
+
+impl<V: JsonSchema> JsonSchema for Pairs<'_, V> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("Pairs_of_{}", V::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "additionalProperties": generator.subschema_for::<V>() })
     }
 }

@@ -14,7 +14,7 @@ use crate::guard::{BlockPage, DEFAULT_MAX_RESPONSE_BYTES, GuardError};
 use crate::json::Value;
 use crate::password_submit::{self, Action as PasswordAction};
 use crate::reader::{ObjectReader, Problems};
-use crate::sign_up::{AttributeValue, NamedValue, SignUp};
+use crate::sign_up::{AttributeValue, NamedValue, SignUp, whole};
 use crate::token_issuance_start::{self, Claim, ClaimValue};
 use crate::verified_id_claim_validation::{self, Verdict};
 
@@ -252,7 +252,7 @@ fn read_values(action: &mut ObjectReader<'_>, member: &str, problems: &mut Probl
         let value = match value {
             Value::String(text) => Some(AttributeValue::Text(text.into_owned())),
             Value::Bool(value) => Some(AttributeValue::Boolean(value)),
-            Value::Number(number) => number.as_i64().map(AttributeValue::Integer),
+            Value::Number(number) => whole(&number).map(AttributeValue::Integer),
             _ => None,
         };
         if value.is_none() {

@@ -2,19 +2,24 @@
 //! (contract.md, sections 1.2 and 1.3).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::guard::GuardError;
 use crate::json::Value;
 use crate::reader::{ObjectReader, Problems};
+use crate::schema::attribute::{AnyAttribute, Int64};
 
 /// The attributes and identities of a sign-up.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
 pub struct SignUp<'a> {
     /// The attributes, in the request's order.
+    #[schemars(with = "Option<BTreeMap<String, Option<AnyAttribute>>>")]
     pub attributes: Vec<Attribute<'a>>,
     /// The identities; Entra leaves them out of some requests.
+    #[schemars(with = "Option<Vec<Identity<'_>>>")]
     pub identities: Vec<Identity<'a>>,
 }
 
@@ -32,7 +37,8 @@ pub struct Attribute<'a> {
 }
 
 /// One way the person will sign in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
 pub struct Identity<'a> {
     /// `signInType`
     pub sign_in_type: Option<Cow<'a, str>>,
@@ -71,16 +77,19 @@ pub enum ValueType {
 }
 
 impl ValueType {
+    /// The types that are known, by name.
+    pub(crate) const NAMED: [(&str, Self); 4] = [
+        ("microsoft.graph.stringDirectoryAttributeValue", Self::Text),
+        ("microsoft.graph.int64DirectoryAttributeValue", Self::Integer),
+        ("microsoft.graph.booleanDirectoryAttributeValue", Self::Boolean),
+        ("microsoft.graph.stringCollectionDirectoryAttributeValue", Self::Texts),
+    ];
+
     fn from_odata_type(text: &str) -> Self {
-        [
-            ("microsoft.graph.stringDirectoryAttributeValue", Self::Text),
-            ("microsoft.graph.int64DirectoryAttributeValue", Self::Integer),
-            ("microsoft.graph.booleanDirectoryAttributeValue", Self::Boolean),
-            ("microsoft.graph.stringCollectionDirectoryAttributeValue", Self::Texts),
-        ]
-        .into_iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(text))
-        .map_or(Self::Other, |(_, value_type)| value_type)
+        Self::NAMED
+            .into_iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(text))
+            .map_or(Self::Other, |(_, value_type)| value_type)
     }
 
     const fn expected(self) -> &'static str {
@@ -144,7 +153,7 @@ fn read_attribute<'a>(
 fn read_value(value: Value<'_>, value_type: ValueType) -> Option<AttributeValue> {
     Some(match (value_type, value) {
         (ValueType::Text | ValueType::Texts, Value::String(text)) => AttributeValue::Text(text.into_owned()),
-        (ValueType::Integer, Value::Number(number)) => AttributeValue::Integer(number.as_i64()?),
+        (ValueType::Integer, Value::Number(number)) => AttributeValue::Integer(whole(&number)?),
         (ValueType::Boolean, Value::Bool(value)) => AttributeValue::Boolean(value),
         (ValueType::Texts, Value::Array(items)) => {
             let text = |item| match item {
@@ -155,6 +164,19 @@ fn read_value(value: Value<'_>, value_type: ValueType) -> Option<AttributeValue>
         }
         _ => return None,
     })
+}
+
+/// Up to which whole number a fraction or an exponent may be written: 2^50. Such numbers are read as doubles, which
+/// `serde_json` rounds twice; from 2^52 on, another whole number could come of it.
+const MAX_EXACT: f64 = 1_125_899_906_842_624.0;
+
+/// A whole number, also when it is written as `1.0` or `1e0`: JSON has no integers of their own (RFC 8259, section 6), and
+/// JSON Schema's `integer` is any number without a fraction.
+pub(crate) fn whole(number: &serde_json::Number) -> Option<i64> {
+    let exact = |double: &f64| double.fract() == 0.0 && double.abs() <= MAX_EXACT;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and far within the range")]
+    let from_double = || number.as_f64().filter(exact).map(|double| double as i64);
+    number.as_i64().or_else(from_double)
 }
 
 /// Reads `identities` of `userSignUpInfo` or of a Verified ID's context.
@@ -189,11 +211,11 @@ pub struct NamedValue {
 }
 
 /// A value as the wire has it: what has several values is one string with commas.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum WireValue {
     Text(String),
-    Integer(i64),
+    Integer(#[schemars(with = "Int64")] i64),
     Boolean(bool),
 }
 
@@ -233,5 +255,33 @@ fn wire_value(value: &AttributeValue, value_type: ValueType) -> Option<WireValue
             Some(WireValue::Text(texts.join(",")))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole;
+
+    #[test]
+    fn whole_numbers_are_read_exactly_or_not_at_all() {
+        for (text, expected) in [
+            ("1", Some(1)),
+            ("1.0", Some(1)),
+            ("-0", Some(0)),
+            ("-1.5e1", Some(-15)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("1125899906842624.0", Some(1 << 50)),
+            ("1.5", None),
+            ("1e-1", None),
+            ("9223372036854775808", None),
+            // Another one would be read.
+            ("9007199254740991.0", None),
+            ("9007199254740993e0", None),
+            ("1e300", None),
+        ] {
+            let number = serde_json::from_str(text).expect("a number");
+            assert_eq!(whole(&number), expected, "{text}");
+        }
     }
 }

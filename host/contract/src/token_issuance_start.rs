@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::event::Event;
 use crate::guard::GuardError;
 use crate::render::{self, Pairs};
+use crate::schema::leaf::filled;
 
 /// How many bytes of UTF-8 the ids and values of all claims may have together by default. Entra documents "3 KB"
 /// without saying of what; 3,000 bytes is within every reading.
@@ -19,7 +21,7 @@ pub const MAX_CLAIM_BYTES: usize = 3_072;
 const ACCOUNTED_CLAIMS: usize = 5;
 
 /// A claim's value: what Entra accepts, a string or an array of strings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ClaimValue {
     /// A string.
@@ -63,10 +65,7 @@ pub fn respond(claims: &[Claim], max_bytes: usize) -> Result<Vec<u8>, GuardError
     }
     check_size(claims, max_bytes)?;
     let pairs: Vec<_> = claims.iter().map(|claim| (claim.id.as_str(), &claim.value)).collect();
-    let action = ProvideClaims {
-        odata_type: "microsoft.graph.tokenIssuanceStart.provideClaimsForToken",
-        claims: Pairs(&pairs),
-    };
+    let action = Wire::ProvideClaims { claims: Pairs(&pairs) };
     Ok(render::response(Event::TokenIssuanceStart, &action, None))
 }
 
@@ -81,11 +80,19 @@ fn check_size(claims: &[Claim], limit: usize) -> Result<(), GuardError> {
     Err(GuardError::claims_too_large(bytes, limit, &largest))
 }
 
-#[derive(Serialize)]
-struct ProvideClaims<'a> {
-    #[serde(rename = "@odata.type")]
-    odata_type: &'static str,
-    claims: Pairs<'a, &'a ClaimValue>,
+/// One of the event's actions.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "@odata.type")]
+#[schemars(deny_unknown_fields)]
+pub(crate) enum Wire<'a> {
+    /// The claims reach a token if the application's claims mapping policy names them.
+    #[serde(rename = "microsoft.graph.tokenIssuanceStart.provideClaimsForToken")]
+    ProvideClaims {
+        /// Values by id; upper and lower case differ. Ids and values have 3,000 bytes of UTF-8 in all, unless the
+        /// extension is configured otherwise.
+        #[schemars(extend("propertyNames" = filled()))]
+        claims: Pairs<'a, &'a ClaimValue>,
+    },
 }
 
 #[cfg(test)]

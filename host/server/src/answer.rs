@@ -2,10 +2,13 @@
 
 use axum::body::Body;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use claimsmith_contract::{EntraError, Outcome};
+use schemars::JsonSchema;
 use serde::Serialize;
+
+use crate::schema::Code;
 
 /// Why a callout is not answered with an action.
 #[derive(Debug)]
@@ -147,27 +150,41 @@ pub(crate) fn refusal(refusal: &Refusal, correlation_id: Option<&str>) -> Respon
             serde_json::to_vec(&problem).unwrap_or_default(),
         )
     };
-    let header = match refusal.outcome {
-        Outcome::TokenMissing => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_request\"")),
-        _ if status == StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")),
-        Outcome::MethodNotAllowed => Some((ALLOW, "POST")),
-        _ if status == StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, "1")),
-        _ => None,
-    };
-    if let Some((name, value)) = header {
+    if let Some((name, value)) = header(refusal.outcome) {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
 }
 
-/// RFC 9457. `type` is absent, which means `about:blank`: `code` is the stable name.
-#[derive(Serialize)]
-struct Problem<'a> {
+/// The header that an outcome's answer has beside the usual ones.
+pub(crate) fn header(outcome: Outcome) -> Option<(HeaderName, &'static str)> {
+    match (outcome, status_and_title(outcome).0) {
+        (Outcome::TokenMissing, _) => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_request\"")),
+        (_, StatusCode::UNAUTHORIZED) => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")),
+        (Outcome::MethodNotAllowed, _) => Some((ALLOW, "POST")),
+        (_, StatusCode::SERVICE_UNAVAILABLE) => Some((RETRY_AFTER, "1")),
+        _ => None,
+    }
+}
+
+/// Why a callout is not answered with an action: a problem document (RFC 9457). Its `type` is absent, which means
+/// `about:blank`: `code` is the stable name.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Problem<'a> {
+    /// For people.
     title: &'static str,
+    /// The answer's status.
+    #[schemars(range(min = 400, max = 599))]
     status: u16,
+    /// The outcome: the same in logs and metrics. A code never changes its meaning.
+    #[schemars(with = "Code")]
     code: &'static str,
+    /// The sign-in's, where it could be read.
     #[serde(rename = "correlationId", skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = claimsmith_contract::schema::without_null)]
     correlation_id: Option<&'a str>,
+    /// What is wrong with the request, where its sender can mend it.
     errors: &'a [String],
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::server::App;
@@ -14,15 +15,21 @@ pub(crate) async fn healthz() -> Json<Health> {
     Json(Health { status: "alive" })
 }
 
-#[derive(Serialize)]
+/// The process is alive.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Health {
+    /// Always `alive`.
     status: &'static str,
 }
 
-#[derive(Serialize)]
+/// Whether callouts should be sent here.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Readiness {
+    /// Whether they should.
     ready: bool,
+    /// Which catalog serves: counts up with every change.
     generation: u64,
+    /// Why they should not.
     reasons: Vec<String>,
 }
 

@@ -1,4 +1,5 @@
-//! The HTTP server: the callout pipeline (`callout.rs`, which reads like the list in ARCHITECTURE.md), health, and the process's start and end.
+//! The HTTP server: the callout pipeline (`callout.rs`, which reads like the list in ARCHITECTURE.md), health, the
+//! description of itself, and the process's start and end.
 
 mod answer;
 mod attempt;
@@ -7,8 +8,10 @@ mod convert;
 mod health;
 mod invoke;
 mod listener;
+mod openapi;
 mod password;
 mod request;
+pub mod schema;
 mod server;
 mod status;
 mod telemetry;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::routing::{any, get};
 use claimsmith_catalog::{Catalog, ConfigError, CurrentCatalog, HostConfig, Loader, watch};
 use claimsmith_contract::Outcome;
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::answer::{self, Refusal};
-use crate::{callout, health, listener, status, telemetry};
+use crate::{callout, health, listener, openapi, status, telemetry};
 
 /// What every request can see.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct App {
     pub(crate) max_body_bytes: usize,
     /// Absent when the process counts elsewhere.
     pub(crate) metrics: Option<PrometheusHandle>,
+    /// What `/openapi.json` answers.
+    pub(crate) openapi: Bytes,
     places: Semaphore,
     draining: AtomicBool,
     /// Whether the service has been ready once: then a new tenant's documents do not make it unready again.
@@ -125,6 +128,7 @@ impl Server {
             catalog: Arc::new(CurrentCatalog::new(catalog)),
             max_body_bytes: config.server.max_body_bytes,
             metrics,
+            openapi: openapi::document().to_string().into(),
             places: Semaphore::new(config.server.max_concurrent_callouts),
             draining: AtomicBool::new(false),
             was_ready: AtomicBool::new(false),
@@ -189,6 +193,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(telemetry::render))
         .route("/status", get(status::status))
+        .route("/openapi.json", get(openapi::render))
         .fallback(async || {
             let detail = "callouts go to /tenants/{tenant}/extensions/{extension}";
             answer::refusal(

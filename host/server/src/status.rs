@@ -8,18 +8,20 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use claimsmith_catalog::{BoundPlugin, Catalog, Extension};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::server::App;
 
-#[derive(Serialize)]
-struct Status<'c> {
+/// What serves and how it fares.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Status<'c> {
     /// Counts up with every change.
     generation: u64,
     tenants: BTreeMap<&'c str, TenantStatus<'c>>,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
 struct TenantStatus<'c> {
     /// Mistakes in its files as they are; what serves is then the last state without. The log tells them.
     mistakes: usize,
@@ -27,17 +29,18 @@ struct TenantStatus<'c> {
     extensions: BTreeMap<&'c str, ExtensionStatus<'c>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ExtensionStatus<'c> {
     event: &'static str,
     bindings: Vec<BindingStatus<'c>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct BindingStatus<'c> {
     plugin: &'c str,
     /// The application that it is for, if not for all.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = claimsmith_contract::schema::without_null)]
     application: Option<String>,
     version: String,
     digest: String,
@@ -45,6 +48,7 @@ struct BindingStatus<'c> {
     breaker: &'static str,
     /// The version that is invoked while the breaker is open.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = claimsmith_contract::schema::without_null)]
     previous: Option<String>,
 }
 

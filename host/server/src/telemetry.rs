@@ -18,7 +18,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use crate::server::App;
 
 /// The text format of Prometheus.
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+pub(crate) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Bounds of durations: finer below Entra's limits of 1 and 2 s, where it matters.
 const SECONDS: &[f64] = &[
@@ -149,5 +149,5 @@ pub(crate) async fn render(State(app): State<Arc<App>>) -> Response {
     #[expect(clippy::cast_precision_loss, reason = "nobody reloads 2^52 times")]
     gauge!("claimsmith_catalog_generation").set(app.catalog.get().generation() as f64);
     let text = app.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
-    ([(CONTENT_TYPE, TEXT)], text).into_response()
+    ([(CONTENT_TYPE, HeaderValue::from_static(TEXT))], text).into_response()
 }

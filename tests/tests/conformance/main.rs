@@ -14,6 +14,7 @@ mod case;
 mod check;
 mod password;
 mod request;
+mod schemas;
 mod usual;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ use claimsmith_tests::{LogLine, Platform, Stage, plugin, world};
 use password::Keys;
 use request::{Body, body, caller};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName};
+use schemas::Schemas;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
@@ -171,16 +173,20 @@ async fn every_case_is_answered_as_it_says() {
     let platform = Arc::new(platform(&runs, &keys).await);
     let secrets: BTreeSet<_> = runs.iter().flat_map(secrets).collect();
     let places = Arc::new(Semaphore::new(CONCURRENCY));
+    let schemas = Arc::new(Schemas::read());
     let tasks: Vec<_> = runs
         .into_iter()
         .map(|run| {
             let (platform, places) = (Arc::clone(&platform), Arc::clone(&places));
+            let schemas = Arc::clone(&schemas);
             let name = run.name.clone();
             let task = tokio::spawn(async move {
                 let _place = places.acquire().await.unwrap();
                 let answer = send(&platform, &run).await;
                 write_seeds(&run, &answer);
-                check(&platform.host, &run.extension, &run.case, &run.body, &answer).await
+                let mut mismatches = check(&platform.host, &run.extension, &run.case, &run.body, &answer).await;
+                mismatches.extend(schemas.check(&run, &answer));
+                mismatches
             });
             (name, task)
         })
