@@ -11,13 +11,16 @@
 mod binding;
 mod bindings;
 mod breaker;
+mod budget;
 mod engine;
 mod error;
 mod exports;
 mod guest_log;
+mod guest_output;
 mod guest_text;
 mod limits;
 mod linker;
+mod pagemap;
 mod plugin;
 mod run;
 mod runtime;
@@ -33,8 +36,10 @@ pub mod interface {
     };
 }
 pub use engine::EPOCH_TICK;
-pub use error::{BindError, EngineError, InvocationError, LoadError, SettingsProblem};
-pub use limits::Limits;
+pub use error::{BindError, EngineError, Growth, HostResource, InvocationError, LoadError, SettingsProblem, Whose};
+pub use guest_output::GuestWords;
+pub use limits::{Limits, MAX_TABLE_ELEMENTS};
+pub use pagemap::PagemapScan;
 pub use plugin::{Digest, Plugin};
 pub use run::{Report, Usage};
 pub use runtime::{Runtime, RuntimeOptions};

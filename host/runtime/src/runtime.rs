@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use claimsmith_contract::Event;
 use semver::Version;
 use tokio::sync::Semaphore;
@@ -19,8 +20,9 @@ use crate::exports::Exports;
 use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::linker;
+use crate::pagemap::PagemapScan;
 use crate::plugin::{Digest, Plugin};
-use crate::run::Run;
+use crate::run::{Report, Run};
 use crate::state::CallState;
 
 /// How long a plugin may take to describe itself or to check settings.
@@ -33,6 +35,8 @@ pub struct RuntimeOptions {
     pub max_concurrent_invocations: u32,
     /// Bytes of one component. Default 8 MiB.
     pub max_component_bytes: usize,
+    /// How the memory of an instance is reset for the next one. Default [`PagemapScan::Auto`].
+    pub pagemap_scan: PagemapScan,
 }
 
 impl Default for RuntimeOptions {
@@ -40,6 +44,7 @@ impl Default for RuntimeOptions {
         Self {
             max_concurrent_invocations: 256,
             max_component_bytes: 8 << 20,
+            pagemap_scan: PagemapScan::Auto,
         }
     }
 }
@@ -59,6 +64,8 @@ pub struct Runtime {
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) permits: Semaphore,
+    /// What the operator allows at the moment: bindings that were made when it was more are held to it all the same.
+    pub(crate) most: ArcSwap<Limits>,
 }
 
 impl Runtime {
@@ -68,16 +75,25 @@ impl Runtime {
     /// When the engine cannot be made on this machine.
     pub fn new(options: RuntimeOptions) -> Result<Self, EngineError> {
         let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
-        let engine = engine::build(options.max_concurrent_invocations).map_err(failed)?;
+        let engine = engine::build(options.max_concurrent_invocations, options.pagemap_scan).map_err(failed)?;
         let linker = linker::build(&engine).map_err(failed)?;
         let permits = Semaphore::new(options.max_concurrent_invocations as usize);
         Ok(Self {
             options,
-            shared: Arc::new(Shared { engine, permits }),
+            shared: Arc::new(Shared {
+                engine,
+                permits,
+                most: ArcSwap::from_pointee(Limits::UNBOUNDED),
+            }),
             linker,
             loaded: Mutex::default(),
             compiling: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Holds every invocation that begins from now on to `most`, whatever its binding was given.
+    pub fn set_most(&self, most: Limits) {
+        self.shared.most.store(Arc::new(most));
     }
 
     /// Makes a plugin of a component's bytes: compiles, links, type-checks and instantiates it once, and has it
@@ -110,7 +126,7 @@ impl Runtime {
                     LoadError::Interrupted
                 }
             })?
-            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+            .map_err(|error| compile_error(&error))?;
         linker::check_imports(&component)?;
         let exports = self.link(&component)?;
         let plugin = Arc::new(self.describe(digest, exports, limits).await?);
@@ -149,36 +165,40 @@ impl Runtime {
             guest.call_describe(&mut run.store).await
         };
         let ended = timeout_at(deadline, call).await;
-        let described = run.finish(ended).result.map_err(LoadError::Probe)?;
+        let Report { result, words, .. } = run.finish(ended);
+        let described = result.map_err(|error| LoadError::Probe {
+            error,
+            words: Box::new(words),
+        })?;
 
         let version = Version::parse(&described.version).map_err(|_| LoadError::Version {
             version: clean(&described.version),
         })?;
-        let name = clean(&described.name);
         Ok(Plugin {
             digest,
-            label: format!("{name}@{version}").into(),
-            name,
+            name: clean(&described.name),
             version,
             summary: described.summary.as_deref().map(clean),
             exports,
         })
     }
 
-    /// Binds a plugin to settings (one JSON object), which the plugin checks, and to limits. `tenant_places`
-    /// are shared by all bindings of a tenant.
+    /// Binds a plugin to settings (one JSON object), which the plugin checks, and to limits. `name` is the configuration's
+    /// for the plugin: its log is told by it, not by what the plugin calls itself. `tenant_places` are shared by all bindings of a tenant.
     ///
     /// # Errors
     /// [`BindError`] when the plugin refuses the settings or fails to check them.
     pub async fn bind(
         &self,
         plugin: Arc<Plugin>,
+        name: &str,
         settings: String,
         limits: Limits,
         tenant_places: Arc<Semaphore>,
     ) -> Result<Binding, BindError> {
         let binding = Binding {
             shared: Arc::clone(&self.shared),
+            label: format!("{name}@{}", plugin.version).into(),
             plugin,
             settings: settings.into(),
             limits,
@@ -194,8 +214,18 @@ fn check_preamble(bytes: &[u8]) -> Result<(), LoadError> {
     match bytes.first_chunk() {
         Some([0, b'a', b's', b'm', 0x0d, 0, 1, 0]) => Ok(()),
         Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Err(LoadError::CoreModule),
+        // wasmtime's files of compiled components (.cwasm) are ELF files too.
+        Some([0x7f, b'E', b'L', b'F', ..]) => Err(LoadError::Native),
         _ => Err(LoadError::NotWasm),
     }
+}
+
+fn compile_error(error: &wasmtime::Error) -> LoadError {
+    let message = clean(&format!("{error:#}"));
+    if message.contains("unexpected end") {
+        return LoadError::Truncated(message);
+    }
+    LoadError::Compile(message)
 }
 
 impl fmt::Debug for Runtime {

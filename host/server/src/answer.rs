@@ -5,6 +5,7 @@ use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AU
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use claimsmith_contract::{EntraError, Outcome};
+use claimsmith_runtime::GuestWords;
 use serde::Serialize;
 
 /// Why a callout is not answered with an action.
@@ -17,6 +18,8 @@ pub(crate) struct Refusal {
     pub(crate) entra_error: Option<EntraError>,
     /// For the caller: what is wrong with its own request.
     pub(crate) errors: Vec<String>,
+    /// For the log: what a plugin that failed said.
+    pub(crate) words: Option<Box<GuestWords>>,
 }
 
 impl Refusal {
@@ -27,7 +30,25 @@ impl Refusal {
             detail: detail.into(),
             entra_error: None,
             errors: Vec::new(),
+            words: None,
         }
+    }
+
+    /// What a plugin that failed wrote to standard error, if anything.
+    pub(crate) fn guest_stderr(&self) -> Option<&str> {
+        let words = self.words.as_ref()?;
+        Some(words.stderr.as_str()).filter(|text| !text.is_empty())
+    }
+
+    /// What it wrote to standard output, if anything.
+    pub(crate) fn guest_stdout(&self) -> Option<&str> {
+        let words = self.words.as_ref()?;
+        Some(words.stdout.as_str()).filter(|text| !text.is_empty())
+    }
+
+    /// Which of its functions it failed in, if that is known.
+    pub(crate) fn guest_backtrace(&self) -> Option<String> {
+        self.words.as_ref()?.frames()
     }
 
     /// A refusal of a request whose sender can mend it.
@@ -37,6 +58,7 @@ impl Refusal {
             detail: errors.join("; "),
             entra_error: None,
             errors,
+            words: None,
         }
     }
 }
@@ -78,6 +100,8 @@ pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static 
         | Outcome::PluginCpuLimit
         | Outcome::PluginMemoryLimit
         | Outcome::PluginTransferLimit
+        | Outcome::PluginHostCallLimit
+        | Outcome::PluginAnswerLimit
         | Outcome::PluginInstantiation => (StatusCode::INTERNAL_SERVER_ERROR, "The plugin failed"),
         Outcome::PluginQuarantined => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -103,6 +127,12 @@ pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static 
         Outcome::KeysUnavailable => (
             StatusCode::SERVICE_UNAVAILABLE,
             "The keys to check bearer tokens with are not available yet",
+        ),
+        // Not the service's fault, so that whoever watches it for 5xx is not woken by one tenant's load. Whether Entra
+        // tries again after either status is not documented; both ask it to wait.
+        Outcome::Throttled => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many callouts of the extension or its tenant at once",
         ),
         Outcome::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "Too many callouts at once"),
         Outcome::DeadlineExceeded => (
@@ -141,7 +171,9 @@ pub(crate) fn refusal(refusal: &Refusal, correlation_id: Option<&str>) -> Respon
         Outcome::TokenMissing => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_request\"")),
         _ if status == StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")),
         Outcome::MethodNotAllowed => Some((ALLOW, "POST")),
-        _ if status == StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, "1")),
+        _ if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&status) => {
+            Some((RETRY_AFTER, "1"))
+        }
         _ => None,
     };
     if let Some((name, value)) = header {
