@@ -129,6 +129,12 @@ impl Host {
         self.log_line("the end of a callout", ends).await
     }
 
+    /// The process's id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks the host to stop, as a service manager does.
     pub fn terminate(&self) {
         let pid = self.child.id().to_string();

@@ -209,6 +209,7 @@ impl fmt::Debug for Breaker {
 mod tests {
     use std::sync::Mutex;
 
+    use super::BreakerState::{Closed, HalfOpen, Open};
     use super::*;
 
     fn breaker(seen: &Arc<Mutex<Vec<BreakerState>>>) -> Breaker {
@@ -242,7 +243,6 @@ mod tests {
         // An attempt that told nothing leaves its place to the next.
         breaker.permit().unwrap().succeeded();
         assert!(breaker.permit().is_some());
-        use BreakerState::{Closed, HalfOpen, Open};
         assert_eq!(*seen.lock().unwrap(), [Closed, Open, HalfOpen, Closed]);
     }
 
