@@ -98,12 +98,17 @@ impl Kept {
 
     fn text(&self) -> String {
         let mut text = clean_lines(&self.first);
+        // What is replaced can grow to three times its length.
+        text.truncate(text.floor_char_boundary(KEPT_BYTES));
         if self.left_out > 0 {
             // Writing to a string does not fail.
             let _infallible = write!(text, "… {} bytes …", self.left_out).is_ok();
         }
         let last: Vec<u8> = self.last.iter().copied().collect();
-        text + &clean_lines(&last)
+        let mut last = clean_lines(&last);
+        let cut = last.ceil_char_boundary(last.len().saturating_sub(KEPT_BYTES));
+        last.drain(..cut);
+        text + &last
     }
 }
 
@@ -165,6 +170,15 @@ mod tests {
         assert!(text.ends_with("yyy ends"), "{text}");
         let all = 7 + 99_900 + 3 * KEPT_BYTES + 5;
         assert!(text.contains(&format!("… {} bytes …", all - 2 * KEPT_BYTES)), "{text}");
+        assert!(text.len() < 2 * KEPT_BYTES + 40, "{}", text.len());
+    }
+
+    #[test]
+    fn what_is_replaced_takes_no_more_room() {
+        let mut kept = Kept::default();
+        kept.add(&[0xff; 4 * KEPT_BYTES]);
+        let text = kept.text();
+        assert!(text.starts_with('\u{fffd}') && text.ends_with('\u{fffd}'), "{text}");
         assert!(text.len() < 2 * KEPT_BYTES + 40, "{}", text.len());
     }
 

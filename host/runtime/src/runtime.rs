@@ -158,13 +158,18 @@ impl Runtime {
         let label: Arc<str> = format!("sha256:{digest}").into();
         let deadline = Instant::now() + LIFECYCLE_TIME;
         let mut run = Run::new(&self.shared.engine, &exports, label, "{}".into(), *limits, deadline);
+        let mut mistyped = None;
         let call = async {
             let instance = run.instantiate().await?;
-            let guest = exports.lifecycle.load(&mut run.store, &instance)?;
-            exports.check(&mut run.store, &instance)?;
+            let guest = exports.lifecycle.load(&mut run.store, &instance);
+            let guest = guest.and_then(|guest| exports.check(&mut run.store, &instance).map(|()| guest));
+            let guest = guest.inspect_err(|error| mistyped = Some(clean(&format!("{error:#}"))))?;
             guest.call_describe(&mut run.store).await
         };
         let ended = timeout_at(deadline, call).await;
+        if let Some(mistyped) = mistyped {
+            return Err(LoadError::Incompatible(mistyped));
+        }
         let Report { result, words, .. } = run.finish(ended);
         let described = result.map_err(|error| LoadError::Probe {
             error,

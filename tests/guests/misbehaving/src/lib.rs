@@ -118,7 +118,7 @@ fn provide_claims(_: &Callout, settings: &Settings) -> Result<Claims> {
         Mode::Random => return Ok(Claims::new().with("random", random())),
         Mode::Sleep => thread::sleep(Duration::from_secs(30)),
         Mode::Exit => process::exit(0),
-        Mode::HugePanic => panic_on_purpose(&"\u{1b}[31m\r\n".repeat(150_000)),
+        Mode::HugePanic => panic_on_purpose(&"\u{1b}[31m\r\n".repeat(15_000)),
         Mode::LastWords => last_words(marker),
     }
     Ok(Claims::new().with("marker", marker).with("build", BUILD))
