@@ -29,7 +29,7 @@ const WORDS: &str = "words-of-the-plugin";
 
 /// How much more memory than before the host may hold after the corpus, in KiB: what the system's allocator keeps, and
 /// the pooled memories that stay resident (512 KiB for each place that was used).
-const TOLERANCE: usize = 16 << 10;
+const TOLERANCE: usize = 8 << 10;
 
 /// How often the corpus is run again after what the host holds was noted.
 const ROUNDS: usize = 3;
