@@ -231,7 +231,7 @@ mod tests {
         }
         breaker.permit().unwrap().succeeded();
         for _ in 0..3 {
-            assert_eq!(breaker.state(), BreakerState::Closed);
+            assert_eq!(breaker.state(), Closed);
             breaker.permit().unwrap().failed();
         }
         assert!(breaker.permit().is_none());
@@ -255,7 +255,7 @@ mod tests {
         }
         std::thread::sleep(Duration::from_millis(1_050));
         breaker.permit().unwrap().failed();
-        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!(breaker.state(), Open);
         assert!(breaker.permit().is_none());
     }
 }
