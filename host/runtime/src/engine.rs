@@ -54,7 +54,8 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
         .parallel_compilation(false)
         // What a failed invocation's log record has.
         .wasm_backtrace_max_frames(NonZeroUsize::new(16))
-        // What a Rust plugin does not need is less to attack.
+        // What a Rust plugin does not need is less to attack. Threads, garbage collection and exceptions are not even
+        // compiled in.
         .wasm_memory64(false)
         .wasm_multi_memory(false)
         .wasm_tail_call(false)
@@ -66,6 +67,8 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
     config
 }
 
+/// What is not set here is wasmtime's default: batches of one page range when memory is given back (larger ones gain only
+/// on recent kernels), 1 MiB for an instance's own data, no memory protection keys (experimental).
 fn pool(concurrency: u32, pagemap_scan: bool) -> InstanceAllocationStrategy {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(concurrency)
@@ -81,6 +84,7 @@ fn pool(concurrency: u32, pagemap_scan: bool) -> InstanceAllocationStrategy {
         .table_elements(MAX_TABLE_ELEMENTS)
         .linear_memory_keep_resident(512 << 10)
         .table_keep_resident(64 << 10)
+        // Slots keep the image of the component that used them last: the fewer are given up, the more tenants find theirs.
         .max_unused_warm_slots(concurrency)
         .pagemap_scan(if pagemap_scan { Enabled::Yes } else { Enabled::No });
     InstanceAllocationStrategy::Pooling(pool)

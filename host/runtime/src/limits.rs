@@ -20,7 +20,7 @@ pub struct Limits {
     pub transfer_bytes: usize,
     /// Bytes that the guest may hand the host in all its calls together, its answer apart. Default 4 MiB.
     pub total_transfer_bytes: usize,
-    /// Calls of any imported function. Default 10,000; a plugin makes a few dozen.
+    /// Calls of any imported function. Default 10,000; a plugin that maps claims makes a few.
     pub host_calls: usize,
     /// Random bytes. Default 16 KiB; a seed has 16.
     pub random_bytes: usize,
