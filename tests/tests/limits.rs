@@ -49,7 +49,7 @@ const NUMBERS: &[(&str, usize)] = &[
     ("handles", 64),
     ("log_records", 100),
     ("log_bytes", 16_384),
-    ("answer_items", 256),
+    ("answer_items", 1_000),
     ("concurrency", 64),
 ];
 

@@ -72,7 +72,7 @@ const CASES: &[Case] = &[
         "",
         500,
         "plugin_answer_limit",
-        "answered 10000 claims, values or messages, at most 256",
+        "answered 10000 claims, values or messages, at most 1000",
     ),
     case(
         "many_claims",

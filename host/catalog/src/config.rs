@@ -201,7 +201,7 @@ pub struct LimitsConfig {
     pub log_records: Option<usize>,
     /// Bytes of log text. Default 16384.
     pub log_bytes: Option<usize>,
-    /// Claims, values or messages of one answer. Default 256.
+    /// Claims, values or messages of one answer. Default 1000.
     pub answer_items: Option<usize>,
     /// Invocations of one binding at once. Default 64.
     pub concurrency: Option<usize>,

@@ -30,7 +30,7 @@ pub struct Limits {
     pub log_records: usize,
     /// Bytes of those records' text. Default 16 KiB.
     pub log_bytes: usize,
-    /// Claims, values or messages of one answer. Default 256: Entra takes 3 KB of claims, and what is far beyond it is
+    /// Claims, values or messages of one answer. Default 1,000: Entra takes 3 KB of claims, and what is far beyond it is
     /// not worth converting and guarding.
     pub answer_items: usize,
     /// Invocations of one binding at the same time. Default 64.
@@ -50,7 +50,7 @@ impl Default for Limits {
             handles: 64,
             log_records: 100,
             log_bytes: 16 << 10,
-            answer_items: 256,
+            answer_items: 1_000,
             concurrency: 64,
         }
     }
