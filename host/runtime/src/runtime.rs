@@ -227,7 +227,8 @@ fn check_preamble(bytes: &[u8]) -> Result<(), LoadError> {
 
 fn compile_error(error: &wasmtime::Error) -> LoadError {
     let message = clean(&format!("{error:#}"));
-    if message.contains("unexpected end") {
+    // A file that ends within a section, or within what a section says of its own length.
+    if message.contains("unexpected end") || message.contains("section range") {
         return LoadError::Truncated(message);
     }
     LoadError::Compile(message)
