@@ -31,7 +31,35 @@ pub struct Host {
 impl Host {
     /// Starts a host with the `claimsmith.toml` in `directory` and waits until it listens. `format` is of its log.
     pub async fn start(directory: &Path, format: &str) -> Self {
-        let mut child = command(directory, format).spawn().unwrap();
+        Self::begin(command(directory, format)).await
+    }
+
+    /// The same with more arguments.
+    pub async fn start_with(directory: &Path, arguments: &[&str]) -> Self {
+        let mut command = command(directory, "json");
+        command.args(arguments);
+        Self::begin(command).await
+    }
+
+    /// The same with files that can have so many KiB at most: a disk that is full.
+    pub async fn start_on_a_full_disk(directory: &Path, kib: u32) -> Self {
+        let host = command(directory, "json");
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg(format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2))
+            .arg(host.get_program())
+            .args(host.get_args())
+            .current_dir(directory)
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        Self::begin(shell).await
+    }
+
+    async fn begin(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&log);
         let stderr = child.stderr.take().unwrap();
@@ -133,6 +161,22 @@ impl Host {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The processes that the host has started and that have not ended.
+    #[must_use]
+    pub fn children(&self) -> Vec<u32> {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let numbers = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
+        numbers
+            .filter(|process: &u32| {
+                // After the name in parentheses: the state, then the parent.
+                let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+                let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+                let mut words = rest.split(' ');
+                words.next() != Some("Z") && words.next() == Some(&self.child.id().to_string())
+            })
+            .collect()
     }
 
     /// Asks the host to stop, as a service manager does.

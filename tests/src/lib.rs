@@ -64,6 +64,11 @@ impl Platform {
         stage.tenant("contoso", &tenant).start().await
     }
 
+    /// Ends the host at once, and starts another in its place that is given more arguments.
+    pub async fn restart(&mut self, arguments: &[&str]) {
+        self.host = Host::start_with(self.directory.path(), arguments).await;
+    }
+
     /// The extension's URL.
     #[must_use]
     pub fn url(&self) -> String {

@@ -116,6 +116,9 @@ async fn a_good_token_passes_every_check() {
             }
         }
     }
+    // Copied without quotes.
+    let ended = desk.explain(&["Authorization:", "Bearer", &token], "").await;
+    assert_eq!(ended.code, 0, "{ended:?}");
     let v1 = desk
         .stage
         .entra

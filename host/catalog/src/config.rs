@@ -1,13 +1,18 @@
 //! `claimsmith.toml`: the operator's configuration of the host.
 
+mod cache;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use claimsmith_runtime::{BreakerOptions, Limits, MAX_TABLE_ELEMENTS, PagemapScan, RuntimeOptions};
+use claimsmith_runtime::{
+    BreakerOptions, CompileLimits, Compiler, Limits, MAX_TABLE_ELEMENTS, PagemapScan, RuntimeOptions,
+};
 use claimsmith_token::MetadataOptions;
 use serde::Deserialize;
 
+pub use self::cache::CacheConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
 
@@ -95,6 +100,15 @@ pub struct RuntimeConfig {
     pub max_component_bytes: usize,
     /// How the memory of an instance is reset for the next one. Default `auto`.
     pub pagemap_scan: PagemapScanConfig,
+    /// How long one component may take to compile. Default 30 s.
+    #[serde(with = "humantime_serde")]
+    pub max_compile_time: Duration,
+    /// Bytes of memory (address space) that compiling one component may take. Default 1073741824.
+    pub max_compile_memory_bytes: u64,
+    /// Bytes of machine code that one component may compile to. Default 134217728.
+    pub max_compiled_bytes: usize,
+    /// Where compiled components are kept.
+    pub cache: CacheConfig,
     /// When a plugin that fails is no longer invoked, and for how long.
     pub breaker: BreakerConfig,
     /// What a binding has when it says nothing, and the most it can ask for.
@@ -109,6 +123,10 @@ impl Default for RuntimeConfig {
             max_concurrent_invocations_per_tenant: None,
             max_component_bytes: options.max_component_bytes,
             pagemap_scan: PagemapScanConfig::Auto,
+            max_compile_time: options.compile_limits.max_time,
+            max_compile_memory_bytes: options.compile_limits.max_memory_bytes,
+            max_compiled_bytes: options.compile_limits.max_compiled_bytes,
+            cache: CacheConfig::default(),
             breaker: BreakerConfig::default(),
             limits: LimitsConfig::default(),
         }
@@ -322,6 +340,7 @@ impl HostConfig {
         config.check(path)?;
         let directory = path.parent().unwrap_or(Path::new(""));
         config.tenants = directory.join(&config.tenants);
+        config.runtime.cache.resolve(directory);
         Ok(config)
     }
 
@@ -391,9 +410,14 @@ impl HostConfig {
                 "token.refresh_interval must not be zero",
             ),
             (!self.watch.rescan.is_zero(), "watch.rescan must not be zero"),
+            (
+                self.runtime.max_compile_time >= Duration::from_millis(100),
+                "runtime.max_compile_time must be at least 100 ms",
+            ),
         ];
         let errors: Vec<_> = rules
             .into_iter()
+            .chain(self.runtime.cache.rules())
             .filter(|(holds, _)| !holds)
             .map(|(_, rule)| ConfigError::in_file(path, rule))
             .collect();
@@ -432,13 +456,20 @@ impl HostConfig {
         asked.clamp(1, self.runtime.max_concurrent_invocations.max(1)) as usize
     }
 
-    /// What the runtime is made with.
+    /// What the runtime is made with, when it compiles so.
     #[must_use]
-    pub fn runtime_options(&self) -> RuntimeOptions {
+    pub fn runtime_options(&self, compiler: Compiler) -> RuntimeOptions {
         RuntimeOptions {
             max_concurrent_invocations: self.runtime.max_concurrent_invocations,
             max_component_bytes: self.runtime.max_component_bytes,
             pagemap_scan: self.runtime.pagemap_scan.into(),
+            compiler,
+            compile_limits: CompileLimits {
+                max_time: self.runtime.max_compile_time,
+                max_memory_bytes: self.runtime.max_compile_memory_bytes,
+                max_compiled_bytes: self.runtime.max_compiled_bytes,
+            },
+            cache: self.runtime.cache.options(),
         }
     }
 

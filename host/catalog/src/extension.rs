@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use claimsmith_contract::Event;
-use claimsmith_contract::token_issuance_start::Claim;
 use claimsmith_password::{Accepted, DecryptionKey};
-use claimsmith_runtime::{BindError, Binding, Breaker, BreakerOptions, BreakerState, Limits, Plugin, Runtime};
+use claimsmith_runtime::{
+    BindError, Binding, Breaker, BreakerOptions, BreakerState, Limits, LoadError, Plugin, Runtime,
+};
 use claimsmith_token::{MetadataStore, TokenPolicy};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -21,8 +22,7 @@ use crate::secret::SecretScope;
 use crate::settings::to_json;
 use crate::source::{Source, Step, steps};
 use crate::tenant::{
-    ApplicationConfig, BindingConfig, ClaimValueConfig, DecryptionKeyConfig, DirectoryConfig, ExtensionConfig,
-    OnFailureConfig,
+    ApplicationConfig, BindingConfig, DecryptionKeyConfig, DirectoryConfig, ExtensionConfig, OnFailureConfig,
 };
 
 /// What loading one extension needs.
@@ -222,6 +222,10 @@ impl ExtensionLoader<'_> {
 
     async fn load_plugin(self, place: &str, config: &BindingConfig) -> Result<Arc<Plugin>, ConfigError> {
         let file = self.files.plugin(&config.plugin);
+        if self.files.has_met_compile_limit() {
+            let message = "not loaded, because compiling another plugin of the tenant met its limit";
+            return Err(ConfigError::in_file(&file, message));
+        }
         let read = {
             let file = file.clone();
             tokio::task::spawn_blocking(move || read_regular(&file)).await
@@ -231,11 +235,19 @@ impl ExtensionLoader<'_> {
             let message = format!("the plugin's file {} cannot be read: {error}", file.display());
             self.error(&format!("{place}.plugin"), message)
         })?;
-        let loaded = self.runtime.load(bytes, self.limits).await;
-        if matches!(&loaded, Err(error) if error.passes()) {
-            self.files.note_failed_for_now();
-        }
-        let plugin = loaded.map_err(|error| ConfigError::in_file(&file, error.to_string()))?;
+        let plugin = self.runtime.load(bytes, self.limits).await.map_err(|error| {
+            if error.passes() {
+                self.files.note_failed_for_now();
+            }
+            if error.is_compile_limit() {
+                self.files.note_compile_limit();
+            }
+            let message = match &error {
+                LoadError::NotCompiled { command } => format!("{error}; run `{command} {}`", file.display()),
+                _ => error.to_string(),
+            };
+            ConfigError::in_file(&file, message)
+        })?;
         if plugin.answers(self.config.event) {
             return Ok(plugin);
         }
@@ -331,14 +343,7 @@ fn on_failure(config: &BindingConfig) -> OnFailure {
     match config.on_failure {
         OnFailureConfig::Fail => OnFailure::Fail,
         OnFailureConfig::Omit => OnFailure::Omit,
-        OnFailureConfig::Default => {
-            let claims = config.default_claims.iter().flatten();
-            let claim = |(id, value): (&String, &ClaimValueConfig)| Claim {
-                id: id.clone(),
-                value: value.clone().into(),
-            };
-            OnFailure::Default(claims.map(claim).collect())
-        }
+        OnFailureConfig::Default => OnFailure::Default(rules::default_claims(config).into()),
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) struct TenantFiles {
     digests: HashMap<PathBuf, Digest>,
     changed: AtomicBool,
     failed_for_now: AtomicBool,
+    met_compile_limit: AtomicBool,
 }
 
 impl TenantFiles {
@@ -48,6 +49,17 @@ impl TenantFiles {
     /// Notes that loading failed for a reason that is not in the files: they are to be loaded again.
     pub(crate) fn note_failed_for_now(&self) {
         self.failed_for_now.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that compiling one of the plugins used all that it may. The tenant is not going to serve, so its other plugins
+    /// are not compiled: each could hold up all tenants for as long.
+    pub(crate) fn note_compile_limit(&self) {
+        self.met_compile_limit.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether compiling used all that it may.
+    pub(crate) fn has_met_compile_limit(&self) -> bool {
+        self.met_compile_limit.load(Ordering::Relaxed)
     }
 
     /// What the slot remembers the files by; nothing that they ever are when they have to be loaded again.
@@ -164,6 +176,7 @@ pub(crate) fn scan(directory: &Path, cache: &mut DigestCache) -> Result<BTreeMap
                         .collect(),
                     changed: AtomicBool::new(false),
                     failed_for_now: AtomicBool::new(false),
+                    met_compile_limit: AtomicBool::new(false),
                 },
             );
         }
@@ -172,19 +185,35 @@ pub(crate) fn scan(directory: &Path, cache: &mut DigestCache) -> Result<BTreeMap
     Ok(tenants)
 }
 
+/// The files of all plugins of all tenants below `tenants`, bound or not, in the order of their paths.
+///
+/// # Errors
+/// When `tenants` cannot be listed.
+pub fn plugin_files(tenants: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let found = scan(tenants, &mut DigestCache::default())?;
+    let directories = found.values().map(|files| files.directory.as_path());
+    let mut plugins: Vec<_> = directories.flat_map(plugins).collect();
+    plugins.sort();
+    Ok(plugins)
+}
+
+/// The plugins of a tenant.
+fn plugins(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let files = fs::read_dir(directory.join("plugins")).into_iter().flatten().flatten();
+    files
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+}
+
 /// What a tenant consists of. Files that cannot be read count as absent: the loader says why.
 fn digests(directory: &Path, cache: &mut DigestCache) -> BTreeMap<PathBuf, Option<Digest>> {
-    let plugins = fs::read_dir(directory.join("plugins")).into_iter().flatten().flatten();
-    let plugins = plugins
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"));
     // Whatever is there counts, so that a key that is replaced is used without a restart.
     let secrets = fs::read_dir(directory.join(SECRETS_DIRECTORY))
         .into_iter()
         .flatten()
         .flatten();
     let secrets = secrets.map(|entry| entry.path()).filter(|path| path.is_file());
-    let files = plugins.chain(secrets).chain([directory.join("tenant.toml")]);
+    let files = plugins(directory).chain(secrets).chain([directory.join("tenant.toml")]);
     files
         .map(|file| {
             let digest = cache.digest(&file).ok();

@@ -4,17 +4,16 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use claimsmith_contract::token_issuance_start::{self, Claim, MAX_CLAIM_BYTES};
 use claimsmith_contract::{Event, is_restricted_jwt_claim};
 use claimsmith_token::MetadataStore;
 
 use crate::error::ConfigError;
 use crate::source::{Source, Step, steps};
-use crate::tenant::{BindingConfig, ExtensionConfig, OnFailureConfig, TenantConfig};
+use crate::tenant::{BindingConfig, ClaimValueConfig, ExtensionConfig, OnFailureConfig, TenantConfig};
 
 /// The shortest deadline that leaves room for a callout, and Entra's own maximum (contract.md, section 3.1).
 const DEADLINES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// Every reading of Entra's "3 KB".
-const MAX_CLAIM_BYTES: usize = 3_072;
 /// An empty answer has some 150 bytes; more than this is no answer that Entra could want.
 const RESPONSE_BYTES: RangeInclusive<usize> = 1_024..=1 << 20;
 /// More makes a stolen token last longer than any clock error explains.
@@ -186,6 +185,10 @@ fn check_event(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, String)
         if let Some(message) = wrong_policy(event, binding) {
             wrong(&format!("bindings[{index}].on_failure"), message);
         }
+        let defaults = default_claims(binding);
+        if let Err(error) = token_issuance_start::respond(&defaults, extension.max_claim_bytes) {
+            wrong(&format!("bindings[{index}].default_claims"), error.to_string());
+        }
     }
     match (event, extension.decryption_keys.is_empty()) {
         (Event::PasswordSubmit, true) => wrong(
@@ -197,6 +200,15 @@ fn check_event(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, String)
         (Event::PasswordSubmit, false) | (_, true) => {}
         (_, false) => wrong("decryption_keys", format!("{event} carries nothing that is encrypted")),
     }
+}
+
+/// The claims of `on_failure = "default"`.
+pub(crate) fn default_claims(binding: &BindingConfig) -> Vec<Claim> {
+    let claim = |(id, value): (&String, &ClaimValueConfig)| Claim {
+        id: id.clone(),
+        value: value.clone().into(),
+    };
+    binding.default_claims.iter().flatten().map(claim).collect()
 }
 
 /// What is wrong with a binding's failure policy: not every event has an answer that needs no plugin.

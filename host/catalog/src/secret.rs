@@ -52,9 +52,13 @@ impl SecretScope<'_> {
     /// Only variables that carry the tenant's name: the environment has secrets of the operator and of other tenants.
     fn variable(self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
         let prefix = format!("CLAIMSMITH__{}__", self.tenant.to_ascii_uppercase().replace('-', "_"));
-        if !name.starts_with(&prefix) {
+        // What follows must not look like the end of a longer tenant's name: `CLAIMSMITH__A__B__KEY` is not `a`'s, but `a__b`'s.
+        let is_own = name
+            .strip_prefix(&prefix)
+            .is_some_and(|rest| !rest.contains("__") && !rest.starts_with('_'));
+        if !is_own {
             return Err(format!(
-                "env:{name} is not this tenant's to read: its variables begin with {prefix}"
+                "env:{name} is not this tenant's to read: its variables begin with {prefix}, followed by a name without `__`"
             ));
         }
         let value =
@@ -167,6 +171,9 @@ mod tests {
         for (name, why) in [
             ("PATH", "begin with CLAIMSMITH__TEAM_A__"),
             ("CLAIMSMITH__TEAM_B__KEY", "begin with CLAIMSMITH__TEAM_A__"),
+            // Of a tenant `team-a--b`, and of a tenant `team-a-`.
+            ("CLAIMSMITH__TEAM_A__B__KEY", "not this tenant's"),
+            ("CLAIMSMITH__TEAM_A___KEY", "not this tenant's"),
             ("CLAIMSMITH__TEAM_A__KEY", "is not set"),
         ] {
             let error = SecretRef::Env(name.to_owned()).read(scope).unwrap_err();

@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) struct Arguments {
     /// The token, with or without `Authorization:` and `Bearer`; read from standard input when absent, which keeps it out of the shell's
     /// history.
-    token: Option<String>,
+    // Several words, as nobody quotes what was copied: as an unknown argument, the token would be printed.
+    token: Vec<String>,
     /// The host's configuration; tenants are found beside it.
     #[arg(long, default_value = "claimsmith.toml", env = "CLAIMSMITH_CONFIG")]
     config: PathBuf,
@@ -38,9 +39,10 @@ pub(crate) async fn explain_token(arguments: &Arguments) -> anyhow::Result<()> {
     let config = HostConfig::read(&arguments.config)?;
     let store = MetadataStore::new(config.metadata_options())?;
     let policy = token_policy(&config.tenants, tenant, extension, &store)?;
-    let text = match &arguments.token {
-        Some(token) => token.clone(),
-        None => from_standard_input()?,
+    let text = if arguments.token.is_empty() {
+        from_standard_input()?
+    } else {
+        arguments.token.join(" ")
     };
     let token = bare(&text);
     if token.is_empty() {

@@ -1,5 +1,7 @@
 //! The `claimsmith` command.
 
+mod compile;
+mod compiler;
 mod explain_token;
 mod logging;
 mod serve;
@@ -35,6 +37,11 @@ struct Cli {
 enum Command {
     /// Answer Entra's callouts.
     Serve(serve::Arguments),
+    /// Compile plugins ahead of time, into the cache of compiled components.
+    Compile(compile::Arguments),
+    /// Compile the component on standard input to standard output: what `serve` and `compile` run for each component.
+    #[command(hide = true)]
+    CompileForParent(compiler::ChildArguments),
     /// Say why a bearer token is accepted or refused: every check, what was found, what was expected, what to do.
     ExplainToken(explain_token::Arguments),
     /// Check a request or response body offline, with the host's own checks.
@@ -45,6 +52,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::CompileForParent(arguments) = &cli.command {
+        // Before there are threads, which would need a share of its memory.
+        return compiler::compile_for_parent(arguments);
+    }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -62,6 +73,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = match cli.command {
         Command::Serve(arguments) => runtime.block_on(serve::serve(&arguments)),
+        Command::Compile(arguments) => runtime.block_on(compile::compile(&arguments)),
+        Command::CompileForParent(_) => Ok(()),
         Command::ExplainToken(arguments) => runtime.block_on(explain_token::explain_token(&arguments)),
         Command::Validate(arguments) => validate::validate(&arguments),
         Command::LocalEntra(arguments) => runtime.block_on(serve::local_entra(&arguments)),

@@ -7,11 +7,17 @@ use claimsmith_catalog::HostConfig;
 use claimsmith_local_entra::{Config, LocalEntra};
 use claimsmith_server::Server;
 
+use crate::compiler;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The host's configuration; tenants are found beside it.
     #[arg(long, default_value = "claimsmith.toml", env = "CLAIMSMITH_CONFIG")]
     config: PathBuf,
+    /// Compile nothing: a plugin that is not in the cache (`[runtime.cache]`) is an error. `claimsmith compile` puts it
+    /// there.
+    #[arg(long)]
+    no_compile: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -25,9 +31,14 @@ pub(crate) struct LocalEntraArguments {
 pub(crate) async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let shutdown = shutdown_signal()?;
     let config = HostConfig::read(&arguments.config)?;
+    let compiler = if arguments.no_compile {
+        compiler::nobody(&config, &arguments.config)?
+    } else {
+        compiler::child()?
+    };
     let mut shutdown = std::pin::pin!(shutdown);
     let server = tokio::select! {
-        started = Server::start(config, &arguments.config) => started?,
+        started = Server::start(config, &arguments.config, compiler) => started?,
         () = &mut shutdown => return Ok(()),
     };
     tracing::info!(address = %server.address(), "listening");

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use claimsmith_contract::token_issuance_start::DEFAULT_MAX_CLAIM_BYTES;
+use claimsmith_contract::token_issuance_start::{DEFAULT_MAX_CLAIM_BYTES, MAX_CLAIM_BYTES};
 use claimsmith_contract::{Callout, Event, EventData, ParseError, check_response};
 use clap::Subcommand;
 use serde::Serialize;
@@ -26,8 +26,8 @@ enum What {
         /// The request that it answers: attributes are then compared with the ones that it has.
         #[arg(long, value_name = "FILE")]
         request: Option<PathBuf>,
-        /// Bytes that all claim ids and values may have.
-        #[arg(long, default_value_t = DEFAULT_MAX_CLAIM_BYTES)]
+        /// Bytes that all claim ids and values may have, at most 3072.
+        #[arg(long, default_value_t = DEFAULT_MAX_CLAIM_BYTES, value_parser = claim_bytes)]
         max_claim_bytes: usize,
     },
 }
@@ -44,6 +44,12 @@ struct FileArguments {
     json: bool,
 }
 
+/// As much as a tenant can configure.
+fn claim_bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().ok().filter(|bytes| *bytes <= MAX_CLAIM_BYTES);
+    bytes.ok_or_else(|| format!("expected a number up to {MAX_CLAIM_BYTES}: Entra accepts no more"))
+}
+
 /// What a check found.
 #[derive(Serialize)]
 struct Report {
@@ -56,6 +62,9 @@ struct Problem {
     /// The code that Entra's sign-in log would show; only responses have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     entra_error: Option<u32>,
+    /// Where it is, as JSON Pointer; empty for the whole body. Only requests have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<String>,
     message: String,
 }
 
@@ -92,14 +101,18 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 fn check_request(body: &[u8], event: Event) -> Vec<Problem> {
-    let problem = |message: String| Problem {
+    let problem = |pointer: Option<String>, message: String| Problem {
         entra_error: None,
+        pointer,
         message,
     };
     match Callout::parse(body, event) {
         Ok(_) => Vec::new(),
-        Err(ParseError::Invalid { problems, .. }) => problems.iter().map(ToString::to_string).map(problem).collect(),
-        Err(error) => vec![problem(error.to_string())],
+        Err(ParseError::Invalid { problems, .. }) => problems
+            .into_iter()
+            .map(|found| problem(Some(found.pointer.clone()), found.to_string()))
+            .collect(),
+        Err(error) => vec![problem(None, error.to_string())],
     }
 }
 
@@ -121,6 +134,7 @@ fn check_answer(
     Ok(violations
         .map(|violation| Problem {
             entra_error: Some(violation.entra_error.code()),
+            pointer: None,
             message: violation.message,
         })
         .collect())

@@ -125,6 +125,8 @@ pub enum ParseError {
     EventMismatch {
         /// The extension's event.
         expected: Event,
+        /// The sign-in's correlation id, where it could be read.
+        correlation_id: Option<String>,
     },
     /// The body lacks or mistypes members.
     #[error("the body is not a valid callout: {}", list(problems))]
@@ -175,7 +177,13 @@ fn read_envelope<'a>(
     };
     match envelope.required_text("type", problems) {
         Some(text) if Event::from_request_type(&text) == Some(event) => {}
-        Some(_) => return Err(ParseError::EventMismatch { expected: event }),
+        Some(_) => {
+            let correlation_id = correlation_id_in(envelope);
+            return Err(ParseError::EventMismatch {
+                expected: event,
+                correlation_id,
+            });
+        }
         None => {}
     }
     let source = envelope.required_text("source", problems);
@@ -241,6 +249,15 @@ fn read_envelope<'a>(
         data,
         additional: additional.members,
     }))
+}
+
+/// The correlation id of a request whose other members do not matter, if it has a usable one.
+fn correlation_id_in(mut envelope: ObjectReader<'_>) -> Option<String> {
+    let mut ignored = Problems::default();
+    let mut data = envelope.object("data", &mut ignored)?;
+    let mut context = data.object("authenticationContext", &mut ignored)?;
+    let correlation_id = context.guid("correlationId", &mut ignored)?;
+    Some(correlation_id.text.into_owned())
 }
 
 /// Reads what only this event has; `None` when it cannot be made, with the problem noted.

@@ -11,6 +11,8 @@ pub enum EntraError {
     InvalidResponseBody,
     /// The claims are null.
     NullClaimsResponse,
+    /// There is no body, or it is null.
+    EmptyResponse,
     /// Not exactly one action.
     InvalidNumberOfActions,
     /// An action that the event does not have.
@@ -30,6 +32,7 @@ impl EntraError {
         match self {
             Self::InvalidResponseBody => 1_003_003,
             Self::NullClaimsResponse => 1_003_007,
+            Self::EmptyResponse => 1_003_009,
             Self::InvalidNumberOfActions => 1_003_010,
             Self::InvalidActionType => 1_003_012,
             Self::ResponseSizeExceeded => 1_003_024,
@@ -44,6 +47,7 @@ impl EntraError {
         match self {
             Self::InvalidResponseBody => "CustomExtensionInvalidResponseBody",
             Self::NullClaimsResponse => "CustomExtensionNullClaimsResponse",
+            Self::EmptyResponse => "CustomExtensionEmptyResponse",
             Self::InvalidNumberOfActions => "CustomExtensionInvalidNumberOfActions",
             Self::InvalidActionType => "CustomExtensionInvalidActionType",
             Self::ResponseSizeExceeded => "CustomExtensionResponseSizeExceeded",

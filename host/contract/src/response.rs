@@ -1,6 +1,6 @@
 //! Checking a response that somebody else wrote, as Entra would: the same guard, from JSON.
 //!
-//! In Entra's order: JSON, number of actions, the action's type, then the event's own rules (contract.md, section 3.3).
+//! In Entra's order: size, emptiness, JSON, number of actions, the action's type, then the event's own rules (contract.md, section 3.3).
 
 use std::borrow::Cow;
 
@@ -52,7 +52,12 @@ pub fn check_response(
         );
         return vec![Violation::new(EntraError::ResponseSizeExceeded, message)];
     }
+    let empty = |what| vec![Violation::new(EntraError::EmptyResponse, what)];
+    if body.trim_ascii().is_empty() {
+        return empty("the body is empty");
+    }
     let document = match Value::parse(body) {
+        Ok(Value::Null) => return empty("the body is null"),
         Ok(document) => document,
         Err(error) => return vec![Violation::new(EntraError::InvalidResponseBody, error.to_string())],
     };
@@ -88,7 +93,11 @@ fn check(
     }
     let actions = match data.take("actions") {
         Some(Value::Array(actions)) => actions,
-        _ => Vec::new(),
+        None => Vec::new(),
+        Some(other) => {
+            problems.add("/data/actions", format!("expected an array, found {}", other.kind()));
+            return Ok(());
+        }
     };
     let count = actions.len();
     let Ok([action]) = <[Value<'_>; 1]>::try_from(actions) else {

@@ -12,6 +12,9 @@ use crate::render::{self, Pairs};
 /// without saying of what; 3,000 bytes is within every reading.
 pub const DEFAULT_MAX_CLAIM_BYTES: usize = 3_000;
 
+/// Every reading of Entra's "3 KB": more is not sent, whatever is configured.
+pub const MAX_CLAIM_BYTES: usize = 3_072;
+
 /// How many of the largest claims an error accounts for.
 const ACCOUNTED_CLAIMS: usize = 5;
 

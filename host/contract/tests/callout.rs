@@ -192,7 +192,24 @@ fn the_source_must_name_the_same_tenant() {
 #[test]
 fn another_event_and_malformed_json_are_told_apart() {
     let body = changed(|body| body["type"] = json!("microsoft.graph.authenticationEvent.emailOtpSend"));
-    assert!(matches!(parse(&body), Err(ParseError::EventMismatch { .. })));
+    let Err(ParseError::EventMismatch { correlation_id, .. }) = parse(&body) else {
+        panic!("another event")
+    };
+    assert_eq!(
+        correlation_id.as_deref(),
+        sample()["data"]["authenticationContext"]["correlationId"].as_str()
+    );
+    let body = changed(|body| {
+        body["type"] = json!("microsoft.graph.authenticationEvent.emailOtpSend");
+        body["data"]["authenticationContext"] = json!("x");
+    });
+    assert!(matches!(
+        parse(&body),
+        Err(ParseError::EventMismatch {
+            correlation_id: None,
+            ..
+        })
+    ));
     assert!(matches!(parse(b"{"), Err(ParseError::MalformedJson(_))));
     assert_eq!(problems(b"[]"), ["the body: expected an object, found an array"]);
     assert_eq!(problems(b"{}").len(), 3);

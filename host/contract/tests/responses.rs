@@ -36,3 +36,15 @@ fn what_is_no_json_is_an_invalid_body() {
     assert_eq!(violations.len(), 1);
     assert_eq!(violations.first().unwrap().entra_error.code(), 1_003_003);
 }
+
+#[test]
+fn a_body_without_anything_in_it_is_empty() {
+    for body in ["", " \r\n", "null"] {
+        let violations = check_response(body.as_bytes(), Event::EmailOtpSend, None, DEFAULT_MAX_CLAIM_BYTES);
+        let codes: Vec<_> = violations
+            .iter()
+            .map(|violation| violation.entra_error.code())
+            .collect();
+        assert_eq!(codes, [1_003_009], "{body:?}: {violations:?}");
+    }
+}

@@ -36,6 +36,14 @@ pub(crate) fn build(concurrency: u32, pagemap_scan: PagemapScan) -> wasmtime::Re
     Ok(engine)
 }
 
+/// An engine that only compiles: what it makes fits [`build`]'s, and it reserves no instances.
+///
+/// # Errors
+/// When the settings contradict each other.
+pub(crate) fn compiling() -> wasmtime::Result<Engine> {
+    Engine::new(&config(InstanceAllocationStrategy::OnDemand))
+}
+
 fn config(allocation: InstanceAllocationStrategy) -> Config {
     let mut config = Config::new();
     config

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wasmtime::{Trap, WasmBacktrace};
 
+use crate::aot::CacheError;
 use crate::guest_output::GuestWords;
 use crate::guest_text::{clean, clean_to};
 
@@ -53,6 +54,45 @@ pub enum LoadError {
     /// The component is invalid or uses a feature that is switched off.
     #[error("the component does not compile: {0}")]
     Compile(String),
+    /// Compiling it took too long.
+    #[error(
+        "the component takes longer than {limit:?} to compile (runtime.max_compile_time); usually it has one function that \
+         is far too large, such as a generated table or match"
+    )]
+    CompileTime {
+        /// `CompileLimits::max_time`
+        limit: Duration,
+    },
+    /// Compiling it took too much memory.
+    #[error(
+        "compiling the component takes more than {limit} bytes of memory (runtime.max_compile_memory_bytes); usually it \
+         has one function that is far too large, such as a generated table or match"
+    )]
+    CompileMemory {
+        /// `CompileLimits::max_memory_bytes`
+        limit: u64,
+    },
+    /// What it compiles to is too large.
+    #[error("the component compiles to more than {limit} bytes of machine code (runtime.max_compiled_bytes)")]
+    CompiledTooLarge {
+        /// `CompileLimits::max_compiled_bytes`
+        limit: usize,
+    },
+    /// The compiler ended without saying what is wrong with the component.
+    #[error("the compiler crashed on the component, {0}; please report it with the component")]
+    CompilerCrashed(String),
+    /// The process that compiles could not be run.
+    #[error("the component cannot be compiled now: {0}")]
+    CompilerUnavailable(String),
+    /// It is not in the cache, and nobody compiles.
+    #[error(
+        "the cache of compiled components has no usable entry of it for this build, and this service does not compile \
+         (--no-compile)"
+    )]
+    NotCompiled {
+        /// What puts it there, when its file is added.
+        command: String,
+    },
     /// It asks for something no plugin is given.
     #[error("the component imports `{import}`, which plugins are not given: {hint}")]
     ForbiddenImport {
@@ -97,15 +137,59 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// What the compiler's words say.
+    pub(crate) fn of_compiler(words: &str) -> Self {
+        let words = clean(words);
+        // A file that ends within a section, or within what a section says of its own length.
+        if words.contains("unexpected end") || words.contains("section range") {
+            return Self::Truncated(words);
+        }
+        Self::Compile(words)
+    }
+
     /// Whether the same bytes may load later: the failure is the host's, not theirs.
     #[must_use]
     pub fn passes(&self) -> bool {
         match self {
             Self::Probe { error, .. } => error.passes(),
-            Self::Interrupted => true,
+            Self::Interrupted | Self::CompilerUnavailable(_) | Self::NotCompiled { .. } => true,
             _ => false,
         }
     }
+
+    /// Whether compiling used all that it may: whatever else comes of the same hand is better not tried at once.
+    #[must_use]
+    pub fn is_compile_limit(&self) -> bool {
+        matches!(
+            self,
+            Self::CompileTime { .. } | Self::CompileMemory { .. } | Self::CompiledTooLarge { .. }
+        )
+    }
+}
+
+/// Why the runtime cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// No engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The cache of compiled components is not safe.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// Why a component is not in the cache.
+#[derive(Debug, thiserror::Error)]
+pub enum PrecompileError {
+    /// It is none that can be compiled.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// There is no cache; why is in the log.
+    #[error("there is no cache to keep the compiled component in")]
+    NoCache,
+    /// It was compiled, and the cache does not take it.
+    #[error("the compiled component cannot be kept: {0}")]
+    NotKept(#[source] std::io::Error),
 }
 
 /// Why a plugin does not serve a binding.

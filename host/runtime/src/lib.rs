@@ -8,10 +8,13 @@
 //! What a plugin can reach is what `linker` links, and nothing else: no filesystem, no sockets, an empty environment,
 //! coarse clocks.
 
+mod aot;
 mod binding;
 mod bindings;
 mod breaker;
 mod budget;
+mod compiler;
+mod components;
 mod engine;
 mod error;
 mod exports;
@@ -26,6 +29,7 @@ mod run;
 mod runtime;
 mod state;
 
+pub use aot::{CacheError, CacheOptions};
 pub use binding::Binding;
 pub use breaker::{Breaker, BreakerOptions, BreakerPermit, BreakerState};
 /// The plugin interface's types, as the host gives and gets them: one module for each interface.
@@ -35,11 +39,15 @@ pub mod interface {
         token_issuance_start, verified_id_claim_validation,
     };
 }
+pub use compiler::{ChildLimits, CompileLimits, Compiler, CompilerProgram, compile_for_parent};
 pub use engine::EPOCH_TICK;
-pub use error::{BindError, EngineError, Growth, HostResource, InvocationError, LoadError, SettingsProblem, Whose};
+pub use error::{
+    BindError, EngineError, Growth, HostResource, InvocationError, LoadError, PrecompileError, RuntimeError,
+    SettingsProblem, Whose,
+};
 pub use guest_output::GuestWords;
 pub use limits::{Limits, MAX_TABLE_ELEMENTS};
 pub use pagemap::PagemapScan;
 pub use plugin::{Digest, Plugin};
 pub use run::{Report, Usage};
-pub use runtime::{Runtime, RuntimeOptions};
+pub use runtime::{Precompiled, Runtime, RuntimeOptions};

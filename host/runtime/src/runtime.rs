@@ -13,9 +13,12 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
+use crate::aot::CacheOptions;
 use crate::binding::Binding;
+use crate::compiler::{CompileLimits, Compiler};
+use crate::components::Components;
 use crate::engine;
-use crate::error::{BindError, EngineError, LoadError};
+use crate::error::{BindError, EngineError, LoadError, PrecompileError, RuntimeError};
 use crate::exports::Exports;
 use crate::guest_text::clean;
 use crate::limits::Limits;
@@ -28,6 +31,9 @@ use crate::state::CallState;
 /// How long a plugin may take to describe itself or to check settings.
 pub(crate) const LIFECYCLE_TIME: Duration = Duration::from_secs(2);
 
+/// How often the cache is looked through.
+const TIDY_INTERVAL: Duration = Duration::from_hours(1);
+
 /// What the operator decides for the whole process.
 #[derive(Clone, Debug)]
 pub struct RuntimeOptions {
@@ -37,6 +43,12 @@ pub struct RuntimeOptions {
     pub max_component_bytes: usize,
     /// How the memory of an instance is reset for the next one. Default [`PagemapScan::Auto`].
     pub pagemap_scan: PagemapScan,
+    /// Who compiles. Default this process.
+    pub compiler: Compiler,
+    /// What compiling may use.
+    pub compile_limits: CompileLimits,
+    /// Where compiled components are kept. Default nowhere.
+    pub cache: Option<CacheOptions>,
 }
 
 impl Default for RuntimeOptions {
@@ -45,6 +57,9 @@ impl Default for RuntimeOptions {
             max_concurrent_invocations: 256,
             max_component_bytes: 8 << 20,
             pagemap_scan: PagemapScan::Auto,
+            compiler: Compiler::InProcess,
+            compile_limits: CompileLimits::default(),
+            cache: None,
         }
     }
 }
@@ -56,8 +71,16 @@ pub struct Runtime {
     linker: Linker<CallState>,
     /// Every plugin somebody still uses, so that one digest is compiled once.
     loaded: Mutex<HashMap<Digest, Weak<Plugin>>>,
-    /// One compilation at a time leaves the other core to callouts.
-    compiling: tokio::sync::Mutex<()>,
+    components: Components,
+}
+
+/// What became of a component that is to be in the cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Precompiled {
+    /// What identifies it.
+    pub digest: Digest,
+    /// Whether it had to be compiled; else it was there already.
+    pub compiled: bool,
 }
 
 /// What bindings need to run.
@@ -69,14 +92,15 @@ pub(crate) struct Shared {
 }
 
 impl Runtime {
-    /// A runtime with its engine, pool and epoch thread.
+    /// A runtime with its engine, pool and epoch thread, and its cache open.
     ///
     /// # Errors
-    /// When the engine cannot be made on this machine.
-    pub fn new(options: RuntimeOptions) -> Result<Self, EngineError> {
+    /// When the engine cannot be made on this machine, or the cache cannot be trusted.
+    pub fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
         let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
         let engine = engine::build(options.max_concurrent_invocations, options.pagemap_scan).map_err(failed)?;
         let linker = linker::build(&engine).map_err(failed)?;
+        let components = Components::open(&engine, &options)?;
         let permits = Semaphore::new(options.max_concurrent_invocations as usize);
         Ok(Self {
             options,
@@ -87,7 +111,7 @@ impl Runtime {
             }),
             linker,
             loaded: Mutex::default(),
-            compiling: tokio::sync::Mutex::default(),
+            components,
         })
     }
 
@@ -96,12 +120,62 @@ impl Runtime {
         self.shared.most.store(Arc::new(most));
     }
 
-    /// Makes a plugin of a component's bytes: compiles, links, type-checks and instantiates it once, and has it
-    /// describe itself within `limits`. Bytes that are loaded already cost their hashing.
+    /// Makes a plugin of a component's bytes: takes it from the cache or compiles it, links, type-checks and instantiates
+    /// it once, and has it describe itself within `limits`. Bytes that are loaded already cost their hashing.
     ///
     /// # Errors
     /// [`LoadError`], whose messages tell the plugin's author what to do.
     pub async fn load(&self, bytes: Vec<u8>, limits: &Limits) -> Result<Arc<Plugin>, LoadError> {
+        let digest = self.check(&bytes)?;
+        if let Some(plugin) = self.find(digest) {
+            return Ok(plugin);
+        }
+        if let Some(component) = self.components.cached(digest).await? {
+            return self.make_plugin(digest, &component, limits).await;
+        }
+        // Held until the plugin can be found, so that one digest is compiled once.
+        let _turn = self.components.turn().await;
+        if let Some(plugin) = self.find(digest) {
+            return Ok(plugin);
+        }
+        let (component, _kept) = self.components.compile(digest, &bytes).await?;
+        drop(bytes);
+        self.make_plugin(digest, &component, limits).await
+    }
+
+    /// Sees to it that a component is in the cache.
+    ///
+    /// # Errors
+    /// [`PrecompileError`]
+    pub async fn precompile(&self, bytes: &[u8]) -> Result<Precompiled, PrecompileError> {
+        if !self.components.has_cache() {
+            return Err(PrecompileError::NoCache);
+        }
+        let digest = self.check(bytes)?;
+        let compiled = self.components.cached(digest).await?.is_none();
+        if compiled {
+            let _turn = self.components.turn().await;
+            let (_component, kept) = self.components.compile(digest, bytes).await?;
+            kept.unwrap_or(Ok(())).map_err(PrecompileError::NotKept)?;
+        }
+        Ok(Precompiled { digest, compiled })
+    }
+
+    /// Deletes from the cache what nobody has used for long, for as long as it is polled. What is loaded here is in use.
+    pub async fn tend_cache(&self) {
+        loop {
+            let in_use = {
+                let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+                let alive = loaded.iter().filter(|(_, plugin)| plugin.strong_count() > 0);
+                alive.map(|(digest, _)| *digest).collect()
+            };
+            self.components.tidy_cache(in_use).await;
+            tokio::time::sleep(TIDY_INTERVAL).await;
+        }
+    }
+
+    /// What can be seen without compiling.
+    fn check(&self, bytes: &[u8]) -> Result<Digest, LoadError> {
         let limit = self.options.max_component_bytes;
         if bytes.len() > limit {
             return Err(LoadError::TooLarge {
@@ -109,30 +183,25 @@ impl Runtime {
                 limit,
             });
         }
-        check_preamble(&bytes)?;
-        let digest = Digest::of(&bytes);
-        let _one_at_a_time = self.compiling.lock().await;
-        if let Some(plugin) = self.find(digest) {
-            return Ok(plugin);
-        }
+        check_preamble(bytes)?;
+        Ok(Digest::of(bytes))
+    }
 
-        let engine = self.shared.engine.clone();
-        let compiled = tokio::task::spawn_blocking(move || Component::new(&engine, bytes)).await;
-        let component = compiled
-            .map_err(|error| {
-                if error.is_panic() {
-                    LoadError::Compile("the compiler panicked".to_owned())
-                } else {
-                    LoadError::Interrupted
-                }
-            })?
-            .map_err(|error| compile_error(&error))?;
-        linker::check_imports(&component)?;
-        let exports = self.link(&component)?;
+    async fn make_plugin(
+        &self,
+        digest: Digest,
+        component: &Component,
+        limits: &Limits,
+    ) -> Result<Arc<Plugin>, LoadError> {
+        linker::check_imports(component)?;
+        let exports = self.link(component)?;
         let plugin = Arc::new(self.describe(digest, exports, limits).await?);
 
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.retain(|_, plugin| plugin.strong_count() > 0);
+        if let Some(as_fast) = loaded.get(&digest).and_then(Weak::upgrade) {
+            return Ok(as_fast);
+        }
         loaded.insert(digest, Arc::downgrade(&plugin));
         Ok(plugin)
     }
@@ -223,15 +292,6 @@ fn check_preamble(bytes: &[u8]) -> Result<(), LoadError> {
         Some([0x7f, b'E', b'L', b'F', ..]) => Err(LoadError::Native),
         _ => Err(LoadError::NotWasm),
     }
-}
-
-fn compile_error(error: &wasmtime::Error) -> LoadError {
-    let message = clean(&format!("{error:#}"));
-    // A file that ends within a section, or within what a section says of its own length.
-    if message.contains("unexpected end") || message.contains("section range") {
-        return LoadError::Truncated(message);
-    }
-    LoadError::Compile(message)
 }
 
 impl fmt::Debug for Runtime {

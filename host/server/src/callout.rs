@@ -146,8 +146,10 @@ fn parse<'b>(body: &'b [u8], extension: &Extension, facts: &mut Facts) -> Result
     let parsed = Callout::parse(body, extension.event);
     let correlation_id = match &parsed {
         Ok(callout) => Some(callout.correlation_id.as_ref()),
-        Err(ParseError::Invalid { correlation_id, .. }) => correlation_id.as_deref(),
-        Err(_) => None,
+        Err(ParseError::Invalid { correlation_id, .. } | ParseError::EventMismatch { correlation_id, .. }) => {
+            correlation_id.as_deref()
+        }
+        Err(ParseError::MalformedJson(_)) => None,
     };
     if let Some(correlation_id) = correlation_id {
         Span::current().record("correlation_id", correlation_id);

@@ -63,12 +63,14 @@ pub(crate) async fn invoke<'e>(
     let answered = match (&callout.data, password, callout.event) {
         (EventData::SignUp(sign_up), _, event) => invoke_sign_up(&mut attempt, event, context(), sign_up).await,
         (EventData::OneTimeCode(code), ..) => {
-            let code = wit::email_otp_send::OneTimeCode {
+            let given = wit::email_otp_send::OneTimeCode {
                 identifier: &code.identifier,
                 code: code.code.expose(),
             };
-            let report = attempt.binding.email_otp_send(context(), code, deadline).await;
-            attempt.ended(report).map(|()| Action::OtpSent)
+            let report = attempt.binding.email_otp_send(context(), given, deadline).await;
+            let answered = attempt.ended(report);
+            let answered = answered.map_err(|refusal| refusal.without(code.code.expose()));
+            answered.map(|()| Action::OtpSent)
         }
         (EventData::EncryptedPassword(_), Some(password), _) => {
             let credentials = wit::password_submit::Credentials {
@@ -77,6 +79,7 @@ pub(crate) async fn invoke<'e>(
             };
             let report = attempt.binding.password_submit(context(), credentials, deadline).await;
             let answered = attempt.ended(report);
+            let answered = answered.map_err(|refusal| refusal.without(&password.password));
             answered.map(|action| Action::Password(convert::password_action(action)))
         }
         (EventData::VerifiedId(verified_id), ..) => validate(&mut attempt, context(), verified_id).await,

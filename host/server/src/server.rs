@@ -11,7 +11,7 @@ use axum::Router;
 use axum::routing::{any, get};
 use claimsmith_catalog::{Catalog, ConfigError, CurrentCatalog, HostConfig, Loader, watch};
 use claimsmith_contract::Outcome;
-use claimsmith_runtime::{EngineError, Runtime};
+use claimsmith_runtime::{Compiler, Runtime, RuntimeError};
 use claimsmith_token::{FetchError, MetadataStore};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -66,9 +66,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// The WebAssembly engine cannot be made.
+    /// The WebAssembly engine cannot be made, or its cache cannot be trusted.
     #[error(transparent)]
-    Engine(EngineError),
+    Runtime(RuntimeError),
     /// The HTTP client for metadata cannot be made.
     #[error(transparent)]
     Metadata(FetchError),
@@ -88,25 +88,27 @@ pub struct Server {
     config: HostConfig,
     config_file: PathBuf,
     loader: Loader,
+    runtime: Arc<Runtime>,
     app: Arc<App>,
 }
 
 impl Server {
     /// Loads all tenants and binds the address. A tenant whose files are not valid does not keep the others from
-    /// serving; its errors are in the log.
+    /// serving; its errors are in the log. Plugins that are not in the cache are compiled by `compiler`.
     ///
     /// # Errors
     /// [`StartError`]: nothing could be served.
-    pub async fn start(config: HostConfig, config_file: &Path) -> Result<Self, StartError> {
+    pub async fn start(config: HostConfig, config_file: &Path, compiler: Compiler) -> Result<Self, StartError> {
         let metrics = telemetry::begin().map_err(|error| StartError::Telemetry(error.to_string()))?;
-        let runtime = Runtime::new(config.runtime_options()).map_err(StartError::Engine)?;
+        let runtime = Runtime::new(config.runtime_options(compiler)).map_err(StartError::Runtime)?;
+        let runtime = Arc::new(runtime);
         let metadata = MetadataStore::new(config.metadata_options()).map_err(StartError::Metadata)?;
         let mut loader = Loader::new(
             config.tenants.clone(),
             config.limits(),
             config.breaker_options(),
             config.tenant_concurrency(),
-            Arc::new(runtime),
+            Arc::clone(&runtime),
             Arc::new(metadata),
         );
         let empty = Catalog::default();
@@ -133,6 +135,7 @@ impl Server {
             config,
             config_file: config_file.to_owned(),
             loader,
+            runtime,
             app: Arc::new(app),
         })
     }
@@ -147,8 +150,13 @@ impl Server {
     /// `server.drain_timeout`.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
-            listener, config, app, ..
+            listener,
+            config,
+            app,
+            runtime,
+            ..
         } = self;
+        let tending = tokio::spawn(async move { runtime.tend_cache().await });
         let reload = config.watch.enabled.then(|| {
             let watched = watch(self.config_file, config.clone(), self.loader, Arc::clone(&app.catalog));
             tokio::spawn(async move {
@@ -169,6 +177,7 @@ impl Server {
         if let Some(reload) = reload {
             reload.abort();
         }
+        tending.abort();
         tracing::info!("stopped");
     }
 }

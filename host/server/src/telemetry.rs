@@ -92,6 +92,10 @@ fn describe() {
         Unit::Bytes,
         "Linear memory of plugins at their end, which is the most there was"
     );
+    describe_counter!(
+        "claimsmith_aot_cache_total",
+        "Looks into the cache of compiled components, by what was found; write_failed: a component that could not be kept"
+    );
     describe_gauge!(
         "claimsmith_breaker_open",
         "1 while a plugin's circuit breaker is open, 0.5 while it is tried again"

@@ -18,12 +18,7 @@ pub(crate) struct Answer {
 }
 
 /// The outcomes of bodies that are not understood: their answers cannot name the sign-in.
-const NOT_UNDERSTOOD: [&str; 4] = [
-    "malformed_json",
-    "event_mismatch",
-    "body_too_large",
-    "unsupported_media_type",
-];
+const NOT_UNDERSTOOD: [&str; 3] = ["malformed_json", "body_too_large", "unsupported_media_type"];
 
 /// Everything that is not as the case expects. `extension` is the case's own, by which the log tells of it.
 pub(crate) async fn check(host: &Host, extension: &str, case: &Case, sent: &Body, answer: &Answer) -> Vec<String> {
