@@ -157,6 +157,12 @@ impl Host {
         self.log_line("the end of a callout", ends).await
     }
 
+    /// The process's id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The processes that the host has started and that have not ended.
     #[must_use]
     pub fn children(&self) -> Vec<u32> {

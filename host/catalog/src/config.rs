@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use claimsmith_runtime::{BreakerOptions, CompileLimits, Compiler, Limits, RuntimeOptions};
+use claimsmith_runtime::{
+    BreakerOptions, CompileLimits, Compiler, Limits, MAX_TABLE_ELEMENTS, PagemapScan, RuntimeOptions,
+};
 use claimsmith_token::MetadataOptions;
 use serde::Deserialize;
 
@@ -96,6 +98,8 @@ pub struct RuntimeConfig {
     pub max_concurrent_invocations_per_tenant: Option<u32>,
     /// Bytes of one component. Default 8388608.
     pub max_component_bytes: usize,
+    /// How the memory of an instance is reset for the next one. Default `auto`.
+    pub pagemap_scan: PagemapScanConfig,
     /// How long one component may take to compile. Default 30 s.
     #[serde(with = "humantime_serde")]
     pub max_compile_time: Duration,
@@ -118,12 +122,37 @@ impl Default for RuntimeConfig {
             max_concurrent_invocations: options.max_concurrent_invocations,
             max_concurrent_invocations_per_tenant: None,
             max_component_bytes: options.max_component_bytes,
+            pagemap_scan: PagemapScanConfig::Auto,
             max_compile_time: options.compile_limits.max_time,
             max_compile_memory_bytes: options.compile_limits.max_memory_bytes,
             max_compiled_bytes: options.compile_limits.max_compiled_bytes,
             cache: CacheConfig::default(),
             breaker: BreakerConfig::default(),
             limits: LimitsConfig::default(),
+        }
+    }
+}
+
+/// `runtime.pagemap_scan`
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum PagemapScanConfig {
+    /// By asking the kernel what was written, where it can tell and nothing can be swapped out.
+    #[default]
+    Auto,
+    /// By asking the kernel: for hosts that are known to have no swap. With swap, an instance could read what an
+    /// earlier one has left.
+    On,
+    /// Without asking the kernel.
+    Off,
+}
+
+impl From<PagemapScanConfig> for PagemapScan {
+    fn from(config: PagemapScanConfig) -> Self {
+        match config {
+            PagemapScanConfig::Auto => Self::Auto,
+            PagemapScanConfig::On => Self::On,
+            PagemapScanConfig::Off => Self::Off,
         }
     }
 }
@@ -174,12 +203,24 @@ pub struct LimitsConfig {
     pub cpu: Option<Duration>,
     /// Bytes of linear memory. Default 16777216, at most 67108864.
     pub memory_bytes: Option<usize>,
+    /// Elements of tables. Default 20000, which is also the most.
+    pub table_elements: Option<usize>,
     /// Bytes handed to the host at once. Default 1048576.
     pub transfer_bytes: Option<usize>,
+    /// Bytes handed to the host in all calls. Default 4194304.
+    pub total_transfer_bytes: Option<usize>,
+    /// Calls of imported functions. Default 10000.
+    pub host_calls: Option<usize>,
+    /// Random bytes. Default 16384.
+    pub random_bytes: Option<usize>,
+    /// Handles held at once. Default 64.
+    pub handles: Option<usize>,
     /// Log records. Default 100.
     pub log_records: Option<usize>,
     /// Bytes of log text. Default 16384.
     pub log_bytes: Option<usize>,
+    /// Claims, values or messages of one answer. Default 1000.
+    pub answer_items: Option<usize>,
     /// Invocations of one binding at once. Default 64.
     pub concurrency: Option<usize>,
 }
@@ -195,27 +236,43 @@ impl LimitsConfig {
         Limits {
             cpu: self.cpu.unwrap_or(base.cpu),
             memory_bytes: self.memory_bytes.unwrap_or(base.memory_bytes),
+            table_elements: self.table_elements.unwrap_or(base.table_elements),
             transfer_bytes: self.transfer_bytes.unwrap_or(base.transfer_bytes),
+            total_transfer_bytes: self.total_transfer_bytes.unwrap_or(base.total_transfer_bytes),
+            host_calls: self.host_calls.unwrap_or(base.host_calls),
+            random_bytes: self.random_bytes.unwrap_or(base.random_bytes),
+            handles: self.handles.unwrap_or(base.handles),
             log_records: self.log_records.unwrap_or(base.log_records),
             log_bytes: self.log_bytes.unwrap_or(base.log_bytes),
+            answer_items: self.answer_items.unwrap_or(base.answer_items),
             concurrency: self.concurrency.unwrap_or(base.concurrency),
         }
     }
 
-    /// The first limit that is larger than `most`, with its name.
-    pub(crate) fn exceeding(&self, most: &Limits) -> Option<(&'static str, String)> {
-        let larger = |asked: Option<usize>, most: usize| asked.filter(|asked| *asked > most).map(|_| most.to_string());
-        let cpu = self.cpu.filter(|cpu| *cpu > most.cpu);
+    /// The first limit that is larger than `most`: its name, what is asked, and what is allowed.
+    pub(crate) fn exceeding(&self, most: &Limits) -> Option<(&'static str, String, String)> {
+        if let Some(cpu) = self.cpu.filter(|cpu| *cpu > most.cpu) {
+            return Some(("cpu", format!("{cpu:?}"), format!("{:?}", most.cpu)));
+        }
+        let larger = |asked: Option<usize>, most: usize| Some((asked.filter(|asked| *asked > most)?, most));
         [
-            ("cpu", cpu.map(|_| format!("{:?}", most.cpu))),
             ("memory_bytes", larger(self.memory_bytes, most.memory_bytes)),
+            ("table_elements", larger(self.table_elements, most.table_elements)),
             ("transfer_bytes", larger(self.transfer_bytes, most.transfer_bytes)),
+            (
+                "total_transfer_bytes",
+                larger(self.total_transfer_bytes, most.total_transfer_bytes),
+            ),
+            ("host_calls", larger(self.host_calls, most.host_calls)),
+            ("random_bytes", larger(self.random_bytes, most.random_bytes)),
+            ("handles", larger(self.handles, most.handles)),
             ("log_records", larger(self.log_records, most.log_records)),
             ("log_bytes", larger(self.log_bytes, most.log_bytes)),
+            ("answer_items", larger(self.answer_items, most.answer_items)),
             ("concurrency", larger(self.concurrency, most.concurrency)),
         ]
         .into_iter()
-        .find_map(|(name, most)| most.map(|most| (name, most)))
+        .find_map(|(name, larger)| larger.map(|(asked, most)| (name, asked.to_string(), most.to_string())))
     }
 }
 
@@ -321,6 +378,10 @@ impl HostConfig {
                 limits.memory_bytes <= MAX_MEMORY_BYTES,
                 "runtime.limits.memory_bytes can be 67108864 (64 MiB) at most",
             ),
+            (
+                limits.table_elements <= MAX_TABLE_ELEMENTS,
+                "runtime.limits.table_elements can be 20000 at most",
+            ),
             (limits.concurrency > 0, "runtime.limits.concurrency must be at least 1"),
             (
                 limits.cpu >= Duration::from_millis(1),
@@ -401,6 +462,7 @@ impl HostConfig {
         RuntimeOptions {
             max_concurrent_invocations: self.runtime.max_concurrent_invocations,
             max_component_bytes: self.runtime.max_component_bytes,
+            pagemap_scan: self.runtime.pagemap_scan.into(),
             compiler,
             compile_limits: CompileLimits {
                 max_time: self.runtime.max_compile_time,

@@ -104,8 +104,11 @@ impl ExtensionLoader<'_> {
         let place = format!("bindings[{index}]");
         let error = |member: &str, message: String| self.error(&format!("{place}.{member}"), message);
         rules::check_name("plugin", &config.plugin).map_err(|message| error("plugin", message))?;
-        if let Some((limit, most)) = config.limits.exceeding(self.limits) {
-            let message = format!("larger than the operator allows, which is {most} (claimsmith.toml, runtime.limits)");
+        if let Some((limit, asked, most)) = config.limits.exceeding(self.limits) {
+            let message = format!(
+                "{asked} is larger than the operator allows, which is {most} (claimsmith.toml, runtime.limits); ask for \
+                 no more, or leave it out"
+            );
             return Err(error(&format!("limits.{limit}"), message).into());
         }
         let limits = config.limits.over(self.limits);
@@ -115,7 +118,10 @@ impl ExtensionLoader<'_> {
         let plugin = self.load_plugin(&place, config).await?;
         let settings = format!("{place}.settings");
         let json = self.settings(&settings, &config.settings)?;
-        let bound = self.runtime.bind(plugin, json, limits, Arc::clone(self.places)).await;
+        let bound = self
+            .runtime
+            .bind(plugin, &config.plugin, json, limits, Arc::clone(self.places))
+            .await;
         let binding = self.bound(&settings, &config.plugin, bound)?;
         Ok(self.with_history((None, index), config, binding))
     }
@@ -199,7 +205,7 @@ impl ExtensionLoader<'_> {
 
     /// What came of binding a plugin to the settings at `place`.
     fn bound(self, place: &str, plugin: &str, bound: Result<Binding, BindError>) -> Result<Arc<Binding>, ConfigErrors> {
-        if matches!(&bound, Err(BindError::Failed(error)) if error.passes()) {
+        if matches!(&bound, Err(BindError::Failed { error, .. }) if error.passes()) {
             self.files.note_failed_for_now();
         }
         bound.map(Arc::new).map_err(|error| match error {
@@ -210,7 +216,7 @@ impl ExtensionLoader<'_> {
                 });
                 ConfigErrors(problems.collect())
             }
-            failed @ BindError::Failed(_) => self.error(place, failed.to_string()).into(),
+            failed @ BindError::Failed { .. } => self.error(place, failed.to_string()).into(),
         })
     }
 

@@ -45,6 +45,7 @@ impl Loader {
         runtime: Arc<Runtime>,
         metadata: Arc<MetadataStore>,
     ) -> Self {
+        runtime.set_most(limits);
         Self {
             tenants,
             limits,
@@ -58,8 +59,10 @@ impl Loader {
         }
     }
 
-    /// Changes the most that bindings can have, from the next [`Self::load`] on.
+    /// Changes the most that bindings can have. What serves is held to lower limits at once; higher ones, and errors of
+    /// bindings that ask for more, come with the next [`Self::load`].
     pub fn set_limits(&mut self, limits: Limits) {
+        self.runtime.set_most(limits);
         self.limits_changed |= self.limits != limits;
         self.limits = limits;
     }

@@ -4,6 +4,7 @@
 //! hold callouts up. Lines that do not fit the queue are lost.
 
 use std::io::{IsTerminal as _, stderr};
+use std::panic::PanicHookInfo;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -32,5 +33,13 @@ pub(crate) fn start(format: Format, filter: &str) -> anyhow::Result<WorkerGuard>
         Format::Text => builder.with_ansi(stderr().is_terminal()).init(),
         Format::Json => builder.json().flatten_event(true).with_span_list(false).init(),
     }
+    std::panic::set_hook(Box::new(log_panic));
     Ok(guard)
+}
+
+/// A panic is a defect of the host: a record like any other, so that machines that read the log see it.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(tracing::field::display);
+    let message = panic.payload_as_str().unwrap_or("no message");
+    tracing::error!(location, panic = message, "the host panicked");
 }

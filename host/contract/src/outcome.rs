@@ -97,8 +97,12 @@ outcomes! {
     PluginCpuLimit = "plugin_cpu_limit",
     /// The plugin wanted more memory, tables or instances than its limit.
     PluginMemoryLimit = "plugin_memory_limit",
-    /// The plugin handed the host more data at once than its limit.
+    /// The plugin handed the host more data, at once or in all, than its limit.
     PluginTransferLimit = "plugin_transfer_limit",
+    /// The plugin called the host more often, asked it for more random bytes or held more handles than its limit.
+    PluginHostCallLimit = "plugin_host_call_limit",
+    /// The plugin answered more claims, values or messages than its limit.
+    PluginAnswerLimit = "plugin_answer_limit",
     /// The plugin could not be instantiated.
     PluginInstantiation = "plugin_instantiation",
     /// The plugin failed too often, and is not invoked for a while.
@@ -125,7 +129,9 @@ outcomes! {
     /// A failed claim has no name (1003003).
     EmptyFailedClaim = "empty_failed_claim",
 
-    /// As many callouts are being answered as the host, the tenant or the binding may have at once.
+    /// As many invocations are running as the binding or its tenant may have at once.
+    Throttled = "throttled",
+    /// As many callouts are being answered as the host may have at once.
     Overloaded = "overloaded",
     /// A defect of the host.
     InternalError = "internal_error",

@@ -13,7 +13,7 @@ use crate::bindings::{
     attribute_collection_start, attribute_collection_submit, email_otp_send, lifecycle, password_submit,
     token_issuance_start, verified_id_claim_validation,
 };
-use crate::error::{BindError, InvocationError, SettingsProblem};
+use crate::error::{BindError, InvocationError, SettingsProblem, Whose};
 use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
@@ -24,10 +24,15 @@ use crate::runtime::{LIFECYCLE_TIME, Shared};
 /// the caller's own time limit.
 const MAX_QUEUE_TIME: Duration = Duration::from_millis(100);
 
+/// Further problems of settings are left out: their reader begins with the first ones.
+const MAX_PROBLEMS: usize = 100;
+
 /// A plugin with settings it has accepted and limits; made by [`crate::Runtime::bind`].
 pub struct Binding {
     pub(crate) shared: Arc<Shared>,
     pub(crate) plugin: Arc<Plugin>,
+    /// The plugin's name in the configuration and its version, for log records.
+    pub(crate) label: Arc<str>,
     pub(crate) settings: Arc<str>,
     pub(crate) limits: Limits,
     /// Shared with the bindings of other settings that were made of this one.
@@ -62,6 +67,7 @@ impl Binding {
         let binding = Self {
             shared: Arc::clone(&self.shared),
             plugin: Arc::clone(&self.plugin),
+            label: Arc::clone(&self.label),
             settings: settings.into(),
             limits: self.limits,
             permits: Arc::clone(&self.permits),
@@ -72,29 +78,44 @@ impl Binding {
 
     /// This binding, once its plugin has accepted its settings.
     pub(crate) async fn checked(self) -> Result<Self, BindError> {
-        let problems = check_settings(&self).await.map_err(BindError::Failed)?;
+        let problems = check_settings(&self).await?;
         if problems.is_empty() {
             return Ok(self);
         }
         Err(BindError::Settings { problems })
     }
 
+    /// The limits that hold now: the binding's, or the operator's where those have been lowered since.
+    fn limits_now(&self) -> Limits {
+        self.limits.at_most(&self.shared.most.load())
+    }
+
     /// Waits shortly for a place among the binding's, then among its tenant's, then among all invocations.
-    async fn admit(&self, deadline: Instant) -> Result<[SemaphorePermit<'_>; 3], InvocationError> {
+    async fn admit(&self, limits: &Limits, deadline: Instant) -> Result<[SemaphorePermit<'_>; 3], InvocationError> {
         let until = deadline.min(Instant::now() + MAX_QUEUE_TIME);
-        let own = place(&self.permits, "its binding", until).await?;
-        let tenant = place(&self.tenant_places, "its tenant", until).await?;
-        let shared = place(&self.shared.permits, "the host", until).await?;
+        let throttled = |whose| move || InvocationError::Throttled(whose);
+        let own = place(&self.permits, until)
+            .await
+            .ok_or_else(throttled(Whose::Binding))?;
+        let running = self.limits.concurrency.saturating_sub(self.permits.available_permits());
+        if running > limits.concurrency {
+            return Err(InvocationError::Throttled(Whose::Binding));
+        }
+        let tenant = place(&self.tenant_places, until)
+            .await
+            .ok_or_else(throttled(Whose::Tenant))?;
+        let overloaded = || InvocationError::Overloaded("the host");
+        let shared = place(&self.shared.permits, until).await.ok_or_else(overloaded)?;
         Ok([own, tenant, shared])
     }
 
-    pub(crate) fn run(&self, deadline: Instant) -> Run<'_> {
+    pub(crate) fn run(&self, limits: Limits, deadline: Instant) -> Run<'_> {
         Run::new(
             &self.shared.engine,
             &self.plugin.exports,
-            Arc::clone(&self.plugin.label),
+            Arc::clone(&self.label),
             Arc::clone(&self.settings),
-            self.limits,
+            limits,
             deadline,
         )
     }
@@ -115,21 +136,24 @@ macro_rules! invocations {
                     let error = concat!("the plugin does not export ", stringify!($event));
                     return Report::refused(InvocationError::Instantiation(error.to_owned()));
                 };
-                let _permits = match self.admit(deadline).await {
+                let limits = self.limits_now();
+                let _permits = match self.admit(&limits, deadline).await {
                     Ok(permits) => permits,
                     Err(error) => return Report::refused(error),
                 };
-                let mut run = self.run(deadline);
+                let mut run = self.run(limits, deadline);
                 let call = async {
                     let instance = run.instantiate().await?;
                     let guest = indices.load(&mut run.store, &instance)?;
                     guest.$call(&mut run.store, context, $($argument),*).await
                 };
                 let ended = timeout_at(deadline, call).await;
-                let Report { result, usage } = run.finish(ended);
+                let Report { result, usage, words } = run.finish(ended);
+                let answer = result.and_then(|answer| answer.map_err(failure));
                 Report {
-                    result: result.and_then(|answer| answer.map_err(failure)),
+                    result: answer.and_then(|answer| bounded(answer, limits.answer_items)),
                     usage,
+                    words,
                 }
             }
         )*}
@@ -155,36 +179,97 @@ invocations! {
         -> verified_id_claim_validation::Verdict;
 }
 
-async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, InvocationError> {
+async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, BindError> {
     let deadline = Instant::now() + LIFECYCLE_TIME;
     let indices = &binding.plugin.exports.lifecycle;
-    let mut run = binding.run(deadline);
+    let mut run = binding.run(binding.limits_now(), deadline);
     let call = async {
         let instance = run.instantiate().await?;
         let guest = indices.load(&mut run.store, &instance)?;
         guest.call_check_settings(&mut run.store, &binding.settings).await
     };
     let ended = timeout_at(deadline, call).await;
-    let problems = run.finish(ended).result?;
+    let Report { result, words, .. } = run.finish(ended);
+    let problems = result.map_err(|error| BindError::Failed {
+        error,
+        words: Box::new(words),
+    })?;
     let problem = |problem: lifecycle::Problem| SettingsProblem {
         path: clean(&problem.path),
         message: clean(&problem.message),
     };
-    Ok(problems.into_iter().map(problem).collect())
+    Ok(problems.into_iter().take(MAX_PROBLEMS).map(problem).collect())
 }
 
-async fn place<'s>(
-    semaphore: &'s Semaphore,
-    whose: &'static str,
-    until: Instant,
-) -> Result<SemaphorePermit<'s>, InvocationError> {
+async fn place(semaphore: &Semaphore, until: Instant) -> Option<SemaphorePermit<'_>> {
     if let Ok(permit) = semaphore.try_acquire() {
-        return Ok(permit);
+        return Some(permit);
     }
-    match timeout_at(until, semaphore.acquire()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => Err(InvocationError::Overloaded(whose)),
+    timeout_at(until, semaphore.acquire()).await.ok()?.ok()
+}
+
+/// An answer, of which there can be too much.
+trait Answer {
+    /// How many claims, values or messages it has.
+    fn items(&self) -> usize;
+}
+
+impl Answer for () {
+    fn items(&self) -> usize {
+        0
     }
+}
+
+impl Answer for Vec<token_issuance_start::Claim> {
+    fn items(&self) -> usize {
+        let values = |claim: &token_issuance_start::Claim| match &claim.value {
+            token_issuance_start::ClaimValue::Text(_) => 1,
+            token_issuance_start::ClaimValue::Texts(texts) => texts.len().max(1),
+        };
+        self.iter().map(values).sum()
+    }
+}
+
+impl Answer for attribute_collection_start::Action {
+    fn items(&self) -> usize {
+        match self {
+            Self::Prefill(values) => values.len(),
+            Self::Proceed | Self::Block(_) => 1,
+        }
+    }
+}
+
+impl Answer for attribute_collection_submit::Action {
+    fn items(&self) -> usize {
+        match self {
+            Self::Modify(values) => values.len(),
+            Self::ValidationError(error) => error.attribute_errors.len(),
+            Self::Proceed | Self::Block(_) => 1,
+        }
+    }
+}
+
+impl Answer for password_submit::Action {
+    fn items(&self) -> usize {
+        1
+    }
+}
+
+impl Answer for verified_id_claim_validation::Verdict {
+    fn items(&self) -> usize {
+        match self {
+            Self::Pass => 1,
+            Self::Failed(claims) => claims.len(),
+        }
+    }
+}
+
+fn bounded<A: Answer>(answer: A, most: usize) -> Result<A, InvocationError> {
+    let items = answer.items();
+    if items > most {
+        return Err(InvocationError::AnswerLimit { items, most });
+    }
+    Ok(answer)
 }
 
 fn failure(failure: Failure) -> InvocationError {

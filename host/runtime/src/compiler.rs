@@ -91,7 +91,7 @@ async fn in_process(engine: Engine, wasm: Vec<u8>, limits: &CompileLimits) -> Re
                 LoadError::Interrupted
             }
         })?
-        .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        .map_err(|error| LoadError::of_compiler(&format!("{error:#}")))?;
     if code.len() > limits.max_compiled_bytes {
         return Err(LoadError::CompiledTooLarge {
             limit: limits.max_compiled_bytes,

@@ -123,5 +123,5 @@ impl Components {
 
 fn load(code: &CompiledCode, engine: &Engine) -> Result<Component, LoadError> {
     code.load(engine)
-        .map_err(|error| LoadError::Compile(format!("{error:#}")))
+        .map_err(|error| LoadError::of_compiler(&format!("{error:#}")))
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
 
-use crate::limits::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+use crate::limits::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
+use crate::pagemap::PagemapScan;
 
 /// How often a running guest is interrupted to yield to others and to have its CPU time counted.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
@@ -13,12 +14,17 @@ pub const EPOCH_TICK: Duration = Duration::from_millis(1);
 /// The hard cap of one linear memory; no binding's limit can be larger.
 pub(crate) const MAX_MEMORY_BYTES: usize = 64 << 20;
 
+/// Places in the pool besides the invocations', for plugins that are loaded and whose settings are checked: those do
+/// not wait for callouts, and must not take their places either.
+const LIFECYCLE_PLACES: u32 = 4;
+
 /// An engine for at most `concurrency` instances at once, with its epoch ticking until the engine is dropped.
 ///
 /// # Errors
 /// When the settings contradict each other or the machine lacks what they need.
-pub(crate) fn build(concurrency: u32) -> wasmtime::Result<Engine> {
-    let engine = Engine::new(&config(pool(concurrency))).or_else(|error| {
+pub(crate) fn build(concurrency: u32, pagemap_scan: PagemapScan) -> wasmtime::Result<Engine> {
+    let pool = pool(concurrency.saturating_add(LIFECYCLE_PLACES), pagemap_scan.decide());
+    let engine = Engine::new(&config(pool)).or_else(|error| {
         // Small virtual address spaces (ulimit -v, some containers) cannot hold the pool's reservation.
         tracing::warn!(
             error = format!("{error:#}"),
@@ -54,8 +60,10 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
         .async_stack_zeroing(true)
         // Compiling in parallel would take the cores from the callouts being served.
         .parallel_compilation(false)
+        // What a failed invocation's log record has.
         .wasm_backtrace_max_frames(NonZeroUsize::new(16))
-        // What a Rust plugin does not need is less to attack.
+        // What a Rust plugin does not need is less to attack. Threads, garbage collection and exceptions are not even
+        // compiled in.
         .wasm_memory64(false)
         .wasm_multi_memory(false)
         .wasm_tail_call(false)
@@ -67,7 +75,9 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
     config
 }
 
-fn pool(concurrency: u32) -> InstanceAllocationStrategy {
+/// What is not set here is wasmtime's default: batches of one page range when memory is given back (larger ones gain only
+/// on recent kernels), 1 MiB for an instance's own data, no memory protection keys (experimental).
+fn pool(concurrency: u32, pagemap_scan: bool) -> InstanceAllocationStrategy {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(concurrency)
         .total_stacks(concurrency)
@@ -79,11 +89,12 @@ fn pool(concurrency: u32) -> InstanceAllocationStrategy {
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)
         .max_memory_size(MAX_MEMORY_BYTES)
+        .table_elements(MAX_TABLE_ELEMENTS)
         .linear_memory_keep_resident(512 << 10)
         .table_keep_resident(64 << 10)
+        // Slots keep the image of the component that used them last: the fewer are given up, the more tenants find theirs.
         .max_unused_warm_slots(concurrency)
-        // In wasmtime 48 a scan does not reset pages that were swapped out: a later invocation could read them.
-        .pagemap_scan(Enabled::No);
+        .pagemap_scan(if pagemap_scan { Enabled::Yes } else { Enabled::No });
     InstanceAllocationStrategy::Pooling(pool)
 }
 

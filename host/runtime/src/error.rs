@@ -6,7 +6,8 @@ use std::time::Duration;
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::aot::CacheError;
-use crate::guest_text::clean;
+use crate::guest_output::GuestWords;
+use crate::guest_text::{clean, clean_to};
 
 /// The WebAssembly engine cannot be made on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +18,10 @@ pub struct EngineError(pub(crate) String);
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Larger than a component may be.
-    #[error("the component has {bytes} bytes, at most {limit} are accepted")]
+    #[error(
+        "the component has {bytes} bytes, at most {limit} are accepted (claimsmith.toml, runtime.max_component_bytes); \
+         build it in release mode, with `lto` and `strip = \"debuginfo\"`"
+    )]
     TooLarge {
         /// The component's size.
         bytes: usize,
@@ -31,8 +35,22 @@ pub enum LoadError {
     )]
     CoreModule,
     /// Neither.
-    #[error("this is no WebAssembly component: it does not begin with a component's magic number and version")]
+    #[error(
+        "this is no WebAssembly component: it does not begin with a component's magic number and version; the file is \
+         expected to be what `cargo build --target wasm32-wasip2` made"
+    )]
     NotWasm,
+    /// Code that was compiled ahead of time.
+    #[error(
+        "this is native code (an ELF file, such as a component compiled ahead of time), which could do anything to this \
+         host and is not loaded; copy the WebAssembly component (.wasm) here, which the host compiles itself"
+    )]
+    Native,
+    /// The file ends before the component does.
+    #[error(
+        "the component ends too early, it was probably copied in part; copy it again, then rename it into place: {0}"
+    )]
+    Truncated(String),
     /// The component is invalid or uses a feature that is switched off.
     #[error("the component does not compile: {0}")]
     Compile(String),
@@ -99,8 +117,14 @@ pub enum LoadError {
     #[error("the component was built for another version of claimsmith:plugin: {0}")]
     Incompatible(String),
     /// The probe instance did not start or describe itself.
-    #[error("the component failed its probe: {0}")]
-    Probe(#[source] InvocationError),
+    #[error("the component failed its probe: {error}{words}")]
+    Probe {
+        /// How the probe ended.
+        #[source]
+        error: InvocationError,
+        /// What the plugin said then.
+        words: Box<GuestWords>,
+    },
     /// The description is not usable.
     #[error("the component describes itself with version {version:?}, expected a semantic version such as 1.2.3")]
     Version {
@@ -113,11 +137,21 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// What the compiler's words say.
+    pub(crate) fn of_compiler(words: &str) -> Self {
+        let words = clean(words);
+        // A file that ends within a section, or within what a section says of its own length.
+        if words.contains("unexpected end") || words.contains("section range") {
+            return Self::Truncated(words);
+        }
+        Self::Compile(words)
+    }
+
     /// Whether the same bytes may load later: the failure is the host's, not theirs.
     #[must_use]
     pub fn passes(&self) -> bool {
         match self {
-            Self::Probe(error) => error.passes(),
+            Self::Probe { error, .. } => error.passes(),
             Self::Interrupted | Self::CompilerUnavailable(_) | Self::NotCompiled { .. } => true,
             _ => false,
         }
@@ -168,8 +202,14 @@ pub enum BindError {
         problems: Vec<SettingsProblem>,
     },
     /// The plugin did not finish checking them.
-    #[error("the plugin failed while it checked the settings: {0}")]
-    Failed(#[source] InvocationError),
+    #[error("the plugin failed while it checked the settings: {error}{words}")]
+    Failed {
+        /// How the check ended.
+        #[source]
+        error: InvocationError,
+        /// What the plugin said then.
+        words: Box<GuestWords>,
+    },
 }
 
 fn join(problems: &[SettingsProblem]) -> String {
@@ -195,6 +235,63 @@ impl fmt::Display for SettingsProblem {
     }
 }
 
+/// What a guest wanted more of than it may have, in its own memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Growth {
+    /// Linear memory.
+    Memory,
+    /// Elements of tables.
+    TableElements,
+}
+
+impl fmt::Display for Growth {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Memory => "memory",
+            Self::TableElements => "table elements",
+        })
+    }
+}
+
+/// What a guest asked the host for more of than it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostResource {
+    /// Calls of imported functions.
+    Calls,
+    /// Random bytes.
+    RandomBytes,
+    /// Handles of resources.
+    Handles,
+}
+
+impl fmt::Display for HostResource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Calls => "calls of the host",
+            Self::RandomBytes => "random bytes",
+            Self::Handles => "handles",
+        })
+    }
+}
+
+/// Whose places are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The binding's.
+    Binding,
+    /// The tenant's.
+    Tenant,
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Binding => "the binding",
+            Self::Tenant => "the tenant",
+        })
+    }
+}
+
 /// Why an invocation gave no answer. Texts are for the log: some hold what the plugin said.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvocationError {
@@ -208,27 +305,39 @@ pub enum InvocationError {
     #[error("the plugin failed: {0}")]
     Internal(String),
     /// The plugin panicked or trapped. A panic's message is in the plugin's log.
-    #[error("the plugin trapped: {reason}{}", frames(backtrace))]
-    Trapped {
-        /// The trap.
-        reason: String,
-        /// The guest's innermost functions, innermost first.
-        backtrace: Vec<String>,
-    },
+    #[error("the plugin trapped: {0}")]
+    Trapped(String),
     /// The plugin used its CPU time.
     #[error("the plugin used its {0:?} of CPU time")]
     CpuLimit(Duration),
     /// The plugin wanted more memory, tables or instances.
     #[error("the plugin reached its limit of {0}")]
-    MemoryLimit(&'static str),
+    MemoryLimit(Growth),
     /// The plugin handed the host too much at once.
     #[error("the plugin handed the host more than {0} bytes at once")]
     TransferLimit(usize),
+    /// The plugin handed the host too much in all.
+    #[error("the plugin handed the host more than {0} bytes in all")]
+    TotalTransferLimit(usize),
+    /// The plugin asked the host for more of something than it may have.
+    #[error("the plugin reached its limit of {1} {0}")]
+    HostCallLimit(HostResource, usize),
+    /// The plugin's answer has too many claims, values or messages.
+    #[error("the plugin answered {items} claims, values or messages, at most {most} are accepted")]
+    AnswerLimit {
+        /// How many it answered.
+        items: usize,
+        /// The limit.
+        most: usize,
+    },
     /// The deadline came first.
     #[error("the deadline came before the plugin's answer")]
     DeadlineExceeded,
-    /// As many invocations are running as may.
-    #[error("as many invocations are running as {0} allows")]
+    /// As many invocations are running as the binding or the tenant may have.
+    #[error("as many invocations are running as {0} may have at once")]
+    Throttled(Whose),
+    /// As many invocations are running as the host has places for.
+    #[error("as many invocations are running as {0} has places for")]
     Overloaded(&'static str),
     /// The component could not be instantiated.
     #[error("the plugin could not be instantiated: {0}")]
@@ -239,25 +348,47 @@ impl InvocationError {
     /// Whether the same invocation may succeed later, because the host was busy.
     #[must_use]
     pub fn passes(&self) -> bool {
-        matches!(self, Self::Overloaded(_) | Self::DeadlineExceeded)
+        matches!(self, Self::Throttled(_) | Self::Overloaded(_) | Self::DeadlineExceeded)
     }
-}
 
-impl InvocationError {
     /// Whether the failure tells of the plugin: a defect, or a limit that it met. What it says of systems it needs or of
     /// callouts it does not accept is no failure of its own, and neither is a busy host.
     #[must_use]
     pub fn is_the_plugins(&self) -> bool {
-        !matches!(self, Self::Unavailable(_) | Self::Rejected(_) | Self::Overloaded(_))
+        !matches!(
+            self,
+            Self::Unavailable(_) | Self::Rejected(_) | Self::Throttled(_) | Self::Overloaded(_)
+        )
+    }
+
+    /// The limit that was met, as `[runtime.limits]` calls it where it is there.
+    #[must_use]
+    pub fn limit(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::CpuLimit(_) => "cpu",
+            Self::MemoryLimit(Growth::Memory) => "memory_bytes",
+            Self::MemoryLimit(Growth::TableElements) => "table_elements",
+            Self::TransferLimit(_) => "transfer_bytes",
+            Self::TotalTransferLimit(_) => "total_transfer_bytes",
+            Self::HostCallLimit(HostResource::Handles, _) => "handles",
+            Self::HostCallLimit(HostResource::RandomBytes, _) => "random_bytes",
+            Self::HostCallLimit(HostResource::Calls, _) => "host_calls",
+            Self::AnswerLimit { .. } => "answer_items",
+            Self::DeadlineExceeded => "deadline",
+            Self::Throttled(Whose::Binding) => "concurrency",
+            Self::Throttled(Whose::Tenant) => "max_concurrent_invocations_per_tenant",
+            Self::Overloaded(_) => "max_concurrent_invocations",
+            Self::Unavailable(_)
+            | Self::Rejected(_)
+            | Self::Internal(_)
+            | Self::Trapped(_)
+            | Self::Instantiation(_) => return None,
+        })
     }
 }
 
-fn frames(backtrace: &[String]) -> String {
-    if backtrace.is_empty() {
-        return String::new();
-    }
-    format!(" in {}", backtrace.join(" < "))
-}
+/// A function's name is cut here: generic ones can be very long.
+const MAX_NAME_BYTES: usize = 256;
 
 /// The guest's functions at a trap, innermost first.
 pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
@@ -266,7 +397,8 @@ pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     };
     let name = |frame: &wasmtime::FrameInfo| {
         let name = frame.func_name().unwrap_or("?");
-        clean(&rustc_demangle::demangle(name).to_string())
+        // Without the hash that ends a Rust symbol.
+        clean_to(&format!("{:#}", rustc_demangle::demangle(name)), MAX_NAME_BYTES)
     };
     backtrace.frames().iter().map(name).collect()
 }
@@ -279,6 +411,6 @@ pub(crate) fn trap_reason(error: &wasmtime::Error) -> String {
     match error.downcast_ref::<Trap>() {
         Some(Trap::UnreachableCodeReached) => "it panicked or aborted".to_owned(),
         Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
+        None => clean(&error.root_cause().to_string()),
     }
 }

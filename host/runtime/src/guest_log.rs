@@ -43,6 +43,11 @@ impl GuestLog {
         emit(plugin, level, &message, &fields);
     }
 
+    /// How many records were dropped.
+    pub(crate) fn suppressed(&self) -> usize {
+        self.suppressed
+    }
+
     /// Says how many records were dropped, if any.
     pub(crate) fn finish(&self, plugin: &str) {
         if self.suppressed > 0 {

@@ -5,18 +5,40 @@ const MAX_TEXT_BYTES: usize = 1 << 10;
 
 /// Text of a guest, cut and without control characters: a newline or an escape sequence could forge log lines.
 pub(crate) fn clean(text: &str) -> String {
-    let mut cleaned = String::with_capacity(text.len().min(MAX_TEXT_BYTES));
+    clean_to(text, MAX_TEXT_BYTES)
+}
+
+/// The same, cut to `max_bytes`.
+pub(crate) fn clean_to(text: &str, max_bytes: usize) -> String {
+    let mut cleaned = String::with_capacity(text.len().min(max_bytes));
     for character in text.chars() {
-        if cleaned.len() + character.len_utf8() > MAX_TEXT_BYTES {
+        if cleaned.len() + character.len_utf8() > max_bytes {
             cleaned.push('…');
             break;
         }
-        // Line and paragraph separators are line breaks to some viewers; bidirectional controls reorder text.
-        let forges = character.is_control()
-            || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        cleaned.push(if forges { '\u{fffd}' } else { character });
+        cleaned.push(harmless(character));
     }
     cleaned
+}
+
+/// Bytes of a guest as text whose lines are kept: whoever logs them must quote them.
+pub(crate) fn clean_lines(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let keep_line = |character| {
+        if character == '\n' {
+            character
+        } else {
+            harmless(character)
+        }
+    };
+    text.chars().map(keep_line).collect()
+}
+
+fn harmless(character: char) -> char {
+    // Line and paragraph separators are line breaks to some viewers; bidirectional controls reorder text.
+    let forges = character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if forges { '\u{fffd}' } else { character }
 }
 
 #[cfg(test)]

@@ -12,15 +12,18 @@ mod aot;
 mod binding;
 mod bindings;
 mod breaker;
+mod budget;
 mod compiler;
 mod components;
 mod engine;
 mod error;
 mod exports;
 mod guest_log;
+mod guest_output;
 mod guest_text;
 mod limits;
 mod linker;
+mod pagemap;
 mod plugin;
 mod run;
 mod runtime;
@@ -38,8 +41,13 @@ pub mod interface {
 }
 pub use compiler::{ChildLimits, CompileLimits, Compiler, CompilerProgram, compile_for_parent};
 pub use engine::EPOCH_TICK;
-pub use error::{BindError, EngineError, InvocationError, LoadError, PrecompileError, RuntimeError, SettingsProblem};
-pub use limits::Limits;
+pub use error::{
+    BindError, EngineError, Growth, HostResource, InvocationError, LoadError, PrecompileError, RuntimeError,
+    SettingsProblem, Whose,
+};
+pub use guest_output::GuestWords;
+pub use limits::{Limits, MAX_TABLE_ELEMENTS};
+pub use pagemap::PagemapScan;
 pub use plugin::{Digest, Plugin};
 pub use run::{Report, Usage};
 pub use runtime::{Precompiled, Runtime, RuntimeOptions};

@@ -8,7 +8,6 @@ use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
 use wasmtime_wasi::p2::bindings::{cli, clocks, random};
-use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi_io::bindings::wasi::io;
 
 use crate::bindings::{callout, deadline, log, settings, sign_up};
@@ -42,38 +41,45 @@ const ALLOWED: &[&str] = &[
     "wasi:random/random",
 ];
 
-/// Builds the linker; there is one in a process.
+/// Builds the linker; there is one in a process. Every function that a plugin calls goes through one of the closures
+/// here, which is where calls are counted.
 ///
 /// # Errors
 /// When two interfaces claim one name: a defect.
 pub(crate) fn build(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
     let mut linker = Linker::new(engine);
     let l = &mut linker;
-    callout::add_to_linker::<_, HasSelf<CallState>>(l, |state| state)?;
-    deadline::add_to_linker::<_, HasSelf<CallState>>(l, |state| state)?;
-    log::add_to_linker::<_, HasSelf<CallState>>(l, |state| state)?;
-    settings::add_to_linker::<_, HasSelf<CallState>>(l, |state| state)?;
-    sign_up::add_to_linker::<_, HasSelf<CallState>>(l, |state| state)?;
+    callout::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
+    deadline::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
+    log::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
+    settings::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
+    sign_up::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
 
-    io::error::add_to_linker::<_, Resources>(l, |state| state.ctx().table)?;
-    io::poll::add_to_linker::<_, Resources>(l, |state| state.ctx().table)?;
-    io::streams::add_to_linker::<_, Resources>(l, |state| state.ctx().table)?;
-    clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, CallState::clocks)?;
-    clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(l, CallState::clocks)?;
-    random::random::add_to_linker::<_, WasiRandom>(l, |state| state.ctx().ctx.random())?;
-    random::insecure::add_to_linker::<_, WasiRandom>(l, |state| state.ctx().ctx.random())?;
-    random::insecure_seed::add_to_linker::<_, WasiRandom>(l, |state| state.ctx().ctx.random())?;
-    cli::environment::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
-    cli::exit::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
-    cli::stdin::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
-    cli::stdout::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
-    cli::stderr::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
-    cli::terminal_input::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
-    cli::terminal_output::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
-    cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
-    cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
-    cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, CallState::cli)?;
+    io::error::add_to_linker::<_, Resources>(l, |state| counted(state).ctx().table)?;
+    io::poll::add_to_linker::<_, Resources>(l, |state| counted(state).ctx().table)?;
+    io::streams::add_to_linker::<_, Resources>(l, |state| counted(state).ctx().table)?;
+    clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, |state| counted(state).clocks())?;
+    clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(l, |state| counted(state).clocks())?;
+    random::random::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
+    random::insecure::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
+    random::insecure_seed::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
+    cli::environment::add_to_linker::<_, WasiCli>(l, |state| counted(state).cli())?;
+    cli::exit::add_to_linker::<_, WasiCli>(l, |state| counted(state).cli())?;
+    cli::stdin::add_to_linker::<_, WasiCli>(l, |state| counted(state).cli())?;
+    cli::stdout::add_to_linker::<_, WasiCli>(l, |state| counted(state).cli())?;
+    cli::stderr::add_to_linker::<_, WasiCli>(l, |state| counted(state).cli())?;
+    cli::terminal_input::add_to_linker::<_, WasiCli>(l, |state| counted(state).cli())?;
+    cli::terminal_output::add_to_linker::<_, WasiCli>(l, |state| counted(state).cli())?;
+    cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, |state| counted(state).cli())?;
+    cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, |state| counted(state).cli())?;
+    cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, |state| counted(state).cli())?;
     Ok(linker)
+}
+
+/// The state, for one call of an imported function.
+fn counted(state: &mut CallState) -> &mut CallState {
+    state.budget.call();
+    state
 }
 
 struct Resources;
@@ -100,17 +106,31 @@ pub(crate) fn check_imports(component: &Component) -> Result<(), LoadError> {
     Ok(())
 }
 
+/// The usual cause of an import that is refused, and what to do.
 fn hint(interface: &str) -> &'static str {
     match interface.split_once('/').map_or(interface, |(package, _)| package) {
         "wasi:filesystem" => {
-            "there is no filesystem; usually a dependency uses std::fs, std::env::current_dir or a logger that opens files"
+            "plugins have no file system; usually a dependency uses std::fs, std::env::current_dir or reads files when it \
+             starts: give it what it needs in the settings, or build it without that feature"
         }
-        "wasi:sockets" | "wasi:http" => {
-            "there is no network; usually a dependency uses std::net or an HTTP client of its own"
+        "wasi:sockets" => {
+            "plugins have no network; usually a dependency uses std::net or a database driver: build it without that \
+             feature"
         }
-        "claimsmith:plugin" => "this host does not know it; the plugin was built for a newer host",
+        "wasi:http" => {
+            "plugins have no network; usually a dependency has an HTTP client of its own: build it without that feature"
+        }
+        "wasi:cli" => {
+            "plugins are not commands; build the plugin as a library (`crate-type = [\"cdylib\"]`), not as a program with \
+             a main function"
+        }
+        "claimsmith:plugin" => {
+            "this host does not know it; the plugin was built for a newer host: update the host, or build the plugin with \
+             an older claimsmith-plugin"
+        }
         _ => {
-            "only claimsmith:plugin and the parts of wasi:cli, wasi:clocks, wasi:io and wasi:random that Rust's standard library needs are"
+            "plugins are given claimsmith:plugin and the parts of wasi:cli, wasi:clocks, wasi:io and wasi:random that \
+             Rust's standard library needs; usually a dependency brings bindings of its own"
         }
     }
 }

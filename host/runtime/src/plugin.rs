@@ -1,7 +1,6 @@
 //! A plugin: a component that has been compiled, linked, type-checked and asked for its description.
 
 use std::fmt;
-use std::sync::Arc;
 
 use claimsmith_contract::Event;
 use semver::Version;
@@ -43,8 +42,6 @@ pub struct Plugin {
     pub(crate) name: String,
     pub(crate) version: Version,
     pub(crate) summary: Option<String>,
-    /// `name@version`, for log records.
-    pub(crate) label: Arc<str>,
     pub(crate) exports: Exports,
 }
 
@@ -84,7 +81,8 @@ impl fmt::Debug for Plugin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Plugin")
-            .field("label", &self.label)
+            .field("name", &self.name)
+            .field("version", &self.version)
             .field("digest", &self.digest)
             .finish_non_exhaustive()
     }

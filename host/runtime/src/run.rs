@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
-use wasmtime::component::Instance;
+use wasmtime::component::{Instance, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
+use crate::budget::HostLimit;
 use crate::engine::EPOCH_TICK;
-use crate::error::{InvocationError, backtrace, trap_reason};
+use crate::error::{HostResource, InvocationError, backtrace, trap_reason};
 use crate::exports::Exports;
+use crate::guest_output::GuestWords;
+use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::state::CallState;
 
@@ -23,6 +26,8 @@ pub struct Report<R> {
     pub result: Result<R, InvocationError>,
     /// What it used, also when it failed.
     pub usage: Usage,
+    /// What the guest said of its failure; empty when it answered.
+    pub words: GuestWords,
 }
 
 impl<R> Report<R> {
@@ -30,6 +35,7 @@ impl<R> Report<R> {
         Self {
             result: Err(error),
             usage: Usage::default(),
+            words: GuestWords::default(),
         }
     }
 }
@@ -43,6 +49,10 @@ pub struct Usage {
     pub cpu: Duration,
     /// Bytes of linear memory at the end, which is the most there was.
     pub memory_bytes: usize,
+    /// Calls of imported functions.
+    pub host_calls: usize,
+    /// Log records that exceeded `log_records` or `log_bytes` and were dropped.
+    pub suppressed_log_records: usize,
 }
 
 /// The store of one invocation. Dropping it frees everything the guest had.
@@ -66,11 +76,13 @@ impl<'a> Run<'a> {
         let mut store = Store::new(engine, CallState::new(label, settings, &limits, deadline));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.transfer_bytes);
+        store.set_max_component_handles(limits.handles);
         let budget = u32::try_from(limits.cpu.as_millis() / EPOCH_TICK.as_millis()).unwrap_or(u32::MAX);
         // Also before instantiation: a component's start functions are guest code.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |mut context| {
             let state = context.data_mut();
+            state.budget.check()?;
             state.cpu_ticks += 1;
             if state.cpu_ticks > budget {
                 return Err(CpuBudgetUsed.into());
@@ -95,23 +107,44 @@ impl<'a> Run<'a> {
 
     /// Ends the invocation, whatever happened.
     pub(crate) fn finish<R>(self, ended: Result<wasmtime::Result<R>, Elapsed>) -> Report<R> {
+        let state = self.store.data();
+        let mut frames = Vec::new();
         let result = match ended {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.classify(&error)),
+            // A limit that was reached after the last tick counts as well.
+            Ok(answered) => match (answered, state.budget.reached()) {
+                (Err(error), _) => {
+                    frames = backtrace(&error);
+                    Err(self.classify(&error))
+                }
+                (Ok(_), Some(limit)) => Err(self.host_limit(limit)),
+                (Ok(answer), None) => Ok(answer),
+            },
             Err(Elapsed { .. }) => Err(InvocationError::DeadlineExceeded),
         };
-        let state = self.store.data();
+        let words = match &result {
+            Ok(_) => GuestWords::default(),
+            Err(_) => GuestWords {
+                backtrace: frames,
+                ..state.words()
+            },
+        };
         Report {
             result,
             usage: Usage {
                 elapsed: self.started.elapsed(),
                 cpu: EPOCH_TICK * state.cpu_ticks,
                 memory_bytes: state.limiter.memory_bytes(),
+                host_calls: state.budget.calls(),
+                suppressed_log_records: state.log.suppressed(),
             },
+            words,
         }
     }
 
     fn classify(&self, error: &wasmtime::Error) -> InvocationError {
+        if let Some(limit) = self.store.data().budget.reached() {
+            return self.host_limit(limit);
+        }
         if error.is::<CpuBudgetUsed>() {
             return InvocationError::CpuLimit(self.limits.cpu);
         }
@@ -126,14 +159,31 @@ impl<'a> Run<'a> {
         if is_transfer_limit(error) {
             return InvocationError::TransferLimit(self.limits.transfer_bytes);
         }
-        if self.instantiated || error.is::<Trap>() {
-            return InvocationError::Trapped {
-                reason: trap_reason(error),
-                backtrace: backtrace(error),
-            };
+        if is_handle_limit(error) {
+            return InvocationError::HostCallLimit(HostResource::Handles, self.limits.handles);
         }
-        InvocationError::Instantiation(format!("{error:#}"))
+        if self.instantiated || error.is::<Trap>() {
+            return InvocationError::Trapped(trap_reason(error));
+        }
+        InvocationError::Instantiation(clean(&format!("{error:#}")))
     }
+
+    fn host_limit(&self, limit: HostLimit) -> InvocationError {
+        match limit {
+            HostLimit::Calls => InvocationError::HostCallLimit(HostResource::Calls, self.limits.host_calls),
+            HostLimit::RandomBytes => {
+                InvocationError::HostCallLimit(HostResource::RandomBytes, self.limits.random_bytes)
+            }
+            HostLimit::Transfer => InvocationError::TotalTransferLimit(self.limits.total_transfer_bytes),
+        }
+    }
+}
+
+/// Whether the guest wanted more handles than it may have: of the host's resources, or of its own. wasmtime's error for
+/// the latter is text; a test with a plugin that does it notices when that changes.
+fn is_handle_limit(error: &wasmtime::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ResourceTableError::Full))
+        || error.root_cause().to_string().contains("handle limit exceeded")
 }
 
 /// Whether the guest handed over more than `Store::set_hostcall_fuel` allows. wasmtime's error for it is private, so it

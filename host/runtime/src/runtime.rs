@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use claimsmith_contract::Event;
 use semver::Version;
 use tokio::sync::Semaphore;
@@ -22,8 +23,9 @@ use crate::exports::Exports;
 use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::linker;
+use crate::pagemap::PagemapScan;
 use crate::plugin::{Digest, Plugin};
-use crate::run::Run;
+use crate::run::{Report, Run};
 use crate::state::CallState;
 
 /// How long a plugin may take to describe itself or to check settings.
@@ -39,6 +41,8 @@ pub struct RuntimeOptions {
     pub max_concurrent_invocations: u32,
     /// Bytes of one component. Default 8 MiB.
     pub max_component_bytes: usize,
+    /// How the memory of an instance is reset for the next one. Default [`PagemapScan::Auto`].
+    pub pagemap_scan: PagemapScan,
     /// Who compiles. Default this process.
     pub compiler: Compiler,
     /// What compiling may use.
@@ -52,6 +56,7 @@ impl Default for RuntimeOptions {
         Self {
             max_concurrent_invocations: 256,
             max_component_bytes: 8 << 20,
+            pagemap_scan: PagemapScan::Auto,
             compiler: Compiler::InProcess,
             compile_limits: CompileLimits::default(),
             cache: None,
@@ -82,6 +87,8 @@ pub struct Precompiled {
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) permits: Semaphore,
+    /// What the operator allows at the moment: bindings that were made when it was more are held to it all the same.
+    pub(crate) most: ArcSwap<Limits>,
 }
 
 impl Runtime {
@@ -91,17 +98,26 @@ impl Runtime {
     /// When the engine cannot be made on this machine, or the cache cannot be trusted.
     pub fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
         let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
-        let engine = engine::build(options.max_concurrent_invocations).map_err(failed)?;
+        let engine = engine::build(options.max_concurrent_invocations, options.pagemap_scan).map_err(failed)?;
         let linker = linker::build(&engine).map_err(failed)?;
         let components = Components::open(&engine, &options)?;
         let permits = Semaphore::new(options.max_concurrent_invocations as usize);
         Ok(Self {
             options,
-            shared: Arc::new(Shared { engine, permits }),
+            shared: Arc::new(Shared {
+                engine,
+                permits,
+                most: ArcSwap::from_pointee(Limits::UNBOUNDED),
+            }),
             linker,
             loaded: Mutex::default(),
             components,
         })
+    }
+
+    /// Holds every invocation that begins from now on to `most`, whatever its binding was given.
+    pub fn set_most(&self, most: Limits) {
+        self.shared.most.store(Arc::new(most));
     }
 
     /// Makes a plugin of a component's bytes: takes it from the cache or compiles it, links, type-checks and instantiates
@@ -211,43 +227,52 @@ impl Runtime {
         let label: Arc<str> = format!("sha256:{digest}").into();
         let deadline = Instant::now() + LIFECYCLE_TIME;
         let mut run = Run::new(&self.shared.engine, &exports, label, "{}".into(), *limits, deadline);
+        let mut mistyped = None;
         let call = async {
             let instance = run.instantiate().await?;
-            let guest = exports.lifecycle.load(&mut run.store, &instance)?;
-            exports.check(&mut run.store, &instance)?;
+            let guest = exports.lifecycle.load(&mut run.store, &instance);
+            let guest = guest.and_then(|guest| exports.check(&mut run.store, &instance).map(|()| guest));
+            let guest = guest.inspect_err(|error| mistyped = Some(clean(&format!("{error:#}"))))?;
             guest.call_describe(&mut run.store).await
         };
         let ended = timeout_at(deadline, call).await;
-        let described = run.finish(ended).result.map_err(LoadError::Probe)?;
+        if let Some(mistyped) = mistyped {
+            return Err(LoadError::Incompatible(mistyped));
+        }
+        let Report { result, words, .. } = run.finish(ended);
+        let described = result.map_err(|error| LoadError::Probe {
+            error,
+            words: Box::new(words),
+        })?;
 
         let version = Version::parse(&described.version).map_err(|_| LoadError::Version {
             version: clean(&described.version),
         })?;
-        let name = clean(&described.name);
         Ok(Plugin {
             digest,
-            label: format!("{name}@{version}").into(),
-            name,
+            name: clean(&described.name),
             version,
             summary: described.summary.as_deref().map(clean),
             exports,
         })
     }
 
-    /// Binds a plugin to settings (one JSON object), which the plugin checks, and to limits. `tenant_places`
-    /// are shared by all bindings of a tenant.
+    /// Binds a plugin to settings (one JSON object), which the plugin checks, and to limits. `name` is the configuration's
+    /// for the plugin: its log is told by it, not by what the plugin calls itself. `tenant_places` are shared by all bindings of a tenant.
     ///
     /// # Errors
     /// [`BindError`] when the plugin refuses the settings or fails to check them.
     pub async fn bind(
         &self,
         plugin: Arc<Plugin>,
+        name: &str,
         settings: String,
         limits: Limits,
         tenant_places: Arc<Semaphore>,
     ) -> Result<Binding, BindError> {
         let binding = Binding {
             shared: Arc::clone(&self.shared),
+            label: format!("{name}@{}", plugin.version).into(),
             plugin,
             settings: settings.into(),
             limits,
@@ -263,6 +288,8 @@ fn check_preamble(bytes: &[u8]) -> Result<(), LoadError> {
     match bytes.first_chunk() {
         Some([0, b'a', b's', b'm', 0x0d, 0, 1, 0]) => Ok(()),
         Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Err(LoadError::CoreModule),
+        // wasmtime's files of compiled components (.cwasm) are ELF files too.
+        Some([0x7f, b'E', b'L', b'F', ..]) => Err(LoadError::Native),
         _ => Err(LoadError::NotWasm),
     }
 }

@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
+use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::log::{Field, Level};
 use crate::bindings::{callout, deadline, log, settings, sign_up};
+use crate::budget::Budget;
 use crate::guest_log::GuestLog;
+use crate::guest_output::{GuestWords, Output};
 use crate::limits::{Limiter, Limits};
 
-/// How many resources (streams, pollables) a guest may hold.
-const MAX_HANDLES: usize = 64;
-/// How many random bytes a guest may ask for at once.
-const MAX_RANDOM_BYTES: u64 = 4 << 10;
 /// What the guest's clocks show: finer ones would help it to measure other guests.
 const CLOCK_RESOLUTION: Duration = Duration::from_millis(1);
 
@@ -23,10 +22,13 @@ pub(crate) struct CallState {
     wasi: WasiCtx,
     table: ResourceTable,
     pub(crate) limiter: Limiter,
+    pub(crate) budget: Budget,
     pub(crate) log: GuestLog,
+    stdout: Output,
+    stderr: Output,
     /// Epoch ticks the guest has run for.
     pub(crate) cpu_ticks: u32,
-    /// `name@version`
+    /// The plugin's name in the configuration, and its version.
     plugin: Arc<str>,
     settings: Arc<str>,
     deadline: Instant,
@@ -35,9 +37,12 @@ pub(crate) struct CallState {
 impl CallState {
     pub(crate) fn new(plugin: Arc<str>, settings: Arc<str>, limits: &Limits, deadline: Instant) -> Self {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(MAX_HANDLES);
+        table.set_max_capacity(limits.handles);
+        let budget = Budget::new(limits);
+        let (stdout, stderr) = (Output::new(budget.transfer()), Output::new(budget.transfer()));
         let wasi = WasiCtx::builder()
-            .max_random_size(MAX_RANDOM_BYTES)
+            .stdout(stdout.clone())
+            .stderr(stderr.clone())
             .wall_clock(CoarseWallClock)
             .monotonic_clock(CoarseMonotonicClock(Instant::now()))
             .build();
@@ -45,11 +50,25 @@ impl CallState {
             wasi,
             table,
             limiter: Limiter::new(limits),
+            budget,
             log: GuestLog::new(limits),
+            stdout,
+            stderr,
             cpu_ticks: 0,
             plugin,
             settings,
             deadline,
+        }
+    }
+}
+
+impl CallState {
+    /// What the guest has written so far, for the log of its failure.
+    pub(crate) fn words(&self) -> GuestWords {
+        GuestWords {
+            stderr: self.stderr.text(),
+            stdout: self.stdout.text(),
+            backtrace: Vec::new(),
         }
     }
 }
@@ -75,12 +94,14 @@ impl sign_up::Host for CallState {}
 
 impl settings::Host for CallState {
     fn json(&mut self) -> wasmtime::Result<String> {
+        self.budget.check()?;
         Ok(self.settings.as_ref().to_owned())
     }
 }
 
 impl deadline::Host for CallState {
     fn remaining(&mut self) -> wasmtime::Result<u64> {
+        self.budget.check()?;
         let left = self.deadline.saturating_duration_since(Instant::now());
         let coarse = left.as_millis() * CLOCK_RESOLUTION.as_nanos();
         Ok(u64::try_from(coarse).unwrap_or(u64::MAX))
@@ -89,8 +110,46 @@ impl deadline::Host for CallState {
 
 impl log::Host for CallState {
     fn write(&mut self, level: Level, message: String, fields: Vec<Field>) -> wasmtime::Result<()> {
+        let fields_bytes = fields.iter().map(|field| field.key.len() + field.value.len());
+        self.budget
+            .transfer()
+            .take(message.len() + fields_bytes.sum::<usize>())?;
+        self.budget.check()?;
         self.log.write(&self.plugin, level, &message, &fields);
         Ok(())
+    }
+}
+
+// The random interfaces count what they give before they make it.
+
+impl random::Host for CallState {
+    fn get_random_bytes(&mut self, bytes: u64) -> wasmtime::Result<Vec<u8>> {
+        self.budget.random(bytes)?;
+        random::Host::get_random_bytes(self.wasi.random(), bytes)
+    }
+
+    fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
+        self.budget.random(u64::from(u64::BITS / 8))?;
+        random::Host::get_random_u64(self.wasi.random())
+    }
+}
+
+impl insecure::Host for CallState {
+    fn get_insecure_random_bytes(&mut self, bytes: u64) -> wasmtime::Result<Vec<u8>> {
+        self.budget.random(bytes)?;
+        insecure::Host::get_insecure_random_bytes(self.wasi.random(), bytes)
+    }
+
+    fn get_insecure_random_u64(&mut self) -> wasmtime::Result<u64> {
+        self.budget.random(u64::from(u64::BITS / 8))?;
+        insecure::Host::get_insecure_random_u64(self.wasi.random())
+    }
+}
+
+impl insecure_seed::Host for CallState {
+    fn insecure_seed(&mut self) -> wasmtime::Result<(u64, u64)> {
+        self.budget.random(u64::from(u128::BITS / 8))?;
+        insecure_seed::Host::insecure_seed(self.wasi.random())
     }
 }
 

@@ -5,6 +5,7 @@ use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AU
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use claimsmith_contract::{EntraError, Outcome};
+use claimsmith_runtime::GuestWords;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -20,6 +21,8 @@ pub(crate) struct Refusal {
     pub(crate) entra_error: Option<EntraError>,
     /// For the caller: what is wrong with its own request.
     pub(crate) errors: Vec<String>,
+    /// For the log: what a plugin that failed said.
+    pub(crate) words: Option<Box<GuestWords>>,
 }
 
 impl Refusal {
@@ -30,17 +33,42 @@ impl Refusal {
             detail: detail.into(),
             entra_error: None,
             errors: Vec::new(),
+            words: None,
         }
+    }
+
+    /// What a plugin that failed wrote to standard error, if anything.
+    pub(crate) fn guest_stderr(&self) -> Option<&str> {
+        let words = self.words.as_ref()?;
+        Some(words.stderr.as_str()).filter(|text| !text.is_empty())
+    }
+
+    /// What it wrote to standard output, if anything.
+    pub(crate) fn guest_stdout(&self) -> Option<&str> {
+        let words = self.words.as_ref()?;
+        Some(words.stdout.as_str()).filter(|text| !text.is_empty())
+    }
+
+    /// Which of its functions it failed in, if that is known.
+    pub(crate) fn guest_backtrace(&self) -> Option<String> {
+        self.words.as_ref()?.frames()
     }
 
     /// The same, without what a plugin said if that holds the secret that it was given. All of it is left out: where a
     /// short secret was cut out, it could be guessed.
     pub(crate) fn without(self, secret: &str) -> Self {
-        if secret.is_empty() || !self.detail.contains(secret) {
+        let holds = |text: &str| text.contains(secret);
+        let in_words = |words: &GuestWords| holds(&words.stderr) || holds(&words.stdout);
+        let words = self.words.as_deref();
+        if secret.is_empty() || !(holds(&self.detail) || words.is_some_and(in_words)) {
             return self;
         }
         let detail = "what the plugin said holds the secret that it was given, and is left out".to_owned();
-        Self { detail, ..self }
+        Self {
+            detail,
+            words: None,
+            ..self
+        }
     }
 
     /// A refusal of a request whose sender can mend it.
@@ -50,6 +78,7 @@ impl Refusal {
             detail: errors.join("; "),
             entra_error: None,
             errors,
+            words: None,
         }
     }
 }
@@ -91,6 +120,8 @@ pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static 
         | Outcome::PluginCpuLimit
         | Outcome::PluginMemoryLimit
         | Outcome::PluginTransferLimit
+        | Outcome::PluginHostCallLimit
+        | Outcome::PluginAnswerLimit
         | Outcome::PluginInstantiation => (StatusCode::INTERNAL_SERVER_ERROR, "The plugin failed"),
         Outcome::PluginQuarantined => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -116,6 +147,12 @@ pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static 
         Outcome::KeysUnavailable => (
             StatusCode::SERVICE_UNAVAILABLE,
             "The keys to check bearer tokens with are not available yet",
+        ),
+        // Not the service's fault, so that whoever watches it for 5xx is not woken by one tenant's load. Whether Entra
+        // tries again after either status is not documented; both ask it to wait.
+        Outcome::Throttled => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many callouts of the extension or its tenant at once",
         ),
         Outcome::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "Too many callouts at once"),
         Outcome::DeadlineExceeded => (
@@ -162,7 +199,7 @@ pub(crate) fn header(outcome: Outcome) -> Option<(HeaderName, &'static str)> {
         (Outcome::TokenMissing, _) => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_request\"")),
         (_, StatusCode::UNAUTHORIZED) => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")),
         (Outcome::MethodNotAllowed, _) => Some((ALLOW, "POST")),
-        (_, StatusCode::SERVICE_UNAVAILABLE) => Some((RETRY_AFTER, "1")),
+        (_, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => Some((RETRY_AFTER, "1")),
         _ => None,
     }
 }

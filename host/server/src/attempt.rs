@@ -68,17 +68,25 @@ impl<'e> Attempt<'e> {
             elapsed_us = usage.elapsed.as_micros(),
             cpu_ms = usage.cpu.as_millis(),
             memory_bytes = usage.memory_bytes,
+            host_calls = usage.host_calls,
             "plugin invoked"
         );
         telemetry::count_invocation(self.extension, &self.bound.name, outcome);
         telemetry::note_usage(self.extension, &self.bound.name, &usage);
+        let words = report.words;
         report.result.map_err(|error| {
+            if let Some(limit) = error.limit() {
+                telemetry::count_limit(self.extension, &self.bound.name, limit);
+            }
             let late = matches!(error, InvocationError::DeadlineExceeded) && !self.in_time;
             // A permit that is dropped tells nothing: the failure is of something else.
             if let Some(permit) = self.permit.take().filter(|_| error.is_the_plugins() && !late) {
                 permit.failed();
             }
-            Refusal::new(outcome, format!("{}@{version}: {error}", self.bound.name))
+            Refusal {
+                words: Some(Box::new(words)),
+                ..Refusal::new(outcome, format!("{}@{version}: {error}", self.bound.name))
+            }
         })
     }
 }
@@ -114,11 +122,14 @@ const fn outcome(error: &InvocationError) -> Outcome {
         InvocationError::Unavailable(_) => Outcome::PluginUnavailable,
         InvocationError::Rejected(_) => Outcome::PluginRejected,
         InvocationError::Internal(_) => Outcome::PluginInternal,
-        InvocationError::Trapped { .. } => Outcome::PluginTrapped,
+        InvocationError::Trapped(_) => Outcome::PluginTrapped,
         InvocationError::CpuLimit(_) => Outcome::PluginCpuLimit,
         InvocationError::MemoryLimit(_) => Outcome::PluginMemoryLimit,
-        InvocationError::TransferLimit(_) => Outcome::PluginTransferLimit,
+        InvocationError::TransferLimit(_) | InvocationError::TotalTransferLimit(_) => Outcome::PluginTransferLimit,
+        InvocationError::HostCallLimit(..) => Outcome::PluginHostCallLimit,
+        InvocationError::AnswerLimit { .. } => Outcome::PluginAnswerLimit,
         InvocationError::DeadlineExceeded => Outcome::DeadlineExceeded,
+        InvocationError::Throttled(_) => Outcome::Throttled,
         InvocationError::Overloaded(_) => Outcome::Overloaded,
         InvocationError::Instantiation(_) => Outcome::PluginInstantiation,
     }

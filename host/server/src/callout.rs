@@ -3,6 +3,7 @@
 //! [`answer()`] is the whole of it, one call a step. Each step either hands on what the next one needs or ends the
 //! callout with a [`Refusal`]. The catalog is taken once, so a callout ends on the configuration it began with.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -15,6 +16,7 @@ use axum::response::Response;
 use claimsmith_catalog::{Catalog, Extension, Lookup};
 use claimsmith_contract::{Callout, EntraError, Outcome, ParseError};
 use claimsmith_token::{Caller, ValidToken, bearer_token};
+use futures::FutureExt as _;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
 
@@ -44,7 +46,8 @@ pub(crate) async fn handle(
     let whole = async {
         let (head, mut body) = request.into_parts();
         let mut facts = Facts::default();
-        let answered = answer(&app, &tenant, &extension, &head, &mut body, arrived, &mut facts).await;
+        let answered = answer(&app, &tenant, &extension, &head, &mut body, arrived, &mut facts);
+        let answered = or_panicked(answered).await;
         // What had not come by the deadline is not waited for any longer; and a client that waits for `100 Continue` has
         // not sent its body, which reading would ask for.
         let discarded = matches!(&answered, Err(refusal) if refusal.outcome != Outcome::DeadlineExceeded)
@@ -56,6 +59,23 @@ pub(crate) async fn handle(
         response
     };
     whole.instrument(span).await
+}
+
+/// What a step of the pipeline says, or that it panicked: a defect of the host ends one callout with an answer, instead of
+/// a connection without one.
+async fn or_panicked<T>(step: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    // What a panic leaves half done is the callout's own, and dropped with it.
+    let ended = AssertUnwindSafe(step).catch_unwind().await;
+    ended.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        let message = message.unwrap_or("no message");
+        tracing::error!(panic = message, "a defect of the host: the callout's handler panicked");
+        Err(Refusal::new(
+            Outcome::InternalError,
+            format!("the host panicked: {message}"),
+        ))
+    })
 }
 
 /// What becomes known on the way, for the answer and the log.
@@ -185,6 +205,9 @@ fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -
                 generation = facts.generation,
                 entra_error = refusal.entra_error.map(EntraError::code),
                 reason = refusal.detail,
+                guest_backtrace = refusal.guest_backtrace(),
+                guest_stderr = refusal.guest_stderr(),
+                guest_stdout = refusal.guest_stdout(),
                 "callout refused"
             );
             answer::refusal(&refusal, facts.correlation_id.as_deref())
@@ -195,4 +218,39 @@ fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -
 /// A path segment for the log: anybody can send any, so it is cut and without control characters.
 fn label(segment: &str) -> String {
     segment.chars().take(63).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::allow_attributes,
+    reason = "a test fails by panicking, and tests panics"
+)]
+mod tests {
+    use axum::http::StatusCode;
+    use claimsmith_contract::Outcome;
+
+    use super::or_panicked;
+    use crate::answer::{self, Refusal};
+
+    #[tokio::test]
+    async fn a_panic_is_answered_as_a_defect_of_the_host() {
+        let step = async { panic!("a secret {}", 1 + 1) };
+        let refusal = or_panicked::<()>(step).await.unwrap_err();
+        assert_eq!(refusal.outcome, Outcome::InternalError);
+        assert_eq!(refusal.detail, "the host panicked: a secret 2");
+        let response = answer::refusal(&refusal, None);
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), 9_999).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.contains("internal_error") && !text.contains("secret"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_panic_is_handed_on() {
+        assert_eq!(or_panicked(async { Ok(1) }).await.unwrap(), 1);
+        let refused = or_panicked::<()>(async { Err(Refusal::new(Outcome::Overloaded, "")) }).await;
+        assert_eq!(refused.unwrap_err().outcome, Outcome::Overloaded);
+    }
 }

@@ -199,6 +199,9 @@ fn note_failed(bound: &BoundPlugin, refusal: &Refusal) {
         plugin = &*bound.name,
         outcome = refusal.outcome.code(),
         reason = refusal.detail,
+        guest_backtrace = refusal.guest_backtrace(),
+        guest_stderr = refusal.guest_stderr(),
+        guest_stdout = refusal.guest_stdout(),
         "answered without the plugin, by its failure policy"
     );
 }

@@ -73,6 +73,10 @@ fn describe() {
         "claimsmith_invocations_total",
         "Invocations of plugins, by how they ended"
     );
+    describe_counter!(
+        "claimsmith_limit_reached_total",
+        "Invocations that reached a limit, by its name in runtime.limits"
+    );
     describe_histogram!(
         "claimsmith_invocation_seconds",
         Unit::Seconds,
@@ -128,6 +132,18 @@ pub(crate) fn count_invocation(extension: &Extension, plugin: &Arc<str>, outcome
     .increment(1);
 }
 
+/// Counts an invocation that has reached a limit.
+pub(crate) fn count_limit(extension: &Extension, plugin: &Arc<str>, limit: &'static str) {
+    counter!(
+        "claimsmith_limit_reached_total",
+        "tenant" => Arc::clone(&extension.tenant),
+        "extension" => Arc::clone(&extension.name),
+        "plugin" => Arc::clone(plugin),
+        "limit" => limit,
+    )
+    .increment(1);
+}
+
 /// Notes what an invocation used.
 pub(crate) fn note_usage(extension: &Extension, plugin: &Arc<str>, usage: &Usage) {
     let labels = || {
@@ -138,6 +154,9 @@ pub(crate) fn note_usage(extension: &Extension, plugin: &Arc<str>, usage: &Usage
         ]
         .to_vec()
     };
+    if usage.suppressed_log_records > 0 {
+        count_limit(extension, plugin, "log_records");
+    }
     histogram!("claimsmith_invocation_seconds", labels()).record(usage.elapsed);
     histogram!("claimsmith_invocation_cpu_seconds", labels()).record(usage.cpu);
     #[expect(clippy::cast_precision_loss, reason = "no memory has 2^52 bytes")]

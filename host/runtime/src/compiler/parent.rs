@@ -103,7 +103,7 @@ fn failure(ended: &Ended, limits: &CompileLimits) -> LoadError {
         };
     }
     if code == Some(REFUSED.into()) {
-        return LoadError::Compile(ended.text.clone());
+        return LoadError::of_compiler(&ended.text);
     }
     LoadError::CompilerCrashed(format!("{}: {}", ended.status, ended.text))
 }

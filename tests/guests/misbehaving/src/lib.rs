@@ -43,6 +43,7 @@ enum Mode {
     Panic,
     Abort,
     Allocate,
+    SmallAllocations,
     Recurse,
     TooManyBytes,
     HugeAnswer,
@@ -56,6 +57,9 @@ enum Mode {
     Internal,
     Random,
     Sleep,
+    Exit,
+    HugePanic,
+    LastWords,
 }
 
 /// What it does when its settings are checked.
@@ -80,6 +84,10 @@ fn misbehave_at_check<'de, D: Deserializer<'de>>(settings: D) -> Result<Option<A
 
 #[claimsmith_plugin::token_issuance_start]
 fn provide_claims(_: &Callout, settings: &Settings) -> Result<Claims> {
+    if BUILD == "reads-files" {
+        // In other builds this is not compiled, because a plugin that only might read files asks for them all the same.
+        drop(black_box(std::fs::read("/etc/passwd")));
+    }
     let marker = settings.marker.as_str();
     let message = || format!("{marker} on purpose");
     match settings.mode {
@@ -88,6 +96,7 @@ fn provide_claims(_: &Callout, settings: &Settings) -> Result<Claims> {
         Mode::Panic => panic_on_purpose(marker),
         Mode::Abort => process::abort(),
         Mode::Allocate => allocate_until_it_ends(),
+        Mode::SmallAllocations => allocate_little_until_it_ends(),
         Mode::Recurse => drop(black_box(recurse(0))),
         Mode::TooManyBytes => return Ok(Claims::new().with("bytes", "x".repeat(CLAIM_BYTES))),
         Mode::HugeAnswer => return Ok(Claims::new().with("huge", "x".repeat(5 << 20))),
@@ -95,7 +104,7 @@ fn provide_claims(_: &Callout, settings: &Settings) -> Result<Claims> {
         Mode::EmptyClaimId => return Ok(unchecked(["marker", ""])),
         Mode::DuplicateClaimId => return Ok(unchecked(["marker", "twice", "twice"])),
         Mode::LogFlood => {
-            for number in 0..100_000 {
+            for number in 0..5_000 {
                 log::info!(number; "flood");
             }
         }
@@ -108,6 +117,9 @@ fn provide_claims(_: &Callout, settings: &Settings) -> Result<Claims> {
         Mode::Internal => return Err(Error::internal(message())),
         Mode::Random => return Ok(Claims::new().with("random", random())),
         Mode::Sleep => thread::sleep(Duration::from_secs(30)),
+        Mode::Exit => process::exit(0),
+        Mode::HugePanic => panic_on_purpose(&"\u{1b}[31m\r\n".repeat(15_000)),
+        Mode::LastWords => last_words(marker),
     }
     Ok(Claims::new().with("marker", marker).with("build", BUILD))
 }
@@ -130,6 +142,20 @@ fn allocate_until_it_ends() -> ! {
         // Not zeros: those would be memory that nobody has touched.
         all.push(black_box(vec![1_u8; 64 << 10]));
     }
+}
+
+fn allocate_little_until_it_ends() -> ! {
+    loop {
+        black_box(Box::leak(Box::new([1_u64; 2])));
+    }
+}
+
+/// What a plugin writes that has no host's log, and would like to write another's.
+#[expect(clippy::print_stderr, reason = "what this plugin is for")]
+fn last_words(marker: &str) -> ! {
+    eprintln!("{marker} \u{1b}[31mforged");
+    eprintln!("2026-01-01T00:00:00Z  INFO callout answered outcome=\"answered\"");
+    process::abort()
 }
 
 fn recurse(depth: u64) -> u64 {
