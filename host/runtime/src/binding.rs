@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::bindings::callout::{Context, Failure};
@@ -18,21 +17,18 @@ use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::run::{Report, Run};
-use crate::runtime::{LIFECYCLE_TIME, Shared};
-
-/// How long an invocation waits for its turn when as many run as may. Longer waits only move the failure closer to
-/// the caller's own time limit.
-const MAX_QUEUE_TIME: Duration = Duration::from_millis(100);
+use crate::runtime::{Host, LIFECYCLE_TIME};
+use crate::share::TenantShare;
 
 /// A plugin with settings it has accepted and limits; made by [`crate::Runtime::bind`].
 pub struct Binding {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) host: Arc<Host>,
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) settings: Arc<str>,
     pub(crate) limits: Limits,
     /// Shared with the bindings of other settings that were made of this one.
     pub(crate) permits: Arc<Semaphore>,
-    pub(crate) tenant_places: Arc<Semaphore>,
+    pub(crate) tenant: Arc<TenantShare>,
 }
 
 impl Binding {
@@ -60,12 +56,12 @@ impl Binding {
     /// [`BindError`] when the plugin refuses the settings or fails to check them.
     pub async fn with_settings(&self, settings: String) -> Result<Self, BindError> {
         let binding = Self {
-            shared: Arc::clone(&self.shared),
+            host: Arc::clone(&self.host),
             plugin: Arc::clone(&self.plugin),
             settings: settings.into(),
             limits: self.limits,
             permits: Arc::clone(&self.permits),
-            tenant_places: Arc::clone(&self.tenant_places),
+            tenant: Arc::clone(&self.tenant),
         };
         binding.checked().await
     }
@@ -79,18 +75,9 @@ impl Binding {
         Err(BindError::Settings { problems })
     }
 
-    /// Waits shortly for a place among the binding's, then among its tenant's, then among all invocations.
-    async fn admit(&self, deadline: Instant) -> Result<[SemaphorePermit<'_>; 3], InvocationError> {
-        let until = deadline.min(Instant::now() + MAX_QUEUE_TIME);
-        let own = place(&self.permits, "its binding", until).await?;
-        let tenant = place(&self.tenant_places, "its tenant", until).await?;
-        let shared = place(&self.shared.permits, "the host", until).await?;
-        Ok([own, tenant, shared])
-    }
-
     pub(crate) fn run(&self, deadline: Instant) -> Run<'_> {
         Run::new(
-            &self.shared.engine,
+            &self.host.engine,
             &self.plugin.exports,
             Arc::clone(&self.plugin.label),
             Arc::clone(&self.settings),
@@ -115,7 +102,7 @@ macro_rules! invocations {
                     let error = concat!("the plugin does not export ", stringify!($event));
                     return Report::refused(InvocationError::Instantiation(error.to_owned()));
                 };
-                let _permits = match self.admit(deadline).await {
+                let _permits = match self.host.shared.admit(&self.tenant, &self.permits, deadline).await {
                     Ok(permits) => permits,
                     Err(error) => return Report::refused(error),
                 };
@@ -125,8 +112,12 @@ macro_rules! invocations {
                     let guest = indices.load(&mut run.store, &instance)?;
                     guest.$call(&mut run.store, context, $($argument),*).await
                 };
-                let ended = timeout_at(deadline, call).await;
-                let Report { result, usage } = run.finish(ended);
+                let mut turns = self.host.shared.turns(&self.tenant);
+                let ended = timeout_at(deadline, turns.run(call)).await;
+                if !matches!(ended, Ok(Ok(_))) {
+                    turns.be_long();
+                }
+                let Report { result, usage } = turns.run(async { run.finish(ended) }).await;
                 Report {
                     result: result.and_then(|answer| answer.map_err(failure)),
                     usage,
@@ -164,27 +155,14 @@ async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, Invoc
         let guest = indices.load(&mut run.store, &instance)?;
         guest.call_check_settings(&mut run.store, &binding.settings).await
     };
-    let ended = timeout_at(deadline, call).await;
-    let problems = run.finish(ended).result?;
+    let mut turns = binding.host.shared.turns(&binding.tenant);
+    let ended = timeout_at(deadline, turns.run(call)).await;
+    let problems = turns.run(async { run.finish(ended) }).await.result?;
     let problem = |problem: lifecycle::Problem| SettingsProblem {
         path: clean(&problem.path),
         message: clean(&problem.message),
     };
     Ok(problems.into_iter().map(problem).collect())
-}
-
-async fn place<'s>(
-    semaphore: &'s Semaphore,
-    whose: &'static str,
-    until: Instant,
-) -> Result<SemaphorePermit<'s>, InvocationError> {
-    if let Ok(permit) = semaphore.try_acquire() {
-        return Ok(permit);
-    }
-    match timeout_at(until, semaphore.acquire()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => Err(InvocationError::Overloaded(whose)),
-    }
 }
 
 fn failure(failure: Failure) -> InvocationError {

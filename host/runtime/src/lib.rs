@@ -21,7 +21,9 @@ mod linker;
 mod plugin;
 mod run;
 mod runtime;
+mod share;
 mod state;
+mod turns;
 
 pub use binding::Binding;
 pub use breaker::{Breaker, BreakerOptions, BreakerPermit, BreakerState};
@@ -38,3 +40,4 @@ pub use limits::Limits;
 pub use plugin::{Digest, Plugin};
 pub use run::{Report, Usage};
 pub use runtime::{Runtime, RuntimeOptions};
+pub use share::TenantShare;

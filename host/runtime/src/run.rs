@@ -15,6 +15,7 @@ use crate::error::{InvocationError, backtrace, trap_reason};
 use crate::exports::Exports;
 use crate::limits::Limits;
 use crate::state::CallState;
+use crate::turns::yield_turn;
 
 /// How an invocation ended, and what it used.
 #[derive(Debug)]
@@ -75,8 +76,8 @@ impl<'a> Run<'a> {
             if state.cpu_ticks > budget {
                 return Err(CpuBudgetUsed.into());
             }
-            // Back to the scheduler, so that a busy guest never holds a worker from other callouts.
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            // The turn ends, so that a busy guest never holds a core from other callouts.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_turn())))
         });
         Self {
             store,

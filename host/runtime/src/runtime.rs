@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::limits::Limits;
 use crate::linker;
 use crate::plugin::{Digest, Plugin};
 use crate::run::Run;
+use crate::share::{Shared, TenantShare};
 use crate::state::CallState;
 
 /// How long a plugin may take to describe itself or to check settings.
@@ -47,18 +49,20 @@ impl Default for RuntimeOptions {
 /// Loads plugins and binds them. One in a process: it owns the engine.
 pub struct Runtime {
     options: RuntimeOptions,
-    shared: Arc<Shared>,
+    host: Arc<Host>,
     linker: Linker<CallState>,
     /// Every plugin somebody still uses, so that one digest is compiled once.
     loaded: Mutex<HashMap<Digest, Weak<Plugin>>>,
+    /// The share of plugins that describe themselves, before a tenant has them.
+    loading: TenantShare,
     /// One compilation at a time leaves the other core to callouts.
     compiling: tokio::sync::Mutex<()>,
 }
 
 /// What bindings need to run.
-pub(crate) struct Shared {
+pub(crate) struct Host {
     pub(crate) engine: Engine,
-    pub(crate) permits: Semaphore,
+    pub(crate) shared: Shared,
 }
 
 impl Runtime {
@@ -70,12 +74,14 @@ impl Runtime {
         let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
         let engine = engine::build(options.max_concurrent_invocations).map_err(failed)?;
         let linker = linker::build(&engine).map_err(failed)?;
-        let permits = Semaphore::new(options.max_concurrent_invocations as usize);
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let shared = Shared::new(options.max_concurrent_invocations as usize, cores);
         Ok(Self {
             options,
-            shared: Arc::new(Shared { engine, permits }),
+            host: Arc::new(Host { engine, shared }),
             linker,
             loaded: Mutex::default(),
+            loading: TenantShare::new(1),
             compiling: tokio::sync::Mutex::default(),
         })
     }
@@ -100,7 +106,7 @@ impl Runtime {
             return Ok(plugin);
         }
 
-        let engine = self.shared.engine.clone();
+        let engine = self.host.engine.clone();
         let compiled = tokio::task::spawn_blocking(move || Component::new(&engine, bytes)).await;
         let component = compiled
             .map_err(|error| {
@@ -141,14 +147,15 @@ impl Runtime {
     async fn describe(&self, digest: Digest, exports: Exports, limits: &Limits) -> Result<Plugin, LoadError> {
         let label: Arc<str> = format!("sha256:{digest}").into();
         let deadline = Instant::now() + LIFECYCLE_TIME;
-        let mut run = Run::new(&self.shared.engine, &exports, label, "{}".into(), *limits, deadline);
+        let mut run = Run::new(&self.host.engine, &exports, label, "{}".into(), *limits, deadline);
         let call = async {
             let instance = run.instantiate().await?;
             let guest = exports.lifecycle.load(&mut run.store, &instance)?;
             exports.check(&mut run.store, &instance)?;
             guest.call_describe(&mut run.store).await
         };
-        let ended = timeout_at(deadline, call).await;
+        let mut turns = self.host.shared.turns(&self.loading);
+        let ended = timeout_at(deadline, turns.run(call)).await;
         let described = run.finish(ended).result.map_err(LoadError::Probe)?;
 
         let version = Version::parse(&described.version).map_err(|_| LoadError::Version {
@@ -165,8 +172,8 @@ impl Runtime {
         })
     }
 
-    /// Binds a plugin to settings (one JSON object), which the plugin checks, and to limits. `tenant_places`
-    /// are shared by all bindings of a tenant.
+    /// Binds a plugin to settings (one JSON object), which the plugin checks, and to limits. `tenant` is shared
+    /// by all bindings of a tenant.
     ///
     /// # Errors
     /// [`BindError`] when the plugin refuses the settings or fails to check them.
@@ -175,15 +182,15 @@ impl Runtime {
         plugin: Arc<Plugin>,
         settings: String,
         limits: Limits,
-        tenant_places: Arc<Semaphore>,
+        tenant: Arc<TenantShare>,
     ) -> Result<Binding, BindError> {
         let binding = Binding {
-            shared: Arc::clone(&self.shared),
+            host: Arc::clone(&self.host),
             plugin,
             settings: settings.into(),
             limits,
             permits: Arc::new(Semaphore::new(limits.concurrency)),
-            tenant_places,
+            tenant,
         };
         binding.checked().await
     }
