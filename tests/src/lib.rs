@@ -23,7 +23,7 @@ mod stage;
 mod trap;
 pub mod world;
 
-pub use build::{misbehaving, plugin};
+pub use build::{canary, misbehaving, plugin};
 pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};

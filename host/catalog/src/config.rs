@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use claimsmith_runtime::{BreakerOptions, Limits, RuntimeOptions};
+use claimsmith_runtime::{BreakerOptions, Limits, PagemapScan, RuntimeOptions};
 use claimsmith_token::MetadataOptions;
 use serde::Deserialize;
 
@@ -89,6 +89,9 @@ pub struct RuntimeConfig {
     pub max_concurrent_invocations_per_tenant: Option<u32>,
     /// Bytes of one component. Default 8388608.
     pub max_component_bytes: usize,
+    /// Whether the kernel tells which pages of an ended invocation are to be reset: `auto`, `yes` or `no`. Default `no`.
+    #[serde(with = "PagemapScanName")]
+    pub pagemap_scan: PagemapScan,
     /// When a plugin that fails is no longer invoked, and for how long.
     pub breaker: BreakerConfig,
     /// What a binding has when it says nothing, and the most it can ask for.
@@ -102,10 +105,20 @@ impl Default for RuntimeConfig {
             max_concurrent_invocations: options.max_concurrent_invocations,
             max_concurrent_invocations_per_tenant: None,
             max_component_bytes: options.max_component_bytes,
+            pagemap_scan: options.pagemap_scan,
             breaker: BreakerConfig::default(),
             limits: LimitsConfig::default(),
         }
     }
+}
+
+/// How [`PagemapScan`] is written.
+#[derive(Deserialize)]
+#[serde(remote = "PagemapScan", rename_all = "snake_case")]
+enum PagemapScanName {
+    Auto,
+    Yes,
+    No,
 }
 
 /// `[runtime.breaker]`: the circuit breaker that each version has in each binding.
@@ -375,6 +388,7 @@ impl HostConfig {
         RuntimeOptions {
             max_concurrent_invocations: self.runtime.max_concurrent_invocations,
             max_component_bytes: self.runtime.max_component_bytes,
+            pagemap_scan: self.runtime.pagemap_scan,
         }
     }
 

@@ -13,12 +13,48 @@ pub const EPOCH_TICK: Duration = Duration::from_millis(1);
 /// The hard cap of one linear memory; no binding's limit can be larger.
 pub(crate) const MAX_MEMORY_BYTES: usize = 64 << 20;
 
+/// Whether the kernel is asked which pages of an instance are to be reset, instead of resetting the first 512 KiB of each
+/// memory: faster for plugins that touch more. In wasmtime 48 the scan misses pages that were swapped out, which a later
+/// invocation, of another tenant too, could then read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PagemapScan {
+    /// Where the kernel can (Linux 6.7) and has no swap at the start. Swap must not be switched on afterwards.
+    Auto,
+    /// Always; the start fails where the kernel cannot. Only for machines that never swap.
+    Yes,
+    /// Never.
+    #[default]
+    No,
+}
+
+impl PagemapScan {
+    fn enabled(self) -> Enabled {
+        match self {
+            Self::Auto if !swaps() => Enabled::Auto,
+            Self::Auto | Self::No => Enabled::No,
+            Self::Yes => Enabled::Yes,
+        }
+    }
+}
+
+/// Whether the machine may swap: also when that cannot be told.
+fn swaps() -> bool {
+    // A line of headings, then one for each area.
+    std::fs::read_to_string("/proc/swaps").map_or(true, |areas| areas.lines().count() > 1)
+}
+
 /// An engine for at most `concurrency` instances at once, with its epoch ticking until the engine is dropped.
 ///
 /// # Errors
 /// When the settings contradict each other or the machine lacks what they need.
-pub(crate) fn build(concurrency: u32) -> wasmtime::Result<Engine> {
-    let engine = Engine::new(&config(pool(concurrency))).or_else(|error| {
+pub(crate) fn build(concurrency: u32, pagemap_scan: PagemapScan) -> wasmtime::Result<Engine> {
+    let pooled = Engine::new(&config(pool(concurrency, pagemap_scan)));
+    if pagemap_scan == PagemapScan::Yes {
+        let engine = pooled?;
+        tick(&engine)?;
+        return Ok(engine);
+    }
+    let engine = pooled.or_else(|error| {
         // Small virtual address spaces (ulimit -v, some containers) cannot hold the pool's reservation.
         tracing::warn!(
             error = format!("{error:#}"),
@@ -59,7 +95,7 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
     config
 }
 
-fn pool(concurrency: u32) -> InstanceAllocationStrategy {
+fn pool(concurrency: u32, pagemap_scan: PagemapScan) -> InstanceAllocationStrategy {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(concurrency)
         .total_stacks(concurrency)
@@ -74,8 +110,7 @@ fn pool(concurrency: u32) -> InstanceAllocationStrategy {
         .linear_memory_keep_resident(512 << 10)
         .table_keep_resident(64 << 10)
         .max_unused_warm_slots(concurrency)
-        // In wasmtime 48 a scan does not reset pages that were swapped out: a later invocation could read them.
-        .pagemap_scan(Enabled::No);
+        .pagemap_scan(pagemap_scan.enabled());
     InstanceAllocationStrategy::Pooling(pool)
 }
 

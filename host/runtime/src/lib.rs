@@ -34,7 +34,7 @@ pub mod interface {
         token_issuance_start, verified_id_claim_validation,
     };
 }
-pub use engine::EPOCH_TICK;
+pub use engine::{EPOCH_TICK, PagemapScan};
 pub use error::{BindError, EngineError, InvocationError, LoadError, SettingsProblem};
 pub use limits::Limits;
 pub use plugin::{Digest, Plugin};

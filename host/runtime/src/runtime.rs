@@ -14,7 +14,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use crate::binding::Binding;
-use crate::engine;
+use crate::engine::{self, PagemapScan};
 use crate::error::{BindError, EngineError, LoadError};
 use crate::exports::Exports;
 use crate::guest_text::clean;
@@ -35,6 +35,8 @@ pub struct RuntimeOptions {
     pub max_concurrent_invocations: u32,
     /// Bytes of one component. Default 8 MiB.
     pub max_component_bytes: usize,
+    /// How the memory of ended invocations is reset. Default no.
+    pub pagemap_scan: PagemapScan,
 }
 
 impl Default for RuntimeOptions {
@@ -42,6 +44,7 @@ impl Default for RuntimeOptions {
         Self {
             max_concurrent_invocations: 256,
             max_component_bytes: 8 << 20,
+            pagemap_scan: PagemapScan::No,
         }
     }
 }
@@ -72,7 +75,7 @@ impl Runtime {
     /// When the engine cannot be made on this machine.
     pub fn new(options: RuntimeOptions) -> Result<Self, EngineError> {
         let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
-        let engine = engine::build(options.max_concurrent_invocations).map_err(failed)?;
+        let engine = engine::build(options.max_concurrent_invocations, options.pagemap_scan).map_err(failed)?;
         let linker = linker::build(&engine).map_err(failed)?;
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let shared = Shared::new(options.max_concurrent_invocations as usize, cores);
@@ -125,6 +128,13 @@ impl Runtime {
         loaded.retain(|_, plugin| plugin.strong_count() > 0);
         loaded.insert(digest, Arc::downgrade(&plugin));
         Ok(plugin)
+    }
+
+    /// Component instances that are alive now; `None` when instances are not pooled.
+    #[must_use]
+    pub fn live_instances(&self) -> Option<u64> {
+        let metrics = self.host.engine.pooling_allocator_metrics()?;
+        Some(metrics.component_instances())
     }
 
     fn find(&self, digest: Digest) -> Option<Arc<Plugin>> {
