@@ -129,6 +129,17 @@ impl Host {
         self.log_line("the end of a callout", ends).await
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Forgets the log so far, which grows with every callout.
+    pub fn forget_log(&self) {
+        self.log.lock().unwrap().clear();
+    }
+
     /// Asks the host to stop, as a service manager does.
     pub fn terminate(&self) {
         let pid = self.child.id().to_string();

@@ -19,6 +19,7 @@ mod command;
 mod documents;
 mod host;
 pub mod raw;
+pub mod soak;
 mod stage;
 mod trap;
 pub mod world;

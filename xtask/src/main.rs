@@ -5,6 +5,7 @@
 mod cargo;
 mod demo;
 mod fuzz;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Command {
     Test(test::Arguments),
     /// Run every fuzz target for some time. Installs cargo-fuzz into the target directory.
     Fuzz(fuzz::Arguments),
+    /// Run the host under good and hostile callouts, reloads and restarts, and see that it keeps nothing.
+    Soak(soak::Arguments),
     /// Build the plugins that ship with the project.
     BuildPlugins,
 }
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
         Command::BuildPlugins => cargo::build_plugins().map(|directory| {
             println!("{}", directory.display());
         }),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::cargo::{self, PLUGIN_TARGET, PLUGINS, cargo};
+use crate::soak;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -27,6 +28,7 @@ const STEPS: &[Step] = &[
     ("plugins", || cargo::build_plugins().map(|_| ())),
     ("tests", tests),
     ("demo", demo),
+    ("soak", soak::short),
 ];
 
 /// Runs the steps, all of them even if one fails.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use claimsmith_runtime::{BreakerOptions, Limits, Runtime, TenantShare};
 use claimsmith_token::MetadataStore;
 
-use crate::catalog::{Catalog, Tenant, TenantSlot};
+use crate::catalog::{Alive, Catalog, Tenant, TenantSlot};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::extension::ExtensionLoader;
 use crate::files::{DigestCache, TenantFiles, read_regular, scan};
@@ -101,7 +101,12 @@ impl Loader {
         for name in previous.tenants.keys().filter(|name| !tenants.contains_key(*name)) {
             tracing::info!(tenant = name, generation, "tenant removed");
         }
-        Ok(changed.then_some(Catalog { generation, tenants }))
+        let alive = Alive::default();
+        Ok(changed.then_some(Catalog {
+            generation,
+            tenants,
+            alive,
+        }))
     }
 
     fn share_of(&self, tenant: &str) -> Arc<TenantShare> {

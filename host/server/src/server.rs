@@ -27,6 +27,7 @@ pub(crate) struct App {
     pub(crate) max_body_bytes: usize,
     /// Absent when the process counts elsewhere.
     pub(crate) metrics: Option<PrometheusHandle>,
+    pub(crate) runtime: Arc<Runtime>,
     places: Semaphore,
     draining: AtomicBool,
     /// Whether the service has been ready once: then a new tenant's documents do not make it unready again.
@@ -99,14 +100,14 @@ impl Server {
     /// [`StartError`]: nothing could be served.
     pub async fn start(config: HostConfig, config_file: &Path) -> Result<Self, StartError> {
         let metrics = telemetry::begin().map_err(|error| StartError::Telemetry(error.to_string()))?;
-        let runtime = Runtime::new(config.runtime_options()).map_err(StartError::Engine)?;
+        let runtime = Arc::new(Runtime::new(config.runtime_options()).map_err(StartError::Engine)?);
         let metadata = MetadataStore::new(config.metadata_options()).map_err(StartError::Metadata)?;
         let mut loader = Loader::new(
             config.tenants.clone(),
             config.limits(),
             config.breaker_options(),
             config.tenant_concurrency(),
-            Arc::new(runtime),
+            Arc::clone(&runtime),
             Arc::new(metadata),
         );
         let empty = Catalog::default();
@@ -123,6 +124,7 @@ impl Server {
             catalog: Arc::new(CurrentCatalog::new(catalog)),
             max_body_bytes: config.server.max_body_bytes,
             metrics,
+            runtime,
             places: Semaphore::new(config.server.max_concurrent_callouts),
             draining: AtomicBool::new(false),
             was_ready: AtomicBool::new(false),

@@ -69,6 +69,7 @@ fn write_statics(marker: u64) {
 
 /// Leaves the marker in a frame that has returned.
 #[inline(never)]
+#[expect(clippy::large_stack_arrays, reason = "as much of the stack as there is")]
 fn write_stack(marker: u64) {
     black_box(&mut [marker; FRAME]);
 }
