@@ -45,6 +45,13 @@ async fn metric(platform: &Platform, name: &str, labels: &[&str]) -> Option<f64>
     line.rsplit(' ').next()?.parse().ok()
 }
 
+/// The state that `/status` tells of the first binding.
+async fn status_of_binding(platform: &Platform) -> Value {
+    let url = format!("http://{}/status", platform.host.address);
+    let status: Value = platform.http.get(url).send().await.unwrap().json().await.unwrap();
+    status["tenants"]["contoso"]["extensions"]["claims"]["bindings"][0].clone()
+}
+
 fn changed_to(state: &'static str) -> impl Fn(&Value) -> bool {
     move |line| line["message"] == "circuit breaker changed" && line["state"] == state
 }
@@ -68,6 +75,9 @@ async fn bad_answers_in_a_row_open_it_and_a_good_one_after_a_while_closes_it() {
     assert_eq!(found, expected, "{line}");
     let labels = ["tenant=\"contoso\"", "extension=\"claims\"", "plugin=\"attribute-map\""];
     assert_eq!(metric(&platform, "claimsmith_breaker_open", &labels).await, Some(1.0));
+    let told = status_of_binding(&platform).await;
+    let found = json!([told["plugin"], told["version"], told["breaker"]]);
+    assert_eq!(found, json!(["attribute-map", "0.1.0", "open"]), "{told}");
 
     // Also good callouts are refused now, at once and with the time to come again.
     let (status, code, _) = call(&platform, 4).await;
@@ -80,6 +90,7 @@ async fn bad_answers_in_a_row_open_it_and_a_good_one_after_a_while_closes_it() {
     platform.host.log_line("tried", changed_to("half_open")).await;
     platform.host.log_line("closed", changed_to("closed")).await;
     assert_eq!(metric(&platform, "claimsmith_breaker_open", &labels).await, Some(0.0));
+    assert_eq!(status_of_binding(&platform).await["breaker"], "closed");
     assert_eq!(call(&platform, 4).await.0, 200);
 }
 

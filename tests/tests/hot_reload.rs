@@ -456,6 +456,30 @@ async fn everybody_is_served_while_the_directory_of_tenants_is_away() {
     eventually_answered(&platform, "contoso", "back", "default").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_link_leads_nowhere_for_a_while_keeps_serving() {
+    let stage = Stage::new().await.host_config(OFTEN);
+    let toml = tenant(&stage.entra, "linked");
+    let stage = stage.tenant("real", &toml);
+    let link = stage.file("tenants/contoso");
+    symlink("real", &link).unwrap();
+    let platform = stage.start().await;
+    assert_eq!(answered(&platform, "contoso").await.0, "linked");
+
+    let mark = platform.host.log_mark();
+    relink(Path::new("nowhere"), &link);
+    let told = |line: &LogLine| line["tenant"] == "contoso" && line["keeps_serving"] == true;
+    platform.host.log_line_after(mark, "its files are missed", told).await;
+    assert_eq!(answered(&platform, "contoso").await.0, "linked");
+
+    replace(
+        &platform.directory.path().join("tenants/real/tenant.toml"),
+        tenant(&platform.entra, "mended"),
+    );
+    relink(Path::new("real"), &link);
+    eventually_answered(&platform, "contoso", "mended", "default").await;
+}
+
 // --- the host's own file ---
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,7 +102,7 @@ impl Extension {
     }
 
     /// Every binding, with its place among them and the application that it is for, if not for all.
-    pub(crate) fn bindings(&self) -> impl Iterator<Item = ((Option<Uuid>, usize), &BoundPlugin)> {
+    pub fn bindings(&self) -> impl Iterator<Item = ((Option<Uuid>, usize), &BoundPlugin)> {
         let everyone = self.otherwise.bindings.iter().enumerate();
         let special = self.applications.iter().flat_map(|(id, choice)| {
             let differs = |(index, bound): &(usize, &BoundPlugin)| {

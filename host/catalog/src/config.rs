@@ -55,6 +55,9 @@ pub struct ServerConfig {
     /// Shorter times cut off slow attackers sooner, but also the connections that Entra would use again.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
+    /// How long a client may take to read what it was sent; then its connection ends. Default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub write_timeout: Duration,
     /// How long new callouts are still answered at shutdown, while `/readyz` says 503 and load balancers notice. Default
     /// none.
     #[serde(with = "humantime_serde")]
@@ -72,6 +75,7 @@ impl Default for ServerConfig {
             max_concurrent_callouts: 1024,
             max_connections: 4096,
             header_timeout: Duration::from_mins(1),
+            write_timeout: Duration::from_secs(10),
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
         }

@@ -120,6 +120,11 @@ fn identity(_metadata: &Metadata) -> (u64, u64) {
 }
 
 impl DigestCache {
+    /// Forgets what is below `directory`, so that it is read again whatever its stamps say.
+    pub(crate) fn forget(&mut self, directory: &Path) {
+        self.0.retain(|path, _| !path.starts_with(directory));
+    }
+
     fn digest(&mut self, path: &Path) -> io::Result<Digest> {
         let stamp = Stamp::of(&fs::metadata(path)?);
         if let Some((known, digest)) = self.0.get(path)
@@ -143,8 +148,10 @@ pub(crate) fn scan(directory: &Path, cache: &mut DigestCache) -> Result<BTreeMap
     for entry in fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        // Kubernetes keeps a mounted volume's real files in hidden directories beside the links to them.
-        if path.is_dir() && !name.is_empty() && !name.starts_with('.') {
+        // A link that leads nowhere, perhaps for a moment, is a tenant whose files cannot be read, and not one that was
+        // removed: it keeps serving. Kubernetes keeps a mounted volume's real files in hidden directories beside links.
+        let is_tenant = path.is_dir() || (path.is_symlink() && !path.exists());
+        if is_tenant && !name.is_empty() && !name.starts_with('.') {
             let digests = digests(&path, cache);
             tenants.insert(
                 name.to_owned(),

@@ -93,7 +93,9 @@ impl Loader {
                 changed = true;
                 tenants.insert(name, slot);
             } else {
-                // Stays as it was until the next look, which what has just changed brings about.
+                // Stays as it was until the next look, which what has just changed brings about. A file that was written
+                // in place within its clock's grain looks unchanged and is not what was found: it must be read again.
+                self.digests.forget(&files.directory);
                 self.limits_changed |= limits_changed;
                 tenants.extend(before.map(|slot| (name, slot.clone())));
             }

@@ -20,6 +20,18 @@ const RESPONSE_BYTES: RangeInclusive<usize> = 1_024..=1 << 20;
 /// More makes a stolen token last longer than any clock error explains.
 const MAX_CLOCK_LEEWAY: Duration = Duration::from_mins(10);
 
+/// Directories and extensions of a tenant: each extension has a memory of tokens, each document is fetched.
+const MAX_DIRECTORIES: usize = 32;
+const MAX_EXTENSIONS: usize = 1_000;
+/// Of one directory: workforce or external, v1.0 and v2.0, and as many again while moving.
+const MAX_DOCUMENTS: usize = 16;
+/// Of one extension. Bindings are invoked one after another within one deadline.
+const MAX_BINDINGS: usize = 16;
+const MAX_APPLICATIONS: usize = 256;
+const MAX_DECRYPTION_KEYS: usize = 16;
+/// Every list whose entries are compared one by one in a callout.
+const MAX_COMPARED: usize = 32;
+
 /// Names become parts of URLs, file names and metric labels.
 ///
 /// # Errors
@@ -44,6 +56,14 @@ pub(crate) fn check_tenant(config: &TenantConfig, source: &Source, store: &Metad
             "a tenant needs at least one [[directories]]: the Entra directory whose tokens it accepts",
         ));
     }
+    for (list, found, most) in [
+        ("directories", config.directories.len(), MAX_DIRECTORIES),
+        ("extensions", config.extensions.len(), MAX_EXTENSIONS),
+    ] {
+        if found > most {
+            errors.push(source.error_at_path(&[Step::Key(list)], too_many(list, found, most)));
+        }
+    }
     for (index, directory) in config.directories.iter().enumerate() {
         let place = [Step::Key("directories"), Step::Index(index)];
         if directory.id.is_nil() {
@@ -51,6 +71,10 @@ pub(crate) fn check_tenant(config: &TenantConfig, source: &Source, store: &Metad
         }
         if directory.metadata.is_empty() {
             errors.push(source.error_at_path(&place, "the directory needs at least one metadata document"));
+        }
+        let documents = directory.metadata.len();
+        if documents > MAX_DOCUMENTS {
+            errors.push(source.error_at_path(&place, too_many("metadata", documents, MAX_DOCUMENTS)));
         }
         for (index, metadata) in directory.metadata.iter().enumerate() {
             if let Err(error) = store.check_url(&metadata.url) {
@@ -110,6 +134,7 @@ fn check_extension(name: &str, extension: &ExtensionConfig, source: &Source, err
             format!("expected {} to {}", RESPONSE_BYTES.start(), RESPONSE_BYTES.end()),
         );
     }
+    check_counts(extension, &mut wrong);
     check_event(extension, &mut wrong);
     check_applications(extension, &mut wrong);
     if extension.bindings.is_empty() {
@@ -117,6 +142,25 @@ fn check_extension(name: &str, extension: &ExtensionConfig, source: &Source, err
             "bindings",
             "expected at least one [[bindings]] with a plugin".to_owned(),
         );
+    }
+}
+
+fn too_many(list: &str, found: usize, most: usize) -> String {
+    format!("`{list}` has {found} entries: expected at most {most}")
+}
+
+/// Nothing that a tenant lists is without bound.
+fn check_counts(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, String)) {
+    for (list, found, most) in [
+        ("audiences", extension.audiences.len(), MAX_COMPARED),
+        ("accept_callers", extension.accept_callers.len(), MAX_COMPARED),
+        ("applications", extension.applications.len(), MAX_APPLICATIONS),
+        ("decryption_keys", extension.decryption_keys.len(), MAX_DECRYPTION_KEYS),
+        ("bindings", extension.bindings.len(), MAX_BINDINGS),
+    ] {
+        if found > most {
+            wrong(list, too_many(list, found, most));
+        }
     }
 }
 

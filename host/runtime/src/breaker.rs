@@ -209,6 +209,7 @@ impl fmt::Debug for Breaker {
 mod tests {
     use std::sync::Mutex;
 
+    use super::BreakerState::{Closed, HalfOpen, Open};
     use super::*;
 
     fn breaker(seen: &Arc<Mutex<Vec<BreakerState>>>) -> Breaker {
@@ -230,7 +231,7 @@ mod tests {
         }
         breaker.permit().unwrap().succeeded();
         for _ in 0..3 {
-            assert_eq!(breaker.state(), BreakerState::Closed);
+            assert_eq!(breaker.state(), Closed);
             breaker.permit().unwrap().failed();
         }
         assert!(breaker.permit().is_none());
@@ -242,7 +243,6 @@ mod tests {
         // An attempt that told nothing leaves its place to the next.
         breaker.permit().unwrap().succeeded();
         assert!(breaker.permit().is_some());
-        use BreakerState::{Closed, HalfOpen, Open};
         assert_eq!(*seen.lock().unwrap(), [Closed, Open, HalfOpen, Closed]);
     }
 
@@ -255,7 +255,7 @@ mod tests {
         }
         std::thread::sleep(Duration::from_millis(1_050));
         breaker.permit().unwrap().failed();
-        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!(breaker.state(), Open);
         assert!(breaker.permit().is_none());
     }
 }

@@ -10,6 +10,7 @@ mod listener;
 mod password;
 mod request;
 mod server;
+mod status;
 mod telemetry;
 
 pub use server::{Server, StartError};

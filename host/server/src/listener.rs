@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 
 /// Room for a request's head, and for one piece of its body.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -45,7 +47,13 @@ pub(crate) async fn serve(
             () = &mut shutdown => break,
         };
         match accepted {
-            Ok((stream, place)) => connect(stream, place, &builder, &router, &graceful),
+            Ok((stream, place)) => connect(
+                limited(stream, config.write_timeout),
+                place,
+                &builder,
+                &router,
+                &graceful,
+            ),
             Err(error) => refused(&error).await,
         }
     }
@@ -65,17 +73,24 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(
     Ok((stream, place))
 }
 
+/// A stream that fails when the client reads nothing for `write_timeout`: it would hold its place for ever.
+fn limited(stream: TcpStream, write_timeout: Duration) -> Pin<Box<TimeoutStream<TcpStream>>> {
+    // Answers are one small write: waiting to fill a packet only delays a sign-in.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no TCP_NODELAY");
+    }
+    let mut stream = Box::pin(TimeoutStream::new(stream));
+    stream.as_mut().set_write_timeout_pinned(Some(write_timeout));
+    stream
+}
+
 fn connect(
-    stream: TcpStream,
+    stream: Pin<Box<TimeoutStream<TcpStream>>>,
     place: OwnedSemaphorePermit,
     builder: &Builder<TokioExecutor>,
     router: &Router,
     graceful: &GracefulShutdown,
 ) {
-    // Answers are one small write: waiting to fill a packet only delays a sign-in.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "no TCP_NODELAY");
-    }
     let service = TowerToHyperService::new(router.clone());
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     let watched = graceful.watch(connection);

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::answer::{self, Refusal};
-use crate::{callout, health, listener, telemetry};
+use crate::{callout, health, listener, status, telemetry};
 
 /// What every request can see.
 #[derive(Debug)]
@@ -181,6 +181,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(telemetry::render))
+        .route("/status", get(status::status))
         .fallback(async || {
             let detail = "callouts go to /tenants/{tenant}/extensions/{extension}";
             answer::refusal(
