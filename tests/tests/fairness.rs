@@ -215,3 +215,38 @@ async fn a_good_tenant_does_not_notice_what_its_neighbours_do() {
         assert!(!answered, "{name} was answered, so it did not use up its limits");
     }
 }
+
+/// Two tenants whose plugins only wait take every place that they may. Together that would be all, if what each may take
+/// did not shrink with what is free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_had_no_place_finds_one() {
+    let host = format!("{NO_BREAKER}runtime.max_concurrent_invocations = 16");
+    let mut stage = Stage::new().await.host_config(&host);
+    let directories = world::directories_toml(&stage.entra);
+    for (name, mode) in [("good", "answer"), ("waits", "sleep"), ("waits-too", "sleep")] {
+        let settings = format!("settings = {{ mode = \"{mode}\" }}");
+        let toml = directories.clone() + &world::extension_toml("claims", "", "misbehaving", &settings);
+        stage = stage.tenant(name, &toml);
+    }
+    let platform = Arc::new(stage.start().await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut waiting = JoinSet::new();
+    for name in ["waits", "waits-too"] {
+        for _ in 0..12 {
+            waiting.spawn(neighbour(Arc::clone(&platform), name, Arc::clone(&stop)));
+        }
+    }
+    eventually("both take all they may", async || {
+        let lines = platform.host.log();
+        let full = |name| {
+            lines
+                .iter()
+                .any(|line| line["span"]["tenant"] == name && line["outcome"] == "overloaded")
+        };
+        full("waits") && full("waits-too")
+    })
+    .await;
+    good(&platform).await;
+    stop.store(true, Ordering::Relaxed);
+    waiting.join_all().await;
+}
