@@ -47,6 +47,12 @@ pub fn misbehaving(build: &str) -> PathBuf {
     wasm("misbehaving", build)
 }
 
+/// The test plugin that writes to all memory it can get, or looks for what was written.
+#[must_use]
+pub fn canary() -> PathBuf {
+    wasm("canary", "default")
+}
+
 fn wasm(package: &str, build: &str) -> PathBuf {
     static FILES: Mutex<Option<HashMap<(String, String), PathBuf>>> = Mutex::new(None);
     let mut files = FILES.lock().unwrap();

@@ -179,6 +179,11 @@ impl Host {
             .collect()
     }
 
+    /// Forgets the log so far, which grows with every callout.
+    pub fn forget_log(&self) {
+        self.log.lock().unwrap().clear();
+    }
+
     /// Asks the host to stop, as a service manager does.
     pub fn terminate(&self) {
         let pid = self.child.id().to_string();

@@ -19,11 +19,12 @@ mod command;
 mod documents;
 mod host;
 pub mod raw;
+pub mod soak;
 mod stage;
 mod trap;
 pub mod world;
 
-pub use build::{misbehaving, plugin};
+pub use build::{canary, misbehaving, plugin};
 pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};

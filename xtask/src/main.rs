@@ -7,6 +7,7 @@ mod demo;
 mod fuzz;
 mod schemas;
 mod schemathesis;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -31,6 +32,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Write the JSON Schemas and the OpenAPI document in `docs`.
     Schemas,
+    /// Run the host under good and hostile callouts, reloads and restarts, and see that it keeps nothing.
+    Soak(soak::Arguments),
     /// Build the plugins that ship with the project.
     BuildPlugins,
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Schemas => schemas::write(),
+        Command::Soak(arguments) => soak::run(&arguments),
         Command::BuildPlugins => cargo::build_plugins().map(|directory| {
             println!("{}", directory.display());
         }),

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::cargo::{self, PLUGIN_TARGET, PLUGINS, cargo};
 use crate::schemathesis;
+use crate::soak;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -34,6 +35,7 @@ const STEPS: &[Step] = &[
     ("plugins", || cargo::build_plugins().map(|_| ())),
     ("tests", tests),
     ("demo", demo),
+    ("soak", soak::short),
 ];
 
 /// A step that what was asked for changes.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -19,6 +20,28 @@ use crate::error::{ConfigError, ConfigErrors};
 pub struct Catalog {
     pub(crate) generation: u64,
     pub(crate) tenants: BTreeMap<String, TenantSlot>,
+    #[expect(dead_code, reason = "it counts while it is there")]
+    pub(crate) alive: Alive,
+}
+
+/// How many catalogs there are in this process: the one that serves, and those that callouts still end on.
+static GENERATIONS_ALIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts a catalog while it exists.
+#[derive(Debug)]
+pub(crate) struct Alive(());
+
+impl Default for Alive {
+    fn default() -> Self {
+        GENERATIONS_ALIVE.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        GENERATIONS_ALIVE.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A tenant's place in the catalog.
@@ -155,6 +178,12 @@ impl Catalog {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// How many catalogs this process has: one, and more while callouts end on older ones.
+    #[must_use]
+    pub fn generations_alive() -> usize {
+        GENERATIONS_ALIVE.load(Ordering::Relaxed)
     }
 
     /// The extension at a path.

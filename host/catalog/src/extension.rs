@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use claimsmith_contract::Event;
 use claimsmith_password::{Accepted, DecryptionKey};
 use claimsmith_runtime::{
-    BindError, Binding, Breaker, BreakerOptions, BreakerState, Limits, LoadError, Plugin, Runtime,
+    BindError, Binding, Breaker, BreakerOptions, BreakerState, Limits, LoadError, Plugin, Runtime, TenantShare,
 };
 use claimsmith_token::{MetadataStore, TokenPolicy};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::catalog::{BoundPlugin, Choice, Extension, OnFailure, Passwords};
@@ -34,8 +33,8 @@ pub(crate) struct ExtensionLoader<'l> {
     pub(crate) breaker: &'l BreakerOptions,
     /// The extension as it has served so far.
     pub(crate) before: Option<&'l Extension>,
-    /// The tenant's places among the invocations.
-    pub(crate) places: &'l Arc<Semaphore>,
+    /// What the tenant may take of what all tenants share.
+    pub(crate) share: &'l Arc<TenantShare>,
     pub(crate) files: &'l TenantFiles,
     pub(crate) source: &'l Source,
     pub(crate) directories: &'l [DirectoryConfig],
@@ -120,7 +119,7 @@ impl ExtensionLoader<'_> {
         let json = self.settings(&settings, &config.settings)?;
         let bound = self
             .runtime
-            .bind(plugin, &config.plugin, json, limits, Arc::clone(self.places))
+            .bind(plugin, &config.plugin, json, limits, Arc::clone(self.share))
             .await;
         let binding = self.bound(&settings, &config.plugin, bound)?;
         Ok(self.with_history((None, index), config, binding))

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use claimsmith_runtime::{BreakerOptions, Limits, Runtime};
+use claimsmith_runtime::{BreakerOptions, Limits, Runtime, TenantShare};
 use claimsmith_token::MetadataStore;
-use tokio::sync::Semaphore;
 
-use crate::catalog::{Catalog, Tenant, TenantSlot};
+use crate::catalog::{Alive, Catalog, Tenant, TenantSlot};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::extension::ExtensionLoader;
 use crate::files::{DigestCache, TenantFiles, read_regular, scan};
@@ -29,8 +28,8 @@ pub struct Loader {
     digests: DigestCache,
     /// Invocations of one tenant at once.
     tenant_concurrency: usize,
-    /// Each tenant's places, which outlive its reloads: a reload must not give it more.
-    places: HashMap<String, Arc<Semaphore>>,
+    /// Each tenant's share, which outlives its reloads: a reload must not give it more.
+    shares: HashMap<String, Arc<TenantShare>>,
 }
 
 impl Loader {
@@ -55,7 +54,7 @@ impl Loader {
             metadata,
             digests: DigestCache::default(),
             tenant_concurrency,
-            places: HashMap::new(),
+            shares: HashMap::new(),
         }
     }
 
@@ -81,17 +80,17 @@ impl Loader {
         let mut changed = previous.tenants.keys().any(|name| !found.contains_key(name));
         let mut tenants = BTreeMap::new();
         for name in found.keys() {
-            let places = self.places.entry(name.clone());
-            places.or_insert_with(|| Arc::new(Semaphore::new(self.tenant_concurrency)));
+            let share = self.shares.entry(name.clone());
+            share.or_insert_with(|| Arc::new(TenantShare::new(self.tenant_concurrency)));
         }
-        self.places.retain(|name, _| found.contains_key(name));
+        self.shares.retain(|name, _| found.contains_key(name));
         for (name, files) in found {
             let before = previous.tenants.get(&name);
             let unchanged = before.filter(|slot| !limits_changed && slot.fingerprint == files.fingerprint);
             if let Some(slot) = unchanged {
                 tenants.insert(name, slot.clone());
             } else if let Some(slot) = self
-                .replace(&name, &files, &self.places_of(&name), before, generation)
+                .replace(&name, &files, &self.share_of(&name), before, generation)
                 .await
             {
                 changed = true;
@@ -107,12 +106,17 @@ impl Loader {
         for name in previous.tenants.keys().filter(|name| !tenants.contains_key(*name)) {
             tracing::info!(tenant = name, generation, "tenant removed");
         }
-        Ok(changed.then_some(Catalog { generation, tenants }))
+        let alive = Alive::default();
+        Ok(changed.then_some(Catalog {
+            generation,
+            tenants,
+            alive,
+        }))
     }
 
-    fn places_of(&self, tenant: &str) -> Arc<Semaphore> {
-        let none = || Arc::new(Semaphore::new(self.tenant_concurrency));
-        self.places.get(tenant).map_or_else(none, Arc::clone)
+    fn share_of(&self, tenant: &str) -> Arc<TenantShare> {
+        let none = || Arc::new(TenantShare::new(self.tenant_concurrency));
+        self.shares.get(tenant).map_or_else(none, Arc::clone)
     }
 
     async fn scan(&mut self) -> Result<BTreeMap<String, TenantFiles>, ConfigError> {
@@ -129,12 +133,12 @@ impl Loader {
         &self,
         name: &str,
         files: &TenantFiles,
-        places: &Arc<Semaphore>,
+        share: &Arc<TenantShare>,
         before: Option<&TenantSlot>,
         generation: u64,
     ) -> Option<TenantSlot> {
         let serving = before.and_then(|slot| slot.serving.clone());
-        let loaded = self.load_tenant(name, files, places, serving.as_deref()).await;
+        let loaded = self.load_tenant(name, files, share, serving.as_deref()).await;
         if files.have_changed() {
             tracing::debug!(tenant = name, "files changed while they were read");
             return None;
@@ -162,7 +166,7 @@ impl Loader {
         &self,
         name: &str,
         files: &TenantFiles,
-        places: &Arc<Semaphore>,
+        share: &Arc<TenantShare>,
         before: Option<&Tenant>,
     ) -> Result<Tenant, ConfigErrors> {
         rules::check_name("tenant", name).map_err(|message| ConfigError::in_file(&files.directory, message))?;
@@ -180,7 +184,7 @@ impl Loader {
                 before: before
                     .and_then(|tenant| tenant.extensions.get(extension_name))
                     .map(AsRef::as_ref),
-                places,
+                share,
                 files,
                 source: &source,
                 directories: &config.directories,

@@ -8,6 +8,7 @@ mod schema;
 mod serve;
 mod validate;
 
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -73,7 +74,12 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let _logging = logging::start(cli.log_format, &cli.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // One more than the turns that guests take: one thread is always left for connections.
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).max(2) + 1;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()?;
     let done = match cli.command {
         Command::Serve(arguments) => runtime.block_on(serve::serve(&arguments)),
         Command::Compile(arguments) => runtime.block_on(compile::compile(&arguments)),

@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::bindings::callout::{Context, Failure};
@@ -13,23 +12,20 @@ use crate::bindings::{
     attribute_collection_start, attribute_collection_submit, email_otp_send, lifecycle, password_submit,
     token_issuance_start, verified_id_claim_validation,
 };
-use crate::error::{BindError, InvocationError, SettingsProblem, Whose};
+use crate::error::{BindError, InvocationError, SettingsProblem};
 use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::run::{Report, Run};
-use crate::runtime::{LIFECYCLE_TIME, Shared};
-
-/// How long an invocation waits for its turn when as many run as may. Longer waits only move the failure closer to
-/// the caller's own time limit.
-const MAX_QUEUE_TIME: Duration = Duration::from_millis(100);
+use crate::runtime::{Host, LIFECYCLE_TIME};
+use crate::share::{BindingPlaces, TenantShare};
 
 /// Further problems of settings are left out: their reader begins with the first ones.
 const MAX_PROBLEMS: usize = 100;
 
 /// A plugin with settings it has accepted and limits; made by [`crate::Runtime::bind`].
 pub struct Binding {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) host: Arc<Host>,
     pub(crate) plugin: Arc<Plugin>,
     /// The plugin's name in the configuration and its version, for log records.
     pub(crate) label: Arc<str>,
@@ -37,7 +33,7 @@ pub struct Binding {
     pub(crate) limits: Limits,
     /// Shared with the bindings of other settings that were made of this one.
     pub(crate) permits: Arc<Semaphore>,
-    pub(crate) tenant_places: Arc<Semaphore>,
+    pub(crate) tenant: Arc<TenantShare>,
 }
 
 impl Binding {
@@ -65,13 +61,13 @@ impl Binding {
     /// [`BindError`] when the plugin refuses the settings or fails to check them.
     pub async fn with_settings(&self, settings: String) -> Result<Self, BindError> {
         let binding = Self {
-            shared: Arc::clone(&self.shared),
+            host: Arc::clone(&self.host),
             plugin: Arc::clone(&self.plugin),
             label: Arc::clone(&self.label),
             settings: settings.into(),
             limits: self.limits,
             permits: Arc::clone(&self.permits),
-            tenant_places: Arc::clone(&self.tenant_places),
+            tenant: Arc::clone(&self.tenant),
         };
         binding.checked().await
     }
@@ -87,31 +83,21 @@ impl Binding {
 
     /// The limits that hold now: the binding's, or the operator's where those have been lowered since.
     fn limits_now(&self) -> Limits {
-        self.limits.at_most(&self.shared.most.load())
+        self.limits.at_most(&self.host.most.load())
     }
 
-    /// Waits shortly for a place among the binding's, then among its tenant's, then among all invocations.
-    async fn admit(&self, limits: &Limits, deadline: Instant) -> Result<[SemaphorePermit<'_>; 3], InvocationError> {
-        let until = deadline.min(Instant::now() + MAX_QUEUE_TIME);
-        let throttled = |whose| move || InvocationError::Throttled(whose);
-        let own = place(&self.permits, until)
-            .await
-            .ok_or_else(throttled(Whose::Binding))?;
-        let running = self.limits.concurrency.saturating_sub(self.permits.available_permits());
-        if running > limits.concurrency {
-            return Err(InvocationError::Throttled(Whose::Binding));
+    /// The binding's places, of which there may be fewer now than it was made with.
+    fn places(&self, limits: &Limits) -> BindingPlaces<'_> {
+        BindingPlaces {
+            places: &self.permits,
+            all: self.limits.concurrency,
+            most: limits.concurrency,
         }
-        let tenant = place(&self.tenant_places, until)
-            .await
-            .ok_or_else(throttled(Whose::Tenant))?;
-        let overloaded = || InvocationError::Overloaded("the host");
-        let shared = place(&self.shared.permits, until).await.ok_or_else(overloaded)?;
-        Ok([own, tenant, shared])
     }
 
     pub(crate) fn run(&self, limits: Limits, deadline: Instant) -> Run<'_> {
         Run::new(
-            &self.shared.engine,
+            &self.host.engine,
             &self.plugin.exports,
             Arc::clone(&self.label),
             Arc::clone(&self.settings),
@@ -137,7 +123,8 @@ macro_rules! invocations {
                     return Report::refused(InvocationError::Instantiation(error.to_owned()));
                 };
                 let limits = self.limits_now();
-                let _permits = match self.admit(&limits, deadline).await {
+                let places = self.places(&limits);
+                let _permits = match self.host.shared.admit(&self.tenant, places, deadline).await {
                     Ok(permits) => permits,
                     Err(error) => return Report::refused(error),
                 };
@@ -147,8 +134,12 @@ macro_rules! invocations {
                     let guest = indices.load(&mut run.store, &instance)?;
                     guest.$call(&mut run.store, context, $($argument),*).await
                 };
-                let ended = timeout_at(deadline, call).await;
-                let Report { result, usage, words } = run.finish(ended);
+                let mut turns = self.host.shared.turns(&self.tenant);
+                let ended = timeout_at(deadline, turns.run(call)).await;
+                if !matches!(ended, Ok(Ok(_))) {
+                    turns.be_long();
+                }
+                let Report { result, usage, words } = turns.run(async { run.finish(ended) }).await;
                 let answer = result.and_then(|answer| answer.map_err(failure));
                 Report {
                     result: answer.and_then(|answer| bounded(answer, limits.answer_items)),
@@ -188,8 +179,9 @@ async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, BindE
         let guest = indices.load(&mut run.store, &instance)?;
         guest.call_check_settings(&mut run.store, &binding.settings).await
     };
-    let ended = timeout_at(deadline, call).await;
-    let Report { result, words, .. } = run.finish(ended);
+    let mut turns = binding.host.shared.turns(&binding.tenant);
+    let ended = timeout_at(deadline, turns.run(call)).await;
+    let Report { result, words, .. } = turns.run(async { run.finish(ended) }).await;
     let problems = result.map_err(|error| BindError::Failed {
         error,
         words: Box::new(words),
@@ -199,13 +191,6 @@ async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, BindE
         message: clean(&problem.message),
     };
     Ok(problems.into_iter().take(MAX_PROBLEMS).map(problem).collect())
-}
-
-async fn place(semaphore: &Semaphore, until: Instant) -> Option<SemaphorePermit<'_>> {
-    if let Ok(permit) = semaphore.try_acquire() {
-        return Some(permit);
-    }
-    timeout_at(until, semaphore.acquire()).await.ok()?.ok()
 }
 
 /// An answer, of which there can be too much.

@@ -27,7 +27,9 @@ mod pagemap;
 mod plugin;
 mod run;
 mod runtime;
+mod share;
 mod state;
+mod turns;
 
 pub use aot::{CacheError, CacheOptions};
 pub use binding::Binding;
@@ -51,3 +53,4 @@ pub use pagemap::PagemapScan;
 pub use plugin::{Digest, Plugin};
 pub use run::{Report, Usage};
 pub use runtime::{Precompiled, Runtime, RuntimeOptions};
+pub use share::TenantShare;

@@ -18,6 +18,7 @@ use crate::guest_output::GuestWords;
 use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::state::CallState;
+use crate::turns::yield_turn;
 
 /// How an invocation ended, and what it used.
 #[derive(Debug)]
@@ -87,8 +88,8 @@ impl<'a> Run<'a> {
             if state.cpu_ticks > budget {
                 return Err(CpuBudgetUsed.into());
             }
-            // Back to the scheduler, so that a busy guest never holds a worker from other callouts.
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            // The turn ends, so that a busy guest never holds a core from other callouts.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_turn())))
         });
         Self {
             store,

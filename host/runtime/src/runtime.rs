@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::linker;
 use crate::pagemap::PagemapScan;
 use crate::plugin::{Digest, Plugin};
 use crate::run::{Report, Run};
+use crate::share::{Shared, TenantShare};
 use crate::state::CallState;
 
 /// How long a plugin may take to describe itself or to check settings.
@@ -67,11 +69,13 @@ impl Default for RuntimeOptions {
 /// Loads plugins and binds them. One in a process: it owns the engine.
 pub struct Runtime {
     options: RuntimeOptions,
-    shared: Arc<Shared>,
+    host: Arc<Host>,
     linker: Linker<CallState>,
     /// Every plugin somebody still uses, so that one digest is compiled once.
     loaded: Mutex<HashMap<Digest, Weak<Plugin>>>,
     components: Components,
+    /// The share of plugins that describe themselves, before a tenant has them.
+    loading: TenantShare,
 }
 
 /// What became of a component that is to be in the cache.
@@ -84,9 +88,9 @@ pub struct Precompiled {
 }
 
 /// What bindings need to run.
-pub(crate) struct Shared {
+pub(crate) struct Host {
     pub(crate) engine: Engine,
-    pub(crate) permits: Semaphore,
+    pub(crate) shared: Shared,
     /// What the operator allows at the moment: bindings that were made when it was more are held to it all the same.
     pub(crate) most: ArcSwap<Limits>,
 }
@@ -101,23 +105,25 @@ impl Runtime {
         let engine = engine::build(options.max_concurrent_invocations, options.pagemap_scan).map_err(failed)?;
         let linker = linker::build(&engine).map_err(failed)?;
         let components = Components::open(&engine, &options)?;
-        let permits = Semaphore::new(options.max_concurrent_invocations as usize);
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let shared = Shared::new(options.max_concurrent_invocations as usize, cores);
         Ok(Self {
             options,
-            shared: Arc::new(Shared {
+            host: Arc::new(Host {
                 engine,
-                permits,
+                shared,
                 most: ArcSwap::from_pointee(Limits::UNBOUNDED),
             }),
             linker,
             loaded: Mutex::default(),
             components,
+            loading: TenantShare::new(1),
         })
     }
 
     /// Holds every invocation that begins from now on to `most`, whatever its binding was given.
     pub fn set_most(&self, most: Limits) {
-        self.shared.most.store(Arc::new(most));
+        self.host.most.store(Arc::new(most));
     }
 
     /// Makes a plugin of a component's bytes: takes it from the cache or compiles it, links, type-checks and instantiates
@@ -206,6 +212,13 @@ impl Runtime {
         Ok(plugin)
     }
 
+    /// Component instances that are alive now; `None` when instances are not pooled.
+    #[must_use]
+    pub fn live_instances(&self) -> Option<u64> {
+        let metrics = self.host.engine.pooling_allocator_metrics()?;
+        Some(metrics.component_instances())
+    }
+
     fn find(&self, digest: Digest) -> Option<Arc<Plugin>> {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.get(&digest).and_then(Weak::upgrade)
@@ -226,7 +239,7 @@ impl Runtime {
     async fn describe(&self, digest: Digest, exports: Exports, limits: &Limits) -> Result<Plugin, LoadError> {
         let label: Arc<str> = format!("sha256:{digest}").into();
         let deadline = Instant::now() + LIFECYCLE_TIME;
-        let mut run = Run::new(&self.shared.engine, &exports, label, "{}".into(), *limits, deadline);
+        let mut run = Run::new(&self.host.engine, &exports, label, "{}".into(), *limits, deadline);
         let mut mistyped = None;
         let call = async {
             let instance = run.instantiate().await?;
@@ -235,7 +248,9 @@ impl Runtime {
             let guest = guest.inspect_err(|error| mistyped = Some(clean(&format!("{error:#}"))))?;
             guest.call_describe(&mut run.store).await
         };
-        let ended = timeout_at(deadline, call).await;
+        let mut turns = self.host.shared.turns(&self.loading);
+        let ended = timeout_at(deadline, turns.run(call)).await;
+        drop(turns);
         if let Some(mistyped) = mistyped {
             return Err(LoadError::Incompatible(mistyped));
         }
@@ -258,7 +273,7 @@ impl Runtime {
     }
 
     /// Binds a plugin to settings (one JSON object), which the plugin checks, and to limits. `name` is the configuration's
-    /// for the plugin: its log is told by it, not by what the plugin calls itself. `tenant_places` are shared by all bindings of a tenant.
+    /// for the plugin: its log is told by it, not by what the plugin calls itself. `tenant` is shared by all bindings of a tenant.
     ///
     /// # Errors
     /// [`BindError`] when the plugin refuses the settings or fails to check them.
@@ -268,16 +283,16 @@ impl Runtime {
         name: &str,
         settings: String,
         limits: Limits,
-        tenant_places: Arc<Semaphore>,
+        tenant: Arc<TenantShare>,
     ) -> Result<Binding, BindError> {
         let binding = Binding {
-            shared: Arc::clone(&self.shared),
+            host: Arc::clone(&self.host),
             label: format!("{name}@{}", plugin.version).into(),
             plugin,
             settings: settings.into(),
             limits,
             permits: Arc::new(Semaphore::new(limits.concurrency)),
-            tenant_places,
+            tenant,
         };
         binding.checked().await
     }

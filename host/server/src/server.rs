@@ -30,6 +30,7 @@ pub(crate) struct App {
     pub(crate) metrics: Option<PrometheusHandle>,
     /// What `/openapi.json` answers.
     pub(crate) openapi: Bytes,
+    pub(crate) runtime: Arc<Runtime>,
     places: Semaphore,
     draining: AtomicBool,
     /// Whether the service has been ready once: then a new tenant's documents do not make it unready again.
@@ -129,6 +130,7 @@ impl Server {
             max_body_bytes: config.server.max_body_bytes,
             metrics,
             openapi: openapi::document().to_string().into(),
+            runtime: Arc::clone(&runtime),
             places: Semaphore::new(config.server.max_concurrent_callouts),
             draining: AtomicBool::new(false),
             was_ready: AtomicBool::new(false),

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use claimsmith_catalog::Extension;
+use claimsmith_catalog::{Catalog, Extension};
 use claimsmith_contract::Outcome;
 use claimsmith_runtime::Usage;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -104,6 +104,11 @@ fn describe() {
         "claimsmith_catalog_generation",
         "Which catalog serves: counts up with every change"
     );
+    describe_gauge!(
+        "claimsmith_generations_alive",
+        "Catalogs in memory: one, and more while callouts end on older ones"
+    );
+    describe_gauge!("claimsmith_live_instances", "Instances of plugins that exist now");
 }
 
 /// Counts a callout. `extension` is absent when the path led to none.
@@ -167,6 +172,13 @@ pub(crate) fn note_usage(extension: &Extension, plugin: &Arc<str>, usage: &Usage
 pub(crate) async fn render(State(app): State<Arc<App>>) -> Response {
     #[expect(clippy::cast_precision_loss, reason = "nobody reloads 2^52 times")]
     gauge!("claimsmith_catalog_generation").set(app.catalog.get().generation() as f64);
+    #[expect(clippy::cast_precision_loss, reason = "no process has 2^52 of either")]
+    {
+        gauge!("claimsmith_generations_alive").set(Catalog::generations_alive() as f64);
+        if let Some(instances) = app.runtime.live_instances() {
+            gauge!("claimsmith_live_instances").set(instances as f64);
+        }
+    }
     let text = app.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
     ([(CONTENT_TYPE, HeaderValue::from_static(TEXT))], text).into_response()
 }
