@@ -129,6 +129,9 @@ macro_rules! invocations {
                     Err(error) => return Report::refused(error),
                 };
                 let mut run = self.run(limits, deadline);
+                $(if let Some(secret) = $argument.secret() {
+                    run.store.data_mut().log.keep_out(secret);
+                })*
                 let call = async {
                     let instance = run.instantiate().await?;
                     let guest = indices.load(&mut run.store, &instance)?;
@@ -191,6 +194,30 @@ async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, BindE
         message: clean(&problem.message),
     };
     Ok(problems.into_iter().take(MAX_PROBLEMS).map(problem).collect())
+}
+
+/// What an event gives a plugin.
+trait Given {
+    /// What of it must not be logged.
+    fn secret(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl Given for SignUp<'_> {}
+
+impl Given for verified_id_claim_validation::VerifiedId<'_> {}
+
+impl Given for email_otp_send::OneTimeCode<'_> {
+    fn secret(&self) -> Option<&str> {
+        Some(self.code)
+    }
+}
+
+impl Given for password_submit::Credentials<'_> {
+    fn secret(&self) -> Option<&str> {
+        Some(self.password)
+    }
 }
 
 /// An answer, of which there can be too much.

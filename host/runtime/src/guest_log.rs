@@ -1,5 +1,7 @@
 //! The plugin's log: bounded, cleaned and written under the callout's span.
 
+use zeroize::Zeroizing;
+
 use crate::bindings::log::{Field, Level};
 use crate::guest_text::clean;
 use crate::limits::Limits;
@@ -7,12 +9,16 @@ use crate::limits::Limits;
 /// Further fields of a record are dropped.
 const MAX_FIELDS: usize = 16;
 
-/// What an invocation may still log.
-#[derive(Debug)]
+/// Instead of a record that holds a secret. All of it is left out: where a short secret was cut out, it could be guessed.
+const LEFT_OUT: &str = "a log record held the secret that the plugin was given, and is left out";
+
+/// What an invocation may still log. It has no `Debug`, because it knows a secret.
 pub(crate) struct GuestLog {
     records_left: usize,
     bytes_left: usize,
     suppressed: usize,
+    /// The one-time code or password that the invocation was given.
+    secret: Option<Zeroizing<String>>,
 }
 
 impl GuestLog {
@@ -21,11 +27,30 @@ impl GuestLog {
             records_left: limits.log_records,
             bytes_left: limits.log_bytes,
             suppressed: 0,
+            secret: None,
         }
+    }
+
+    /// Keeps a one-time code or password out of what is logged from now on.
+    pub(crate) fn keep_out(&mut self, secret: &str) {
+        self.secret = Some(Zeroizing::new(secret.to_owned()));
+    }
+
+    fn holds_secret(&self, message: &str, fields: &[Field]) -> bool {
+        let Some(secret) = self.secret.as_deref().filter(|secret| !secret.is_empty()) else {
+            return false;
+        };
+        let holds = |text: &str| text.contains(secret.as_str());
+        holds(message) || fields.iter().any(|field| holds(&field.key) || holds(&field.value))
     }
 
     /// Writes a record within the budget. `plugin` is `name@version`.
     pub(crate) fn write(&mut self, plugin: &str, level: Level, message: &str, fields: &[Field]) {
+        let (message, fields) = if self.holds_secret(message, fields) {
+            (LEFT_OUT, [].as_slice())
+        } else {
+            (message, fields)
+        };
         let fields: Vec<String> = fields
             .iter()
             .take(MAX_FIELDS)

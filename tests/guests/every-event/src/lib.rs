@@ -32,6 +32,9 @@
 //! | passwordSubmit | `migrate`, `update`, `retry`, `block`, `echo` |
 //! | verifiedIdClaimValidation | `pass`, `failed`, `echo` |
 //!
+//! emailOtpSend and passwordSubmit have `blab`: it tells the code or password to the log, on standard error and on standard
+//! output, and panics with it.
+//!
 //! Every event has the failures `unavailable`, `rejected` and `internal`, and `panic`. An action that the event does
 //! not have is an internal failure.
 //!
@@ -104,6 +107,7 @@ enum Action {
     Rejected,
     Internal,
     Panic,
+    Blab,
 }
 
 #[derive(Clone, Deserialize)]
@@ -171,6 +175,7 @@ fn email_otp_send(callout: &Callout, code: &OneTimeCode, settings: &Settings) ->
             log::info!("{}", echo.secret("code", code.code(), settings.secret.as_deref()));
             Ok(())
         }
+        Some(Action::Blab) => blab(code.code()),
         Some(action) => Err(settings.failure(action)),
     }
 }
@@ -187,6 +192,7 @@ fn password_submit(callout: &Callout, credentials: &Credentials, settings: &Sett
             let echo = echo.secret("password", credentials.password(), settings.secret.as_deref());
             Ok(PasswordSubmit::Block(echo.into()))
         }
+        Some(Action::Blab) => blab(credentials.password()),
         Some(action) => Err(settings.failure(action)),
     }
 }
@@ -204,6 +210,21 @@ fn verified_id_claim_validation(callout: &Callout, verified_id: &VerifiedId, set
         }
         Some(action) => Err(settings.failure(action)),
     }
+}
+
+/// Tells a secret wherever a plugin can tell anything.
+#[expect(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "this is what must not get through"
+)]
+fn blab(secret: &str) -> ! {
+    log::warn!("before {secret} after");
+    log::info!(code = secret; "a field");
+    println!("to standard output: {secret}");
+    eprintln!("to standard error: {secret}");
+    panic!("and dies of {secret}");
 }
 
 impl Settings {
