@@ -159,7 +159,7 @@ async fn neighbour(
         let (status, outcome) = callout(&platform, &url, &token, &body).await;
         *ended.entry((name, status, outcome)).or_default() += 1;
         // Clients and host share the processor, which guests are to saturate, not refusals and clients.
-        sleep(if status == 503 { PAUSE } else { PAUSE / 5 }).await;
+        sleep(if status == 429 { PAUSE } else { PAUSE / 5 }).await;
     }
     ended
 }
@@ -190,7 +190,7 @@ async fn a_good_tenant_does_not_notice_what_its_neighbours_do() {
         let saturated = |name| {
             lines
                 .iter()
-                .any(|line| line["span"]["tenant"] == name && line["outcome"] == "overloaded")
+                .any(|line| line["span"]["tenant"] == name && line["outcome"] == "throttled")
         };
         saturated("spins") && saturated("spins-too")
     })
@@ -241,7 +241,7 @@ async fn a_tenant_that_had_no_place_finds_one() {
         let full = |name| {
             lines
                 .iter()
-                .any(|line| line["span"]["tenant"] == name && line["outcome"] == "overloaded")
+                .any(|line| line["span"]["tenant"] == name && line["outcome"] == "throttled")
         };
         full("waits") && full("waits-too")
     })

@@ -331,7 +331,7 @@ async fn a_mistake_keeps_the_old_version_serving_and_is_told_once() {
         let (name, mark) = (mistake.name.as_str(), platform.host.log_mark());
         let before = answered(&platform, "contoso").await;
         replace(&platform.tenant_file(mistake.file), &mistake.content);
-        let is_error = |line: &LogLine| line["level"] == "ERROR" && !line["tenant"].is_null();
+        let is_error = |line: &LogLine| line["level"] == "ERROR" && line["tenant"] == "contoso";
         let error = platform.host.log_line_after(mark, name, is_error).await;
         let message = error["message"].as_str().unwrap();
         let file = format!("tenants/contoso/{}:", mistake.file);

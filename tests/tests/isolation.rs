@@ -2,8 +2,9 @@
 //! tenant's, looks for it in all of its own, ten thousand times, with plugins that are loaded anew in between, with both
 //! ways to reset memory, and while other threads allocate and free.
 //!
-//! Linear memory is looked at as a whole: static memory, stack, heap and what is grown. Not looked at are tables, which a
-//! Rust plugin cannot write, and swapped pages, because a test does not switch on swap.
+//! Linear memory is looked at as a whole: static memory, stack, heap and what is grown. Tables and globals, which a Rust
+//! plugin cannot write as it likes, are looked at by a plugin that is written by hand. Not looked at are swapped pages,
+//! because a test does not switch on swap, and the engine's own stack, which no plugin can read.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +14,11 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "hostile/component.rs"]
+mod component;
+
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -22,6 +28,7 @@ use claimsmith_runtime::interface::callout::Context;
 use claimsmith_runtime::interface::token_issuance_start::{Claim, ClaimValue};
 use claimsmith_runtime::{Binding, Limits, PagemapScan, Plugin, Runtime, RuntimeOptions, TenantShare};
 use claimsmith_tests::{Platform, Stage, canary, world};
+use component::Skeleton;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -56,7 +63,10 @@ impl Sandbox {
 
     /// The canary as a version of its own: the same component with a custom section that nothing else has.
     async fn load(&self, version: usize) -> Arc<Plugin> {
-        let mut bytes = std::fs::read(canary()).unwrap();
+        self.load_as(std::fs::read(canary()).unwrap(), version).await
+    }
+
+    async fn load_as(&self, mut bytes: Vec<u8>, version: usize) -> Arc<Plugin> {
         let section = [&[1, b'v'][..], &version.to_le_bytes()].concat();
         bytes.extend([0, u8::try_from(section.len()).unwrap()]);
         bytes.extend(section);
@@ -193,6 +203,74 @@ async fn an_instance_finds_what_it_wrote_itself() {
     let (found, words) = (seen("found"), MEMORY / 8);
     assert!(found > words * 8 / 10, "{found} of {words} words");
     assert_eq!(seen("dirty"), 0);
+}
+
+/// A plugin with a table and globals, which does `work` and answers what `$found` is then: 0 or 1.
+fn with_tables(work: &str) -> Vec<u8> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("hostile");
+    let corpus = std::fs::read_to_string(directory.join("corpus.toml")).unwrap();
+    let corpus: toml::Table = corpus.parse().unwrap();
+    let usual: BTreeMap<String, String> = corpus["usual"].clone().try_into().unwrap();
+    let items = "(table $t 9000 19000 funcref)
+        (func $f)
+        (elem declare func $f)
+        (global $number (mut i64) (i64.const 0))
+        (global $reference (mut funcref) (ref.null func))";
+    let claims = format!(
+        "(local $at i32) (local $found i32)
+        (if (i32.ne (table.grow $t (ref.null func) (i32.const 10000)) (i32.const 9000)) (then (unreachable)))
+        {work}
+        (i32.store8 (i32.const 2096) (i32.add (i32.const 48) (local.get $found)))
+        (i32.const 1300)"
+    );
+    let parts = [("items", items.to_owned()), ("claims", claims)].map(|(part, text)| (part.to_owned(), text));
+    Skeleton::read(&directory, usual).component("tables", &BTreeMap::from(parts), "plugin")
+}
+
+const WRITE_TABLES: &str = "(table.fill $t (i32.const 0) (ref.func $f) (i32.const 19000))
+    (global.set $number (i64.const -1))
+    (global.set $reference (ref.func $f))";
+const SEARCH_TABLES: &str = "(local.set $found (i64.ne (global.get $number) (i64.const 0)))
+    (local.set $found (i32.or (local.get $found) (i32.eqz (ref.is_null (global.get $reference)))))
+    (loop $next
+      (local.set $found
+        (i32.or (local.get $found) (i32.eqz (ref.is_null (table.get $t (local.get $at))))))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $at) (i32.const 19000))))";
+
+async fn finds_nothing_in_tables(pagemap_scan: PagemapScan) {
+    let sandbox = Sandbox::new(pagemap_scan);
+    let (writer, searcher) = (with_tables(WRITE_TABLES), with_tables(SEARCH_TABLES));
+    for version in 0..2 * ROUNDS / RELOAD_EVERY {
+        let writer = sandbox.load_as(writer.clone(), version).await;
+        let searcher = sandbox.load_as(searcher.clone(), version).await;
+        let writer = sandbox.bind(&writer, version % 2, "{}").await;
+        let searcher = sandbox.bind(&searcher, (version + 1) % 2, "{}").await;
+        for round in 0..RELOAD_EVERY {
+            invoke(&writer).await("id");
+            assert_eq!(invoke(&searcher).await("id"), 0, "version {version}, round {round}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_instance_finds_nothing_in_its_tables_and_globals() {
+    finds_nothing_in_tables(PagemapScan::Off).await;
+}
+
+#[tokio::test]
+async fn an_instance_finds_nothing_in_its_tables_and_globals_with_pagemap_scan() {
+    finds_nothing_in_tables(PagemapScan::On).await;
+}
+
+#[tokio::test]
+async fn an_instance_finds_what_it_wrote_to_its_tables_itself() {
+    let sandbox = Sandbox::new(PagemapScan::Off);
+    let plugin = sandbox
+        .load_as(with_tables(&format!("{WRITE_TABLES} {SEARCH_TABLES}")), 0)
+        .await;
+    let binding = sandbox.bind(&plugin, 0, "{}").await;
+    assert_eq!(invoke(&binding).await("id"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,6 +56,11 @@ async fn shutting_down(platform: &Platform) {
             .is_some_and(|text| text.starts_with("shutting down"))
     };
     platform.host.log_line("the shutdown", begins).await;
+    // Connections are told after the listener is gone.
+    eventually("nobody can connect", async || {
+        TcpStream::connect(platform.host.address).await.is_err()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

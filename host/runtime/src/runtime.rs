@@ -248,9 +248,7 @@ impl Runtime {
             let guest = guest.inspect_err(|error| mistyped = Some(clean(&format!("{error:#}"))))?;
             guest.call_describe(&mut run.store).await
         };
-        let mut turns = self.host.shared.turns(&self.loading);
-        let ended = timeout_at(deadline, turns.run(call)).await;
-        drop(turns);
+        let ended = timeout_at(deadline, self.host.shared.turns(&self.loading).run(call)).await;
         if let Some(mistyped) = mistyped {
             return Err(LoadError::Incompatible(mistyped));
         }
