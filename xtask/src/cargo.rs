@@ -48,6 +48,30 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// A tool from crates.io in this version, installed into the target directory unless it is there; its path.
+///
+/// # Errors
+/// When it cannot be built.
+pub(crate) fn install(tool: &str, version: &str) -> Result<PathBuf> {
+    let home = target_directory().join("tools");
+    let path = home.join("bin").join(tool);
+    let installed = Command::new(&path).arg("--version").output();
+    if installed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(version)) {
+        return Ok(path);
+    }
+    let home = home.to_str().context("the target directory's path is not UTF-8")?;
+    run(&mut cargo(&[
+        "install",
+        tool,
+        "--locked",
+        "--version",
+        version,
+        "--root",
+        home,
+    ]))?;
+    Ok(path)
+}
+
 /// A command as a user would type it.
 pub(crate) fn show(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();

@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(unknown) = arguments.only.iter().find(|name| !TARGETS.contains(&name.as_str())) {
         bail!("there is no target `{unknown}`; the targets are {TARGETS:?}");
     }
-    let tool = install()?;
+    let tool = cargo::install("cargo-fuzz", CARGO_FUZZ)?;
     let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
     let targets: Vec<_> = TARGETS.iter().filter(|name| wanted(name)).collect();
     eprintln!("=== seeds, from the cases of the tests");
@@ -55,28 +55,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     bail!("found something: {found:?}; the inputs are in tests/fuzz/artifacts")
-}
-
-/// The cargo-fuzz of this repository.
-fn install() -> Result<PathBuf> {
-    let home = target_directory().join("tools");
-    let tool = home.join("bin/cargo-fuzz");
-    let version = Command::new(&tool).arg("--version").output();
-    let installed = version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(CARGO_FUZZ));
-    if !installed {
-        let home = home.to_str().context("the target directory's path is not UTF-8")?;
-        let arguments = [
-            "install",
-            "cargo-fuzz",
-            "--locked",
-            "--version",
-            CARGO_FUZZ,
-            "--root",
-            home,
-        ];
-        cargo::run(&mut cargo(&arguments))?;
-    }
-    Ok(tool)
 }
 
 /// Writes the seeds that come from the tests' cases; the directory, with one directory for each target.

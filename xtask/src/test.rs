@@ -42,7 +42,13 @@ const STEPS: &[Step] = &[
 type SlowStep = (&'static str, fn(&Arguments) -> Result<()>);
 
 /// The steps that run with `--all`, or when they are named.
-const SLOW_STEPS: &[SlowStep] = &[("schemathesis", |arguments| schemathesis::run(arguments.seed))];
+const SLOW_STEPS: &[SlowStep] = &[
+    ("deny", |_| deny()),
+    ("schemathesis", |arguments| schemathesis::run(arguments.seed)),
+];
+
+/// The version that is installed. It comes from crates.io, into the target directory.
+const CARGO_DENY: &str = "0.20.2";
 
 /// Runs the steps, all of them even if one fails.
 ///
@@ -119,6 +125,17 @@ fn docs() -> Result<()> {
 
 fn tests() -> Result<()> {
     cargo::run(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))
+}
+
+/// What `deny.toml` says of crates, licences and sources. Advisories need their database from the network:
+/// `cargo deny check advisories` has it.
+fn deny() -> Result<()> {
+    let tool = cargo::install("cargo-deny", CARGO_DENY)?;
+    let mut command = Command::new(tool);
+    command
+        .args(["check", "bans", "licenses", "sources"])
+        .current_dir(cargo::root());
+    cargo::run(&mut command)
 }
 
 /// The demo has to work on every commit, and its output is read by programs.

@@ -217,7 +217,7 @@ fn read_envelope<'a>(
     let event_data = read_event_data(event, &mut data, problems);
     // Secrets of other events must not reach a plugin of this one as additional members.
     for secret in ["otpContext", "encryptedPasswordContext"] {
-        drop(data.take(secret));
+        data.forget(secret);
     }
 
     let mut additional = Additional::default();

@@ -98,6 +98,11 @@ impl<'a> ObjectReader<'a> {
         }
     }
 
+    /// Forgets every member of that name, in whatever case it is spelled.
+    pub(crate) fn forget(&mut self, member: &str) {
+        self.members.retain(|(name, _)| !name.eq_ignore_ascii_case(member));
+    }
+
     /// Takes a member whose name is spelled in more than one case. Two of them are refused as a repetition is: readers
     /// could disagree about which counts.
     fn take_in_any_case(&mut self, member: &str, problems: &mut Problems) -> Option<Value<'a>> {

@@ -18,7 +18,7 @@ pub const DEFAULT_MAX_CLAIM_BYTES: usize = 3_000;
 pub const MAX_CLAIM_BYTES: usize = 3_072;
 
 /// How many of the largest claims an error accounts for.
-const ACCOUNTED_CLAIMS: usize = 5;
+const ACCOUNTED_CLAIMS: usize = 64;
 
 /// A claim's value: what Entra accepts, a string or an array of strings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

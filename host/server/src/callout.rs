@@ -47,7 +47,8 @@ pub(crate) async fn handle(
         let (head, mut body) = request.into_parts();
         let mut facts = Facts::default();
         let answered = answer(&app, &tenant, &extension, &head, &mut body, arrived, &mut facts);
-        let answered = or_panicked(answered).await;
+        // Boxed, or each request would be moved about with all that an invocation may need.
+        let answered = Box::pin(or_panicked(answered)).await;
         // What had not come by the deadline is not waited for any longer; and a client that waits for `100 Continue` has
         // not sent its body, which reading would ask for.
         let discarded = matches!(&answered, Err(refusal) if refusal.outcome != Outcome::DeadlineExceeded)
