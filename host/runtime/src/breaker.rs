@@ -5,8 +5,8 @@
 //! at once.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use failsafe::backoff::{Exponential, exponential};
@@ -71,7 +71,9 @@ type Policy = OrElse<ConsecutiveFailures<Exponential>, SuccessRateOverTimeWindow
 
 /// A circuit breaker. Its changes are given to whoever made it.
 pub struct Breaker {
-    machine: StateMachine<Policy, Changes>,
+    /// failsafe tells of a change after it has made it, so without this lock two changes could be told in the wrong order,
+    /// and the earlier one would be believed from then on.
+    machine: Mutex<StateMachine<Policy, Changes>>,
     shared: Arc<Shared>,
 }
 
@@ -111,7 +113,7 @@ impl Breaker {
             changed: Box::new(on_change),
         };
         Self {
-            machine: StateMachine::new(policy, changes),
+            machine: Mutex::new(StateMachine::new(policy, changes)),
             shared,
         }
     }
@@ -125,7 +127,9 @@ impl Breaker {
     /// Leave to invoke, unless the breaker is open or its one attempt is under way.
     #[must_use]
     pub fn permit(&self) -> Option<BreakerPermit<'_>> {
-        if !self.machine.is_call_permitted() {
+        // Until it is known whether this is the one attempt.
+        let machine = self.machine();
+        if !machine.is_call_permitted() {
             return None;
         }
         let probe = self.state() == BreakerState::HalfOpen;
@@ -134,17 +138,21 @@ impl Breaker {
         }
         Some(BreakerPermit { breaker: self, probe })
     }
+
+    fn machine(&self) -> MutexGuard<'_, StateMachine<Policy, Changes>> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl BreakerPermit<'_> {
     /// The invocation went well.
     pub fn succeeded(self) {
-        self.breaker.machine.on_success();
+        self.breaker.machine().on_success();
     }
 
     /// The invocation failed in a way that tells of the plugin.
     pub fn failed(self) {
-        self.breaker.machine.on_error();
+        self.breaker.machine().on_error();
     }
 }
 
@@ -207,8 +215,6 @@ impl fmt::Debug for Breaker {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")]
 mod tests {
-    use std::sync::Mutex;
-
     use super::BreakerState::{Closed, HalfOpen, Open};
     use super::*;
 
@@ -257,5 +263,38 @@ mod tests {
         breaker.permit().unwrap().failed();
         assert_eq!(breaker.state(), Open);
         assert!(breaker.permit().is_none());
+    }
+
+    #[test]
+    fn changes_are_told_in_their_order() {
+        let told: Arc<Mutex<Vec<BreakerState>>> = Arc::default();
+        let options = BreakerOptions {
+            consecutive_failures: 1,
+            open_for: Duration::from_secs(1),
+            ..BreakerOptions::default()
+        };
+        let breaker = Breaker::new(&options, {
+            let told = Arc::clone(&told);
+            move |state| {
+                // Whoever tells of it is interrupted here.
+                if state == HalfOpen {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                told.lock().unwrap().push(state);
+            }
+        });
+        breaker.permit().unwrap().failed();
+        std::thread::sleep(Duration::from_millis(1_050));
+        let attempt = || {
+            if let Some(permit) = breaker.permit() {
+                permit.succeeded();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(attempt);
+            std::thread::sleep(Duration::from_millis(50));
+            scope.spawn(attempt);
+        });
+        assert_eq!(*told.lock().unwrap(), [Closed, Open, HalfOpen, Closed]);
     }
 }

@@ -126,10 +126,15 @@ pub enum LoadError {
         words: Box<GuestWords>,
     },
     /// The description is not usable.
-    #[error("the component describes itself with version {version:?}, expected a semantic version such as 1.2.3")]
+    #[error(
+        "the component describes itself with version {version:?}, expected a semantic version of {limit} bytes at most, \
+         such as 1.2.3"
+    )]
     Version {
         /// What it says.
         version: String,
+        /// Bytes that it may have.
+        limit: usize,
     },
     /// The compiling thread was cancelled.
     #[error("loading was interrupted by the service's shutdown")]

@@ -12,6 +12,7 @@ use wasmtime_wasi_io::bindings::wasi::io;
 
 use crate::bindings::{callout, deadline, log, settings, sign_up};
 use crate::error::LoadError;
+use crate::guest_text::clean;
 use crate::state::CallState;
 
 /// The imports that are linked: an interface's name up to its version.
@@ -98,7 +99,8 @@ pub(crate) fn check_imports(component: &Component) -> Result<(), LoadError> {
         let interface = name.split_once('@').map_or(name, |(interface, _)| interface);
         if !ALLOWED.contains(&interface) {
             return Err(LoadError::ForbiddenImport {
-                import: name.to_owned(),
+                // A URL's name holds what its author likes.
+                import: clean(name),
                 hint: hint(interface),
             });
         }

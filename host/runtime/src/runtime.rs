@@ -33,6 +33,9 @@ use crate::state::CallState;
 /// How long a plugin may take to describe itself or to check settings.
 pub(crate) const LIFECYCLE_TIME: Duration = Duration::from_secs(2);
 
+/// What a version may have: it is in each of the plugin's log records, besides what those may hold.
+const MAX_VERSION_BYTES: usize = 128;
+
 /// How often the cache is looked through.
 const TIDY_INTERVAL: Duration = Duration::from_hours(1);
 
@@ -225,7 +228,7 @@ impl Runtime {
     }
 
     fn link(&self, component: &Component) -> Result<Exports, LoadError> {
-        let incompatible = |error: wasmtime::Error| LoadError::Incompatible(format!("{error:#}"));
+        let incompatible = |error: wasmtime::Error| LoadError::Incompatible(clean(&format!("{error:#}")));
         let pre = self.linker.instantiate_pre(component).map_err(incompatible)?;
         let exports = Exports::find(component, pre).map_err(incompatible)?;
         let exports = exports.ok_or(LoadError::NoLifecycle)?;
@@ -258,8 +261,11 @@ impl Runtime {
             words: Box::new(words),
         })?;
 
-        let version = Version::parse(&described.version).map_err(|_| LoadError::Version {
+        let version = Some(&described.version).filter(|version| version.len() <= MAX_VERSION_BYTES);
+        let version = version.and_then(|version| Version::parse(version).ok());
+        let version = version.ok_or_else(|| LoadError::Version {
             version: clean(&described.version),
+            limit: MAX_VERSION_BYTES,
         })?;
         Ok(Plugin {
             digest,
