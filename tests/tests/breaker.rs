@@ -105,6 +105,38 @@ async fn failures_between_good_answers_do_not_open_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_bad_answers_among_good_ones_open_it() {
+    let host = "runtime.breaker.consecutive_failures = 1000\nruntime.breaker.failure_rate = 0.5
+runtime.breaker.window = \"1s\"\nruntime.breaker.min_invocations = 6";
+    let platform = Platform::start_with(host, "", ECHO).await;
+    eventually("two of three are too many", async || {
+        let mut codes = Vec::new();
+        for name in [4_000, 4_000, 4] {
+            codes.push(call(&platform, name).await.1);
+        }
+        codes.contains(&json!("plugin_quarantined"))
+    })
+    .await;
+    platform.host.log_line("open", changed_to("open")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_runs_again_closes_it_whatever_it_says_of_others() {
+    let binding = "[[extensions.claims.bindings]]\nplugin = \"misbehaving\"\nsettings = { mode = \"panic_or_reject\" }";
+    let platform = Platform::start_with(HOST, "", binding).await;
+    for _ in 0..3 {
+        assert_eq!(call(&platform, 4).await.1, json!("plugin_trapped"));
+    }
+    platform.host.log_line("open", changed_to("open")).await;
+    // Its settings stay the same; what it does is told by the user's name.
+    eventually("it is tried again", async || {
+        call(&platform, 9).await.1 == json!("plugin_rejected")
+    })
+    .await;
+    platform.host.log_line("closed", changed_to("closed")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_plugin_says_of_others_does_not_open_it() {
     for mode in ["unavailable", "rejected"] {
         let binding =

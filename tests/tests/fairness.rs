@@ -33,7 +33,7 @@ const CLIENTS: usize = 80;
 const PAUSE: Duration = Duration::from_millis(250);
 /// The most that the good tenant's p99 may grow. Far above what is measured (see ARCHITECTURE.md), so that a busy machine
 /// does not fail it, and below what it is when guests only yield to the scheduler.
-const MOST: f64 = 150.0;
+const MOST: f64 = 80.0;
 
 /// Neighbours, and what their plugin does with each callout.
 const NEIGHBOURS: [(&str, &str); 4] = [

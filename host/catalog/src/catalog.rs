@@ -51,8 +51,17 @@ pub(crate) struct TenantSlot {
     pub(crate) serving: Option<Arc<Tenant>>,
     /// What the files were when they were last read.
     pub(crate) fingerprint: Digest,
+    /// The same, also when they are to be loaded again whatever they are.
+    pub(crate) found: Digest,
     /// What was wrong with them then.
     pub(crate) errors: Option<ConfigErrors>,
+}
+
+impl TenantSlot {
+    /// Whether files as they were found had these errors before.
+    pub(crate) fn repeats(&self, found: Digest, errors: Option<&ConfigErrors>) -> bool {
+        self.found == found && self.errors.as_ref() == errors && errors.is_some()
+    }
 }
 
 /// A tenant whose files are valid.

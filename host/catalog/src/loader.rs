@@ -93,7 +93,7 @@ impl Loader {
                 .replace(&name, &files, &self.share_of(&name), before, generation)
                 .await
             {
-                changed = true;
+                changed |= !before.is_some_and(|before| before.repeats(slot.found, slot.errors.as_ref()));
                 tenants.insert(name, slot);
             } else {
                 // Stays as it was until the next look, which what has just changed brings about. A file that was written
@@ -149,7 +149,9 @@ impl Loader {
                 (Some(Arc::new(tenant)), None)
             }
             Err(errors) => {
-                for error in &errors.0 {
+                // What may pass by itself is tried again and again, and told once.
+                let repeated = before.is_some_and(|slot| slot.repeats(files.fingerprint, Some(&errors)));
+                for error in errors.0.iter().filter(|_| !repeated) {
                     tracing::error!(tenant = name, keeps_serving = serving.is_some(), "{error}");
                 }
                 (serving, Some(errors))
@@ -158,6 +160,7 @@ impl Loader {
         Some(TenantSlot {
             serving,
             fingerprint: files.remembered(),
+            found: files.fingerprint,
             errors,
         })
     }

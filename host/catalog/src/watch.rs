@@ -5,6 +5,7 @@
 //! the files, which is also done without a notification at intervals. So a lost or extra notification costs nothing
 //! but time.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +40,12 @@ pub async fn watch(
     current: Arc<CurrentCatalog>,
 ) -> Result<(), WatchError> {
     let (sender, mut changes) = mpsc::channel(1);
+    let matters = Matters::new(&file, &config.tenants);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        if event.as_ref().map_or(true, is_change) {
+        if event
+            .as_ref()
+            .map_or(true, |event| is_change(event) && matters.to(event))
+        {
             // A full channel already says that something has changed.
             let _already_told = sender.try_send(()).is_err();
         }
@@ -112,6 +117,32 @@ async fn settle(changes: &mut mpsc::Receiver<()>, debounce: Duration) {
         if timeout(debounce, changes.recv()).await.is_err() {
             return;
         }
+    }
+}
+
+/// What of the watched directories is ours: `claimsmith.toml` may be beside the service's own log, whose every line would
+/// be a change.
+struct Matters {
+    file: Option<OsString>,
+    tenants: Option<OsString>,
+}
+
+impl Matters {
+    fn new(file: &Path, tenants: &Path) -> Self {
+        Self {
+            file: file.file_name().map(OsStr::to_owned),
+            tenants: tenants.file_name().map(OsStr::to_owned),
+        }
+    }
+
+    /// Whether an event is of the host's file, of the tenants or of a link: Kubernetes swaps hidden ones.
+    fn to(&self, event: &Event) -> bool {
+        let is_ours = |name: &OsStr| {
+            let known = [&self.file, &self.tenants];
+            known.iter().any(|known| known.as_deref() == Some(name)) || name.as_encoded_bytes().starts_with(b"..")
+        };
+        let concerns = |path: &PathBuf| path.is_symlink() || path.iter().any(is_ours);
+        event.paths.is_empty() || event.need_rescan() || event.paths.iter().any(concerns)
     }
 }
 

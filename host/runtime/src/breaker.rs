@@ -150,6 +150,14 @@ impl BreakerPermit<'_> {
         self.breaker.machine().on_success();
     }
 
+    /// The invocation ended as the plugin meant it, with no answer: that says that it runs, which is what a half-open
+    /// breaker asks, and nothing else.
+    pub fn ran(self) {
+        if self.probe {
+            self.succeeded();
+        }
+    }
+
     /// The invocation failed in a way that tells of the plugin.
     pub fn failed(self) {
         self.breaker.machine().on_error();

@@ -97,6 +97,7 @@ impl Components {
             .compiler
             .compile(&self.engine, self.origin, &self.limits, wasm)
             .await?;
+        metrics::histogram!("claimsmith_compile_seconds").record(started.elapsed());
         tracing::info!(
             %digest,
             bytes = wasm.len(),

@@ -152,6 +152,17 @@ impl LoadError {
         Self::Compile(words)
     }
 
+    /// Its name in metrics.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "max_component_bytes",
+            Self::CompileTime { .. } => "max_compile_time",
+            Self::CompileMemory { .. } => "max_compile_memory_bytes",
+            Self::CompiledTooLarge { .. } => "max_compiled_bytes",
+            _ => "refused",
+        }
+    }
+
     /// Whether the same bytes may load later: the failure is the host's, not theirs.
     #[must_use]
     pub fn passes(&self) -> bool {

@@ -135,6 +135,13 @@ impl Runtime {
     /// # Errors
     /// [`LoadError`], whose messages tell the plugin's author what to do.
     pub async fn load(&self, bytes: Vec<u8>, limits: &Limits) -> Result<Arc<Plugin>, LoadError> {
+        let loaded = self.find_or_load(bytes, limits).await;
+        let result = loaded.as_ref().map_or_else(LoadError::code, |_| "loaded");
+        metrics::counter!("claimsmith_plugin_loads_total", "result" => result).increment(1);
+        loaded
+    }
+
+    async fn find_or_load(&self, bytes: Vec<u8>, limits: &Limits) -> Result<Arc<Plugin>, LoadError> {
         let digest = self.check(&bytes)?;
         if let Some(plugin) = self.find(digest) {
             return Ok(plugin);

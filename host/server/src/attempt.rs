@@ -80,14 +80,25 @@ impl<'e> Attempt<'e> {
             }
             let late = matches!(error, InvocationError::DeadlineExceeded) && !self.in_time;
             // A permit that is dropped tells nothing: the failure is of something else.
-            if let Some(permit) = self.permit.take().filter(|_| error.is_the_plugins() && !late) {
-                permit.failed();
+            match (self.permit.take(), &error) {
+                (Some(permit), InvocationError::Unavailable(_) | InvocationError::Rejected(_)) => permit.ran(),
+                (Some(permit), error) if error.is_the_plugins() && !late => permit.failed(),
+                _ => {}
             }
             Refusal {
                 words: Some(Box::new(words)),
                 ..Refusal::new(outcome, format!("{}@{version}: {error}", self.bound.name))
             }
         })
+    }
+}
+
+impl Attempt<'_> {
+    /// It answered, and what it answered is not used.
+    pub(crate) fn ran(self) {
+        if let Some(permit) = self.permit {
+            permit.ran();
+        }
     }
 }
 

@@ -115,7 +115,13 @@ async fn claims<'c, 'e>(
             }
             Err(refusal) => Err(refusal),
         };
-        let claims: Vec<_> = answered.or_else(|refusal| default_claims(bound, refusal))?;
+        let claims: Vec<_> = match answered.or_else(|refusal| default_claims(bound, refusal)) {
+            Ok(claims) => claims,
+            Err(refusal) => {
+                from.into_iter().for_each(Attempt::ran);
+                return Err(refusal);
+            }
+        };
         let allowed = |claim: &Claim| choice.claims.as_ref().is_none_or(|allowed| allowed.contains(&claim.id));
         all.extend(claims.into_iter().filter(allowed));
         if let Some(attempt) = from.last_mut().filter(|attempt| std::ptr::eq(attempt.bound, bound)) {

@@ -96,6 +96,15 @@ fn describe() {
         "claimsmith_aot_cache_total",
         "Looks into the cache of compiled components, by what was found; write_failed: a component that could not be kept"
     );
+    describe_counter!(
+        "claimsmith_plugin_loads_total",
+        "Components that were loaded, or what they were refused for"
+    );
+    describe_histogram!(
+        "claimsmith_compile_seconds",
+        Unit::Seconds,
+        "Compilations that came to an end"
+    );
     describe_gauge!(
         "claimsmith_breaker_open",
         "1 while a plugin's circuit breaker is open, 0.5 while it is tried again"

@@ -60,6 +60,8 @@ enum Mode {
     Exit,
     HugePanic,
     LastWords,
+    /// Panics, unless the user's name has nine characters: then it rejects the callout.
+    PanicOrReject,
 }
 
 /// What it does when its settings are checked.
@@ -83,7 +85,7 @@ fn misbehave_at_check<'de, D: Deserializer<'de>>(settings: D) -> Result<Option<A
 }
 
 #[claimsmith_plugin::token_issuance_start]
-fn provide_claims(_: &Callout, settings: &Settings) -> Result<Claims> {
+fn provide_claims(callout: &Callout, settings: &Settings) -> Result<Claims> {
     if BUILD == "reads-files" {
         // In other builds this is not compiled, because a plugin that only might read files asks for them all the same.
         drop(black_box(std::fs::read("/etc/passwd")));
@@ -93,7 +95,16 @@ fn provide_claims(_: &Callout, settings: &Settings) -> Result<Claims> {
     match settings.mode {
         Mode::Answer => {}
         Mode::Loop => loop_forever(),
-        Mode::Panic => panic_on_purpose(marker),
+        Mode::PanicOrReject
+            if callout
+                .user()?
+                .display_name
+                .as_deref()
+                .is_some_and(|name| name.len() == 9) =>
+        {
+            return Err(Error::rejected(message()));
+        }
+        Mode::Panic | Mode::PanicOrReject => panic_on_purpose(marker),
         Mode::Abort => process::abort(),
         Mode::Allocate => allocate_until_it_ends(),
         Mode::SmallAllocations => allocate_little_until_it_ends(),
