@@ -259,6 +259,41 @@ async fn a_host_that_does_not_compile_says_which_command_does() {
     assert!(ended.errors.contains("--no-compile needs a cache"), "{}", ended.errors);
 }
 
+/// A host that does not compile, with a tenant whose two plugins it lacks, once it has told of them.
+async fn lacking(watch: &str) -> Platform {
+    let host_config = format!("{CACHE}\n{watch}");
+    let mut platform = Stage::new().await.host_config(&host_config).listen("json").await;
+    write_tenant(&platform.tenant_file(""), &tenant(&platform.entra), "default");
+    platform.restart(&["--no-compile"]).await;
+    platform.host.log_line("refused", has("attribute-map.wasm")).await;
+    platform
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_pass_by_itself_is_tried_again_and_told_once() {
+    let platform = lacking("watch.rescan = \"20ms\"").await;
+    eventually("it is tried again", async || counted(&platform, "miss").await >= 20).await;
+    let log = platform.host.log();
+    let errors: Vec<_> = log.iter().filter(|line| line["level"] == "ERROR").collect();
+    assert_eq!(errors.len(), 2, "one for each plugin: {errors:#?}");
+    let published = log.iter().filter(|line| line["message"] == "catalog published");
+    assert_eq!(published.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_beside_the_configuration_are_no_change_of_it() {
+    let platform = lacking("watch.rescan = \"1h\"\nwatch.debounce = \"10ms\"").await;
+    // The host looks once more when it begins to watch.
+    eventually("it has looked twice", async || counted(&platform, "miss").await == 4).await;
+    for line in 0..20 {
+        fs::write(platform.directory.path().join("claimsmith.log"), line.to_string()).unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    }
+    assert_eq!(counted(&platform, "miss").await, 4);
+    fs::write(platform.tenant_file("plugins/other.wasm"), "").unwrap();
+    eventually("a change is seen", async || counted(&platform, "miss").await == 6).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn compile_fills_the_cache_ahead_of_the_first_start() {
     let stage = stage(CACHE).await;
