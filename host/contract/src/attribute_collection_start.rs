@@ -6,7 +6,6 @@ use serde::Serialize;
 use crate::event::Event;
 use crate::guard::{BlockPage, GuardError};
 use crate::render::{self, Pairs};
-use crate::schema::leaf::{Filled, without_null};
 use crate::sign_up::{NamedValue, SignUp, WireValue, guard_values};
 
 /// What happens next.
@@ -34,10 +33,7 @@ pub fn respond(action: &Action, sign_up: &SignUp<'_>) -> Result<Vec<u8>, GuardEr
         }
         Action::Block(page) => {
             page.guard()?;
-            Wire::Block {
-                title: page.title.as_deref(),
-                message: &page.message,
-            }
+            Wire::Block(page)
         }
     };
     Ok(render::response(Event::AttributeCollectionStart, &wire, None))
@@ -59,13 +55,6 @@ pub(crate) enum Wire<'a> {
     },
     /// The person cannot sign up, and reads why.
     #[serde(rename = "microsoft.graph.attributeCollectionStart.showBlockPage")]
-    Block {
-        /// The title; Entra chooses one when there is none.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        #[schemars(with = "Option<Filled>", transform = without_null)]
-        title: Option<&'a str>,
-        /// What the person reads.
-        #[schemars(with = "Filled")]
-        message: &'a str,
-    },
+    #[schemars(extend("additionalProperties" = false))]
+    Block(&'a BlockPage),
 }

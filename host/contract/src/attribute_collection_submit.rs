@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::event::Event;
 use crate::guard::{BlockPage, GuardError, MAX_MESSAGE_BYTES, check_text};
 use crate::render::{self, Pairs};
-use crate::schema::leaf::{Filled, without_null};
+use crate::schema::leaf::Filled;
 use crate::sign_up::{NamedValue, SignUp, WireValue, guard_values};
 
 /// What happens next.
@@ -54,10 +54,7 @@ pub fn respond(action: &Action, sign_up: &SignUp<'_>) -> Result<Vec<u8>, GuardEr
         }
         Action::Block(page) => {
             page.guard()?;
-            Wire::Block {
-                title: page.title.as_deref(),
-                message: &page.message,
-            }
+            Wire::Block(page)
         }
     };
     Ok(render::response(Event::AttributeCollectionSubmit, &wire, None))
@@ -106,13 +103,6 @@ pub(crate) enum Wire<'a> {
     },
     /// The person cannot sign up, and reads why.
     #[serde(rename = "microsoft.graph.attributeCollectionSubmit.showBlockPage")]
-    Block {
-        /// The title; Entra chooses one when there is none.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        #[schemars(with = "Option<Filled>", transform = without_null)]
-        title: Option<&'a str>,
-        /// What the person reads.
-        #[schemars(with = "Filled")]
-        message: &'a str,
-    },
+    #[schemars(extend("additionalProperties" = false))]
+    Block(&'a BlockPage),
 }

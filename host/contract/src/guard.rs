@@ -1,7 +1,11 @@
 //! Why a plugin's answer may not be sent: each rule of Entra's, before Entra finds it.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::entra_error::EntraError;
 use crate::outcome::Outcome;
+use crate::schema::leaf::{Filled, without_null};
 
 /// How many bytes of UTF-8 a title may have. Entra documents no limit; a longer one is no title.
 pub const MAX_TITLE_BYTES: usize = 256;
@@ -173,11 +177,15 @@ impl GuardError {
 }
 
 /// A page that ends a sign-up or sign-in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct BlockPage {
     /// The title; Entra chooses one when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Filled>", transform = without_null)]
     pub title: Option<String>,
     /// What the person reads.
+    #[schemars(with = "Filled")]
     pub message: String,
 }
 

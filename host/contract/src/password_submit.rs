@@ -7,7 +7,6 @@ use crate::event::Event;
 use crate::guard::{BlockPage, GuardError};
 use crate::reader::{ObjectReader, Problems};
 use crate::render;
-use crate::schema::leaf::{Filled, without_null};
 use crate::secret::Secret;
 
 /// What happens next.
@@ -40,10 +39,7 @@ pub fn respond(action: &Action, nonce: &str) -> Result<Vec<u8>, GuardError> {
         Action::Retry => Wire::Retry {},
         Action::Block(page) => {
             page.guard()?;
-            Wire::Block {
-                title: page.title.as_deref(),
-                message: &page.message,
-            }
+            Wire::Block(page)
         }
     };
     Ok(render::response(Event::PasswordSubmit, &wire, Some(nonce)))
@@ -65,13 +61,6 @@ pub(crate) enum Wire<'a> {
     Retry {},
     /// The user cannot sign in, and reads why.
     #[serde(rename = "microsoft.graph.passwordSubmit.Block")]
-    Block {
-        /// The title; Entra chooses one when there is none.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        #[schemars(with = "Option<Filled>", transform = without_null)]
-        title: Option<&'a str>,
-        /// What the person reads.
-        #[schemars(with = "Filled")]
-        message: &'a str,
-    },
+    #[schemars(extend("additionalProperties" = false))]
+    Block(&'a BlockPage),
 }
