@@ -28,7 +28,7 @@ pub use build::{canary, misbehaving, plugin};
 pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};
-pub use stage::{Stage, host_config, write_tenant};
+pub use stage::{Stage, host_config, relink, write_tenant};
 pub use trap::Trap;
 
 use claimsmith_local_entra::{Directory, LocalEntra, SignInRequest};

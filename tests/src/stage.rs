@@ -105,3 +105,10 @@ pub fn write_tenant(directory: &Path, toml: &str, build: &str) {
     fs::copy(misbehaving(build), plugins.join("misbehaving.wasm")).unwrap();
     fs::write(directory.join("tenant.toml"), toml).unwrap();
 }
+
+/// Makes a link lead elsewhere without a moment in which it leads nowhere.
+pub fn relink(target: &Path, link: &Path) {
+    let scratch = link.with_file_name(".next");
+    std::os::unix::fs::symlink(target, &scratch).unwrap();
+    fs::rename(scratch, link).unwrap();
+}
