@@ -103,7 +103,9 @@ impl Configuration {
             mode = audit
         };
         fs::write(directory.join("claimsmith.toml"), host.to_string())?;
-        self.tenants.iter().try_for_each(|tenant| self.write_tenant(tenant, &tenants.join(&tenant.name)))
+        self.tenants
+            .iter()
+            .try_for_each(|tenant| self.write_tenant(tenant, &tenants.join(&tenant.name)))
     }
 
     fn write_tenant(&self, tenant: &Tenant, directory: &Path) -> Result<()> {

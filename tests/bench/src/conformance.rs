@@ -60,12 +60,18 @@ pub async fn good_answer(url: &str, token: &str, body: &str, expected: Option<&V
 }
 
 async fn send(url: &str, token: Option<&str>, body: String) -> Result<(u16, String)> {
-    let request = crate::process::client()?.post(url).header(CONTENT_TYPE, "application/json");
+    let request = crate::process::client()?
+        .post(url)
+        .header(CONTENT_TYPE, "application/json");
     let request = match token {
         Some(token) => request.bearer_auth(token),
         None => request,
     };
-    let answer = request.body(body).send().await.with_context(|| format!("{url} does not answer"))?;
+    let answer = request
+        .body(body)
+        .send()
+        .await
+        .with_context(|| format!("{url} does not answer"))?;
     Ok((answer.status().as_u16(), answer.text().await?))
 }
 
@@ -90,7 +96,9 @@ fn refused(entra: &Entra, token: &str) -> Result<Vec<Refused>> {
     let mut other_tenant: Value = serde_json::from_str(body)?;
     let mut uncorrelated = other_tenant.clone();
     *other_tenant.pointer_mut("/data/tenantId").context("no tenantId")? = Uuid::nil().to_string().into();
-    let context = uncorrelated.pointer_mut("/data/authenticationContext").and_then(Value::as_object_mut);
+    let context = uncorrelated
+        .pointer_mut("/data/authenticationContext")
+        .and_then(Value::as_object_mut);
     context.context("no authenticationContext")?.remove("correlationId");
     let half = body.chars().take(body.len() / 2).collect();
     let bodies = [

@@ -109,7 +109,9 @@ impl Entra {
         };
         let pool = std::thread::scope(|scope| {
             let parts: Vec<_> = (0..threads).map(|_| scope.spawn(part)).collect();
-            let parts = parts.into_iter().map(|part| part.join().ok().context("a thread ended")?);
+            let parts = parts
+                .into_iter()
+                .map(|part| part.join().ok().context("a thread ended")?);
             parts.collect::<Result<String>>()
         })?;
         std::fs::write(file, pool).with_context(|| format!("{} cannot be written", file.display()))

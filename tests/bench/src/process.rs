@@ -97,10 +97,7 @@ impl Server {
         let shown = command.get_program().to_string_lossy().into_owned();
         let mut command = pinned(core, command);
         let output = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let began = Instant::now();
         let child = AsyncCommand::from(command)
             .kill_on_drop(true)
@@ -183,7 +180,10 @@ impl Server {
 /// # Errors
 /// When the client cannot be made.
 pub fn client() -> Result<reqwest::Client> {
-    Ok(reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build()?)
+    Ok(reqwest::Client::builder()
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .build()?)
 }
 
 /// The CPU time that a process has used, in hundredths of a second.

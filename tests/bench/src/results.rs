@@ -94,6 +94,19 @@ pub struct Reload {
 }
 
 impl Results {
+    /// Whether it measured everything thoroughly enough to be published.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.quick && self.reload.is_some() && !self.scale.is_empty()
+    }
+
+    /// A subject's title.
+    #[must_use]
+    pub fn title<'a>(&'a self, subject: &'a str) -> &'a str {
+        let found = self.subjects.iter().find(|(name, _)| name == subject);
+        found.map_or(subject, |(_, title)| title)
+    }
+
     /// The samples of a subject at a point, one a round.
     #[must_use]
     pub fn samples(&self, subject: &str, point: &str) -> &[Sample] {

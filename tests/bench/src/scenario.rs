@@ -28,13 +28,20 @@ pub fn answer() -> Result<Value> {
 /// # Errors
 /// When the file is not TOML.
 pub fn rules() -> Result<Table> {
-    include_str!("../scenario/rules.toml").parse().context("scenario/rules.toml")
+    include_str!("../scenario/rules.toml")
+        .parse()
+        .context("scenario/rules.toml")
 }
 
 /// Settings that make so many claims, each of a part of the callout.
 #[must_use]
 pub fn rules_for(claims: usize) -> Table {
-    const SOURCES: [&str; 4] = ["user.givenName", "user.surname", "user.preferredLanguage", "user.userType"];
+    const SOURCES: [&str; 4] = [
+        "user.givenName",
+        "user.surname",
+        "user.preferredLanguage",
+        "user.userType",
+    ];
     let rules = SOURCES.iter().cycle().take(claims).enumerate().map(|(number, source)| {
         let mut rule = Table::new();
         rule.insert("claim".to_owned(), format!("claim{number}").into());
@@ -51,8 +58,13 @@ pub fn rules_for(claims: usize) -> Table {
 /// When the body has another form than it should.
 pub fn request_of(bytes: usize) -> Result<String> {
     let mut body: Value = serde_json::from_str(request())?;
-    let context = body.pointer_mut("/data/authenticationContext").context("no authenticationContext")?;
-    let user = context.get_mut("user").and_then(Value::as_object_mut).context("no user")?;
+    let context = body
+        .pointer_mut("/data/authenticationContext")
+        .context("no authenticationContext")?;
+    let user = context
+        .get_mut("user")
+        .and_then(Value::as_object_mut)
+        .context("no user")?;
     if bytes < request().len() {
         let read = ["id", "mail", "companyName", "userPrincipalName"];
         user.retain(|member, _| read.contains(&member.as_str()));

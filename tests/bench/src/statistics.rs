@@ -32,7 +32,12 @@ impl Summary {
     /// two within one.
     #[must_use]
     pub fn by_round(first: &[f64], second: &[f64], together: impl Fn(f64, f64) -> f64) -> Option<Self> {
-        Self::of(first.iter().zip(second).map(|(first, second)| together(*first, *second)))
+        Self::of(
+            first
+                .iter()
+                .zip(second)
+                .map(|(first, second)| together(*first, *second)),
+        )
     }
 }
 

@@ -71,6 +71,12 @@ pub const CLAIMSMITH_REUSE: &str = "claimsmith-reuse";
 pub const NATIVE_TWIN: &str = "native-twin";
 /// The constant answer.
 pub const FLOOR: &str = "floor";
+/// The peer that keeps validated tokens, on Node.
+pub const FASTIFY_CACHE: &str = "fastify-cache";
+/// The same without.
+pub const FASTIFY: &str = "fastify";
+/// The peer that is a component too.
+pub const WASMTIME_SERVE: &str = "wasmtime-serve";
 
 /// All subjects, in the order of the report.
 #[must_use]
@@ -139,7 +145,11 @@ impl Subject {
                 let mut configuration =
                     Configuration::of_one(&entra.metadata_url()?, &built.component(), scenario::rules()?);
                 configuration.audit = audit;
-                for extension in configuration.tenants.iter_mut().flat_map(|tenant| &mut tenant.extensions) {
+                for extension in configuration
+                    .tenants
+                    .iter_mut()
+                    .flat_map(|tenant| &mut tenant.extensions)
+                {
                     extension.isolation = isolation;
                 }
                 configuration.write(&directory, port)?;
@@ -150,7 +160,10 @@ impl Subject {
                 command.args(["floor", &port.to_string()]);
                 (command, "/healthz")
             }
-            Kind::Peer(peer) => (environment((peer.command)(&built.peers), &peer, entra, port)?, "/healthz"),
+            Kind::Peer(peer) => (
+                environment((peer.command)(&built.peers), &peer, entra, port)?,
+                "/healthz",
+            ),
         };
         Server::start(&command, cores.server, port, ready, &directory.join("log")).await
     }

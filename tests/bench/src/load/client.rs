@@ -47,7 +47,10 @@ impl Requests {
             return Ok(Self::repeating(job));
         };
         let tokens = std::fs::read_to_string(pool).with_context(|| format!("{} cannot be read", pool.display()))?;
-        Ok(Self::with(job, Tokens::Pool(tokens.lines().map(str::to_owned).collect())))
+        Ok(Self::with(
+            job,
+            Tokens::Pool(tokens.lines().map(str::to_owned).collect()),
+        ))
     }
 
     fn with(job: &Job, tokens: Tokens) -> Self {
@@ -74,7 +77,9 @@ impl Requests {
             Tokens::Repeated(token) => Some(token),
             Tokens::Pool(tokens) => tokens.get(number),
         };
-        let head = number.checked_rem(self.heads.len()).and_then(|turn| self.heads.get(turn));
+        let head = number
+            .checked_rem(self.heads.len())
+            .and_then(|turn| self.heads.get(turn));
         let (Some(head), Some(token)) = (head, token) else {
             return false;
         };
@@ -150,7 +155,10 @@ impl<'a> Answer<'a> {
         };
         let rest = received.get(length..).unwrap_or_default();
         let value = |name: &str| {
-            let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+            let header = response
+                .headers
+                .iter()
+                .find(|header| header.name.eq_ignore_ascii_case(name));
             header.map(|header| header.value)
         };
         let body = if let Some(announced) = value("content-length") {
