@@ -61,11 +61,12 @@ pub fn request_of(bytes: usize) -> Result<String> {
     let context = body
         .pointer_mut("/data/authenticationContext")
         .context("no authenticationContext")?;
-    let user = context
-        .get_mut("user")
-        .and_then(Value::as_object_mut)
-        .context("no user")?;
     if bytes < request().len() {
+        context["resourceServicePrincipal"] = Value::Null;
+        let user = context
+            .get_mut("user")
+            .and_then(Value::as_object_mut)
+            .context("no user")?;
         let read = ["id", "mail", "companyName", "userPrincipalName"];
         user.retain(|member, _| read.contains(&member.as_str()));
     }
