@@ -1,4 +1,11 @@
 //! What one would use instead: servers in other languages and runtimes that validate and answer the same.
+//!
+//! Their sources are in `tests/bench/peers`, whose README says why they are as they are.
+
+mod install;
+mod node;
+mod python;
+mod rust;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -35,5 +42,27 @@ pub struct Peer {
 /// All of them, in the order of the report.
 #[must_use]
 pub fn all() -> Vec<Peer> {
-    Vec::new()
+    [
+        with_and_without_cache(node::FASTIFY, "fastify-cache", "Fastify + jose with token cache"),
+        with_and_without_cache(
+            rust::WASMTIME_SERVE,
+            "wasmtime-serve-reuse",
+            "`wasmtime serve`, instances reused, with token cache",
+        ),
+        with_and_without_cache(node::EXPRESS, "express-cache", "Express + jose with token cache"),
+        with_and_without_cache(python::FASTAPI, "fastapi-cache", "FastAPI + PyJWT with token cache"),
+        with_and_without_cache(rust::AXUM, "axum-cache", "hand-written axum with token cache"),
+    ]
+    .concat()
+}
+
+/// A peer as it is, and once more with its token cache.
+fn with_and_without_cache(peer: Peer, name: &'static str, title: &'static str) -> [Peer; 2] {
+    let with_cache = Peer {
+        name,
+        title,
+        token_cache: Some(true),
+        ..peer
+    };
+    [with_cache, peer]
 }
