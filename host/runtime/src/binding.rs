@@ -128,6 +128,10 @@ macro_rules! invocations {
                     Ok(permits) => permits,
                     Err(error) => return Report::refused(error),
                 };
+                #[cfg(feature = "native-plugins")]
+                if let Some(native) = <$answer as crate::native::Native>::of(&self.plugin) {
+                    return self.invoke_natively(native, &context, &limits, deadline).await;
+                }
                 let mut run = self.run(limits, deadline);
                 $(if let Some(secret) = $argument.secret() {
                     run.store.data_mut().log.keep_out(secret);
@@ -221,7 +225,7 @@ impl Given for password_submit::Credentials<'_> {
 }
 
 /// An answer, of which there can be too much.
-trait Answer {
+pub(crate) trait Answer {
     /// How many claims, values or messages it has.
     fn items(&self) -> usize;
 }
@@ -276,7 +280,7 @@ impl Answer for verified_id_claim_validation::Verdict {
     }
 }
 
-fn bounded<A: Answer>(answer: A, most: usize) -> Result<A, InvocationError> {
+pub(crate) fn bounded<A: Answer>(answer: A, most: usize) -> Result<A, InvocationError> {
     let items = answer.items();
     if items > most {
         return Err(InvocationError::AnswerLimit { items, most });
@@ -284,7 +288,7 @@ fn bounded<A: Answer>(answer: A, most: usize) -> Result<A, InvocationError> {
     Ok(answer)
 }
 
-fn failure(failure: Failure) -> InvocationError {
+pub(crate) fn failure(failure: Failure) -> InvocationError {
     match failure {
         Failure::Unavailable(message) => InvocationError::Unavailable(clean(&message)),
         Failure::Rejected(message) => InvocationError::Rejected(clean(&message)),

@@ -23,6 +23,8 @@ mod guest_output;
 mod guest_text;
 mod limits;
 mod linker;
+#[cfg(feature = "native-plugins")]
+pub mod native;
 mod pagemap;
 mod plugin;
 mod run;
@@ -30,6 +32,9 @@ mod runtime;
 mod share;
 mod state;
 mod turns;
+
+/// Whether this build can run plugins outside the sandbox (feature `native-plugins`): only a benchmark's can.
+pub const HAS_NATIVE_PLUGINS: bool = cfg!(feature = "native-plugins");
 
 pub use aot::{CacheError, CacheOptions};
 pub use binding::Binding;

@@ -45,8 +45,8 @@ impl Plan {
         Self {
             quick: false,
             rounds,
-            warm_up: Duration::from_secs(1),
-            closed: Duration::from_secs(2),
+            warm_up: Duration::from_millis(700),
+            closed: Duration::from_millis(1500),
             open: Duration::from_secs(5),
             pool: 30_000,
             reloads: 10,
@@ -60,8 +60,8 @@ impl Plan {
         Self {
             quick: true,
             rounds,
-            warm_up: Duration::from_millis(500),
-            closed: Duration::from_millis(700),
+            warm_up: Duration::from_millis(400),
+            closed: Duration::from_millis(600),
             open: Duration::from_secs(2),
             pool: 10_000,
             reloads: 4,

@@ -14,7 +14,7 @@ use crate::scenario;
 /// Where everything is that was built before.
 #[derive(Clone, Debug)]
 pub struct Built {
-    /// The directory with `claimsmith`, `native-twin` and this program.
+    /// The directory with `claimsmith`, `claimsmith-native-twin` and this program.
     pub programs: PathBuf,
     /// The directory with plugins: `attribute_map.wasm`, and the two builds of the plugin that says which it is.
     pub plugins: PathBuf,
@@ -106,7 +106,13 @@ pub fn all() -> Vec<Subject> {
             "best_effort",
             "reuse",
         ),
-        claimsmith(NATIVE_TWIN, "native twin", "native-twin", "best_effort", "fresh"),
+        claimsmith(
+            NATIVE_TWIN,
+            "native twin",
+            "claimsmith-native-twin",
+            "best_effort",
+            "fresh",
+        ),
         Subject {
             name: FLOOR,
             title: "floor (axum, a constant)",

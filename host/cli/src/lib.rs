@@ -1,4 +1,4 @@
-//! The `claimsmith` command.
+//! The `claimsmith` command, as a library: what the command does, without the executable around it.
 
 mod compile;
 mod compiler;
@@ -54,7 +54,9 @@ enum Command {
     LocalEntra(serve::LocalEntraArguments),
 }
 
-fn main() -> ExitCode {
+/// The whole command: reads the process's arguments, does what they say, and says how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Command::CompileForParent(arguments) = &cli.command {
         // Before there are threads, which would need a share of its memory.
