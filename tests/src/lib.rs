@@ -24,7 +24,7 @@ mod stage;
 mod trap;
 pub mod world;
 
-pub use build::{canary, misbehaving, plugin};
+pub use build::{canary, host as host_program, misbehaving, plugin};
 pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};
