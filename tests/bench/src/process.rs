@@ -12,7 +12,7 @@ use tokio::process::{Child, Command as AsyncCommand};
 use tokio::time::{sleep, timeout};
 
 /// How long a server may take to become ready: a thousand components are compiled in minutes.
-const START_PATIENCE: Duration = Duration::from_secs(20 * 60);
+const START_PATIENCE: Duration = Duration::from_mins(20);
 /// How long a server may take to end after it was asked to.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 /// How often a server is asked whether it is ready: much less than any start takes.
@@ -38,8 +38,8 @@ impl Cores {
         let status = fs::read_to_string("/proc/self/status")?;
         let list = line(&status, "Cpus_allowed_list:").context("/proc/self/status has no Cpus_allowed_list")?;
         let mut cores = list.split(',').filter_map(|range| {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            Some(first.trim().parse::<usize>().ok()?..=last.trim().parse().ok()?)
+            let (from, to) = range.split_once('-').unwrap_or((range, range));
+            Some(from.trim().parse::<usize>().ok()?..=to.trim().parse().ok()?)
         });
         let mut cores = cores.by_ref().flatten();
         match (cores.next(), cores.next()) {

@@ -190,7 +190,7 @@ fn expected(plan: &Plan, subjects: &[Subject], whole: bool) -> Duration {
     let rest = match (whole, plan.quick) {
         (false, _) => Duration::ZERO,
         (true, true) => Duration::from_secs(100),
-        (true, false) => Duration::from_secs(12 * 60),
+        (true, false) => Duration::from_mins(12),
     };
     (closed * subjects + open) * rounds + rest
 }

@@ -1,7 +1,5 @@
 //! The sections of the report.
 
-use std::fmt::Write as _;
-
 use super::table::{median, number, spread, table};
 use crate::results::{Results, Sample};
 use crate::rounds::{ARRIVALS, CONNECTIONS, arrivals, new_tokens, repeated};
@@ -329,22 +327,19 @@ pub(super) fn reload(results: &Results) -> String {
         ("less compiling, ms", less),
     ]
     .map(|(what, summary)| vec![what.to_owned(), spread(summary)]);
-    let mut text = format!(
+    let (quiet, swapping) = (reload.quiet.load, reload.swapping.load);
+    format!(
         "## Reload
 
 A component is replaced by one with another digest and another answer, {} times. The wait for files to be quiet
 (`watch.debounce`, 200 ms by default) is part of it.
 
-{}",
+{}
+
+At {} callouts/s, an open loop at 30 % of the maximum, p99 is {} ms and p99.9 {} ms. During {} swaps one after the other,
+each of which is compiled on the server's own core, they are {} ms and {} ms. Every answer was right.",
         reload.total.len(),
-        table(["", "median (smallest to largest)"], &rows, 1)
-    );
-    let (quiet, swapping) = (reload.quiet.load, reload.swapping.load);
-    // Writing to a string does not fail.
-    let _written = write!(
-        text,
-        "\n\nAt {} callouts/s, an open loop at 30 % of the maximum, p99 is {} ms and p99.9 {} ms; during {} swaps one after \
-         the other, each of which is compiled on the server's own core, {} ms and {} ms. Every answer was right.",
+        table(["", "median (smallest to largest)"], &rows, 1),
         number(quiet.per_second),
         number(quiet.p99),
         number(quiet.p999),
@@ -352,16 +347,14 @@ A component is replaced by one with another digest and another answer, {} times.
         number(swapping.p99),
         number(swapping.p999),
     )
-    .is_ok();
-    text
 }
 
 pub(super) fn missing(results: &Results) -> String {
-    let mut text = "## Not measured\n\n\
-                    - Host calls, 0 to 4 against an upstream: plugins have no upstreams yet."
-        .to_owned();
-    for (title, reason) in &results.missing {
-        text += &format!("\n- {title}: {reason}");
-    }
-    text
+    let host_calls = "- Host calls, 0 to 4 against an upstream: plugins have no upstreams yet.".to_owned();
+    let others = results
+        .missing
+        .iter()
+        .map(|(title, reason)| format!("- {title}: {reason}"));
+    let lines: Vec<_> = std::iter::once(host_calls).chain(others).collect();
+    format!("## Not measured\n\n{}", lines.join("\n"))
 }
