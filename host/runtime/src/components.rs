@@ -1,5 +1,6 @@
 //! From a component's bytes to a component that can be linked: out of the cache, or compiled and put there.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -74,7 +75,7 @@ impl Components {
         };
         let engine = self.engine.clone();
         let found = spawn_blocking(move || match cache.get(digest) {
-            Found::Hit(code) => load(&code, &engine)
+            Found::Hit(code) => load(&code, &engine, Some(cache.directory()))
                 .inspect_err(|error| tracing::warn!(%digest, %error, "a compiled component is compiled again"))
                 .ok(),
             Found::Miss => None,
@@ -107,7 +108,8 @@ impl Components {
         );
         let (engine, cache) = (self.engine.clone(), self.cache.clone());
         let loaded = spawn_blocking(move || {
-            let component = load(&code, &engine)?;
+            let directory = cache.as_ref().map(|cache| cache.directory());
+            let component = load(&code, &engine, directory)?;
             Ok((component, cache.map(|cache| cache.put(digest, &code))))
         });
         loaded.await.map_err(|_| LoadError::Interrupted)?
@@ -122,7 +124,7 @@ impl Components {
     }
 }
 
-fn load(code: &CompiledCode, engine: &Engine) -> Result<Component, LoadError> {
-    code.load(engine)
+fn load(code: &CompiledCode, engine: &Engine, directory: Option<&Path>) -> Result<Component, LoadError> {
+    code.load(engine, directory)
         .map_err(|error| LoadError::of_compiler(&format!("{error:#}")))
 }

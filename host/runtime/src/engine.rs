@@ -60,6 +60,9 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
         .async_stack_zeroing(true)
         // Compiling in parallel would take the cores from the callouts being served.
         .parallel_compilation(false)
+        // wasmtime walks stacks by frame pointers; a table for native unwinders would be registered and kept for each
+        // component.
+        .native_unwind_info(false)
         // What a failed invocation's log record has.
         .wasm_backtrace_max_frames(NonZeroUsize::new(16))
         // What a Rust plugin does not need is less to attack. Threads, garbage collection and exceptions are not even
