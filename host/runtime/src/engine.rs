@@ -16,7 +16,7 @@ pub(crate) const MAX_MEMORY_BYTES: usize = 64 << 20;
 
 /// Places in the pool besides the invocations', for plugins that are loaded and whose settings are checked: those do
 /// not wait for callouts, and must not take their places either.
-const LIFECYCLE_PLACES: u32 = 4;
+pub(crate) const LIFECYCLE_PLACES: u32 = 4;
 
 /// An engine for at most `concurrency` instances at once, with its epoch ticking until the engine is dropped.
 ///

@@ -117,6 +117,7 @@ impl Server {
         );
         let empty = Catalog::default();
         let catalog = loader.load(&empty).await.map_err(StartError::Tenants)?.unwrap_or(empty);
+        runtime.begin_callouts();
         if !catalog.serves() {
             tracing::warn!(tenants = %config.tenants.display(), "no tenant serves yet");
         }
