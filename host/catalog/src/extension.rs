@@ -13,7 +13,7 @@ use claimsmith_runtime::{
 use claimsmith_token::{MetadataStore, TokenPolicy};
 use uuid::Uuid;
 
-use crate::catalog::{BoundPlugin, Choice, Extension, OnFailure, Passwords};
+use crate::catalog::{BoundPlugin, Choice, Extension, ExtensionMeters, OnFailure, Passwords};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::files::{TenantFiles, read_regular};
 use crate::policy::policy;
@@ -87,6 +87,7 @@ impl ExtensionLoader<'_> {
             max_response_bytes: config.max_response_bytes,
             mapped_claims: config.mapping.as_ref().map(|mapping| mapping.keys().cloned().collect()),
             passwords: passwords.flatten().map(Arc::new),
+            meters: ExtensionMeters::default(),
             otherwise,
             applications,
         })
@@ -157,6 +158,7 @@ impl ExtensionLoader<'_> {
             ),
             previous: previous.filter(|_| config.fallback_to_previous),
             on_failure: on_failure(config),
+            meters: Arc::default(),
             binding,
         }
     }

@@ -22,7 +22,10 @@ mod source;
 mod tenant;
 mod watch;
 
-pub use catalog::{BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, Lookup, OnFailure, Passwords, Tenant};
+pub use catalog::{
+    BindingMeters, BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, ExtensionMeters, Lookup, OnFailure,
+    Passwords, Tenant,
+};
 pub use config::{CacheConfig, HostConfig, ServerConfig, WatchConfig};
 pub use error::{ConfigError, ConfigErrors};
 pub use files::plugin_files;

@@ -36,7 +36,7 @@ impl<'e> Attempt<'e> {
             (Some(_), _) => Arc::as_ref(&bound.binding),
             (None, Some(previous)) => previous,
             (None, None) => {
-                telemetry::count_invocation(extension, &bound.name, Outcome::PluginQuarantined);
+                telemetry::count_invocation(extension, bound, Outcome::PluginQuarantined);
                 let version = bound.binding.plugin().version();
                 let detail = format!(
                     "{}@{version}: failed too often and is not invoked for a while",
@@ -71,12 +71,12 @@ impl<'e> Attempt<'e> {
             host_calls = usage.host_calls,
             "plugin invoked"
         );
-        telemetry::count_invocation(self.extension, &self.bound.name, outcome);
-        telemetry::note_usage(self.extension, &self.bound.name, &usage);
+        telemetry::count_invocation(self.extension, self.bound, outcome);
+        telemetry::note_usage(self.extension, self.bound, &usage);
         let words = report.words;
         report.result.map_err(|error| {
             if let Some(limit) = error.limit() {
-                telemetry::count_limit(self.extension, &self.bound.name, limit);
+                telemetry::count_limit(self.extension, self.bound, limit);
             }
             let late = matches!(error, InvocationError::DeadlineExceeded) && !self.in_time;
             // A permit that is dropped tells nothing: the failure is of something else.

@@ -13,6 +13,7 @@ mod password;
 mod request;
 pub mod schema;
 mod server;
+mod service;
 mod status;
 mod telemetry;
 

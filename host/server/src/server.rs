@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::answer::{self, Refusal};
+use crate::service::Answers;
 use crate::{callout, health, listener, openapi, status, telemetry};
 
 /// What every request can see.
@@ -181,7 +182,8 @@ impl Server {
             tracing::info!("shutting down: callouts in flight may finish");
             tokio::time::sleep(drain_delay).await;
         };
-        listener::serve(listener, router(app), &config.server, shutdown).await;
+        let answers = Answers::new(Arc::clone(&app), router(app));
+        listener::serve(listener, answers, &config.server, shutdown).await;
         if let Some(reload) = reload {
             reload.abort();
         }
@@ -192,7 +194,7 @@ impl Server {
 
 fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/tenants/{tenant}/extensions/{extension}", any(callout::handle))
+        .route(callout::PATH, any(callout::handle_unusual))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(telemetry::render))
