@@ -331,3 +331,18 @@ async fn instances_of_a_host_are_one_bindings() {
     eventually("the tenant that was loaded again counts anew", begins_anew).await;
     assert_eq!(count("other", &usual).await, "4");
 }
+
+/// A code or password would be left for the next user's callout.
+#[tokio::test(flavor = "multi_thread")]
+async fn plugins_that_are_given_secrets_have_instances_of_their_own() {
+    let stage = Stage::new().await.host_config("runtime.instance_reuse.allowed = true");
+    let extension = world::extension_toml("claims", "", "misbehaving", "isolation = \"reuse\"");
+    let extension = extension.replace("tokenIssuanceStart", "emailOtpSend");
+    let tenant = world::directories_toml(&stage.entra) + &extension;
+    let platform = stage.tenant("one", &tenant).start().await;
+    let says = |line: &Value| {
+        let message = line["message"].as_str().unwrap_or_default();
+        message.contains("plugins of emailOtpSend are given secrets") && message.contains("tenant.toml:13:13: ")
+    };
+    platform.host.log_line("reuse is refused", says).await;
+}

@@ -123,14 +123,27 @@ impl ExtensionLoader<'_> {
             .bind(plugin, &config.plugin, json, limits, Arc::clone(self.share))
             .await;
         let binding = self.bound(&settings, &config.plugin, bound)?;
-        let binding = binding.with_isolation(config.isolation.into()).map_err(|refused| {
-            let message = format!(
-                "{refused}: one callout's data could be left for the next; leave `isolation` out, or have the operator set \
-                 `runtime.instance_reuse.allowed = true` in claimsmith.toml"
-            );
-            error("isolation", message)
-        })?;
+        let binding = self
+            .isolated(config.isolation, binding)
+            .map_err(|message| error("isolation", message))?;
         Ok(self.with_history((None, index), config, Arc::new(binding)))
+    }
+
+    /// A binding with the isolation that it asks for, if it may have it.
+    fn isolated(self, isolation: IsolationConfig, binding: Binding) -> Result<Binding, String> {
+        let secret = matches!(self.config.event, Event::EmailOtpSend | Event::PasswordSubmit);
+        if isolation == IsolationConfig::Reuse && secret {
+            return Err(format!(
+                "plugins of {} are given secrets, which must not be left for the next callout; leave `isolation` out",
+                self.config.event
+            ));
+        }
+        binding.with_isolation(isolation.into()).map_err(|refused| {
+            format!(
+                "{refused}: what one callout leaves in memory, the next could read; leave `isolation` out, or have the \
+                 operator set `runtime.instance_reuse.allowed = true` in claimsmith.toml"
+            )
+        })
     }
 
     /// A binding with what is known of how it has fared: its breaker, and the version before it.
