@@ -1,5 +1,6 @@
 //! `claimsmith.toml`: the operator's configuration of the host.
 
+mod audit;
 mod cache;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use claimsmith_runtime::{
 use claimsmith_token::MetadataOptions;
 use serde::Deserialize;
 
+pub use self::audit::{AuditConfig, AuditMode};
 pub use self::cache::CacheConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
@@ -30,6 +32,8 @@ pub struct HostConfig {
     pub token: TokenConfig,
     /// Hot reload.
     pub watch: WatchConfig,
+    /// The records of callouts.
+    pub audit: AuditConfig,
 }
 
 impl Default for HostConfig {
@@ -40,6 +44,7 @@ impl Default for HostConfig {
             runtime: RuntimeConfig::default(),
             token: TokenConfig::default(),
             watch: WatchConfig::default(),
+            audit: AuditConfig::default(),
         }
     }
 }
@@ -341,6 +346,7 @@ impl HostConfig {
         let directory = path.parent().unwrap_or(Path::new(""));
         config.tenants = directory.join(&config.tenants);
         config.runtime.cache.resolve(directory);
+        config.audit.resolve(directory);
         Ok(config)
     }
 
@@ -418,6 +424,7 @@ impl HostConfig {
         let errors: Vec<_> = rules
             .into_iter()
             .chain(self.runtime.cache.rules())
+            .chain(self.audit.rules())
             .filter(|(holds, _)| !holds)
             .map(|(_, rule)| ConfigError::in_file(path, rule))
             .collect();

@@ -191,6 +191,7 @@ impl Loader {
                 files,
                 source: &source,
                 directories: &config.directories,
+                privacy: config.audit,
                 tenant: name,
                 name: extension_name,
                 config: extension,

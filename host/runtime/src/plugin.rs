@@ -1,6 +1,7 @@
 //! A plugin: a component that has been compiled, linked, type-checked and asked for its description.
 
 use std::fmt;
+use std::sync::Arc;
 
 use claimsmith_contract::Event;
 use semver::Version;
@@ -19,7 +20,9 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -41,6 +44,8 @@ pub struct Plugin {
     pub(crate) digest: Digest,
     pub(crate) name: String,
     pub(crate) version: Version,
+    /// The version as text, for records that share it.
+    pub(crate) version_text: Arc<str>,
     pub(crate) summary: Option<String>,
     pub(crate) exports: Exports,
 }
@@ -62,6 +67,12 @@ impl Plugin {
     #[must_use]
     pub fn version(&self) -> &Version {
         &self.version
+    }
+
+    /// The same as text, which need not be copied.
+    #[must_use]
+    pub fn version_text(&self) -> &Arc<str> {
+        &self.version_text
     }
 
     /// One sentence for people.
