@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use claimsmith_audit::Privacy;
 use claimsmith_contract::Event;
 use claimsmith_contract::token_issuance_start::Claim;
 use claimsmith_password::{Accepted, DecryptionKey};
@@ -88,6 +89,8 @@ pub struct Extension {
     pub max_claim_bytes: usize,
     /// Bytes of the whole answer.
     pub max_response_bytes: usize,
+    /// How personal data is recorded.
+    pub privacy: Privacy,
     /// The claims that Entra's claims mapping policies name, as far as the tenant has declared them.
     pub mapped_claims: Option<BTreeSet<String>>,
     /// What opens passwordSubmit's encrypted contexts; absent for other events.

@@ -1,5 +1,6 @@
 //! `claimsmith.toml`: the operator's configuration of the host.
 
+mod audit;
 mod cache;
 mod instance_reuse;
 
@@ -13,6 +14,7 @@ use claimsmith_runtime::{
 use claimsmith_token::MetadataOptions;
 use serde::Deserialize;
 
+pub use self::audit::{AuditConfig, AuditMode};
 pub use self::cache::CacheConfig;
 pub use self::instance_reuse::InstanceReuseConfig;
 use crate::error::{ConfigError, ConfigErrors};
@@ -32,6 +34,8 @@ pub struct HostConfig {
     pub token: TokenConfig,
     /// Hot reload.
     pub watch: WatchConfig,
+    /// The records of callouts.
+    pub audit: AuditConfig,
 }
 
 impl Default for HostConfig {
@@ -42,6 +46,7 @@ impl Default for HostConfig {
             runtime: RuntimeConfig::default(),
             token: TokenConfig::default(),
             watch: WatchConfig::default(),
+            audit: AuditConfig::default(),
         }
     }
 }
@@ -346,6 +351,7 @@ impl HostConfig {
         let directory = path.parent().unwrap_or(Path::new(""));
         config.tenants = directory.join(&config.tenants);
         config.runtime.cache.resolve(directory);
+        config.audit.resolve(directory);
         Ok(config)
     }
 
@@ -424,6 +430,7 @@ impl HostConfig {
             .into_iter()
             .chain(self.runtime.cache.rules())
             .chain(self.runtime.instance_reuse.rules())
+            .chain(self.audit.rules())
             .filter(|(holds, _)| !holds)
             .map(|(_, rule)| ConfigError::in_file(path, rule))
             .collect();

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use claimsmith_audit::Privacy;
 use claimsmith_contract::Event;
 use claimsmith_password::{Accepted, DecryptionKey};
 use claimsmith_runtime::{
@@ -40,6 +41,7 @@ pub(crate) struct ExtensionLoader<'l> {
     pub(crate) files: &'l TenantFiles,
     pub(crate) source: &'l Source,
     pub(crate) directories: &'l [DirectoryConfig],
+    pub(crate) privacy: Privacy,
     pub(crate) tenant: &'l str,
     pub(crate) name: &'l str,
     pub(crate) config: &'l ExtensionConfig,
@@ -82,6 +84,7 @@ impl ExtensionLoader<'_> {
             tenant: self.tenant.into(),
             name: self.name.into(),
             event: config.event,
+            privacy: self.privacy,
             token_policy: TokenPolicy::new(policy(config, self.directories, self.metadata)),
             deadline: config.deadline,
             max_claim_bytes: config.max_claim_bytes,

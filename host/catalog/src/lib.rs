@@ -26,7 +26,7 @@ pub use catalog::{
     BindingMeters, BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, ExtensionMeters, Lookup, OnFailure,
     Passwords, Tenant,
 };
-pub use config::{CacheConfig, HostConfig, InstanceReuseConfig, ServerConfig, WatchConfig};
+pub use config::{AuditConfig, AuditMode, CacheConfig, HostConfig, InstanceReuseConfig, ServerConfig, WatchConfig};
 pub use error::{ConfigError, ConfigErrors};
 pub use files::plugin_files;
 pub use loader::Loader;

@@ -317,6 +317,7 @@ impl Tools {
                 files,
                 source: &source,
                 directories: &config.directories,
+                privacy: config.audit,
                 tenant: name,
                 name: extension_name,
                 config: extension,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use claimsmith_contract::Event;
 use semver::Version;
@@ -40,7 +41,9 @@ impl Digest {
         }
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -62,6 +65,8 @@ pub struct Plugin {
     pub(crate) digest: Digest,
     pub(crate) name: String,
     pub(crate) version: Version,
+    /// The version as text, for records that share it.
+    pub(crate) version_text: Arc<str>,
     pub(crate) summary: Option<String>,
     pub(crate) exports: Exports,
 }
@@ -83,6 +88,12 @@ impl Plugin {
     #[must_use]
     pub fn version(&self) -> &Version {
         &self.version
+    }
+
+    /// The same as text, which need not be copied.
+    #[must_use]
+    pub fn version_text(&self) -> &Arc<str> {
+        &self.version_text
     }
 
     /// One sentence for people.

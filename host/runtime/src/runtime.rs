@@ -371,6 +371,7 @@ impl Runtime {
         Ok(Plugin {
             digest,
             name: clean(&described.name),
+            version_text: version.to_string().into(),
             version,
             summary: described.summary.as_deref().map(clean),
             exports,

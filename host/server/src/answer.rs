@@ -157,6 +157,10 @@ pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static 
             StatusCode::TOO_MANY_REQUESTS,
             "Too many callouts of the extension or its tenant at once",
         ),
+        Outcome::AuditUnavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The callout's audit record could not be kept",
+        ),
         Outcome::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "Too many callouts at once"),
         Outcome::DeadlineExceeded => (
             StatusCode::GATEWAY_TIMEOUT,

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
 
 use crate::answer::{self, Answer, Refusal, status_and_title};
+use crate::audit;
 use crate::invoke::{guard, invoke};
 use crate::password;
 use crate::request::{RequestBody, admit, discard, read_body};
@@ -76,6 +77,7 @@ async fn answer_named(app: &App, tenant: &str, extension: &str, head: &Parts, mu
         // not sent its body, which reading would ask for.
         let discarded = matches!(&answered, Err(refusal) if refusal.outcome != Outcome::DeadlineExceeded)
             && !head.headers.contains_key(EXPECT);
+        let answered = audit::record(&app.audit, answered, &mut facts, arrived).await;
         let response = finish(answered, &facts, arrived);
         if discarded {
             discard(body).await;
@@ -107,10 +109,12 @@ const MAX_LABEL: usize = 63;
 
 /// What becomes known on the way, for the answer and the log.
 #[derive(Default)]
-struct Facts {
-    extension: Option<Arc<Extension>>,
+pub(crate) struct Facts {
+    pub(crate) extension: Option<Arc<Extension>>,
     correlation_id: Option<String>,
-    generation: u64,
+    pub(crate) generation: u64,
+    pub(crate) audit: audit::Notes,
+    pub(crate) invocations: audit::Invocations,
 }
 
 async fn answer(
@@ -130,13 +134,16 @@ async fn answer(
     let deadline = arrived + extension.deadline;
     admit(&head.method, &head.headers, app.max_body_bytes)?;
     let token = authenticate(&extension, head, deadline).await?;
+    facts.audit.token(&token);
     // Only now: without a valid token nobody takes a place from those who have one.
     let _place = app.place()?;
     let body = read_body(body, app.max_body_bytes, deadline).await?;
     let callout = parse(&body, &extension, facts)?;
+    facts.audit.callout(&callout, &extension);
     cross_check(&callout, &token)?;
     let password = password::open(&extension, &callout, deadline).await?;
-    let invoked = invoke(&extension, &callout, password.as_ref(), deadline).await?;
+    let invoked = invoke(&extension, &callout, password.as_ref(), &facts.invocations, deadline).await?;
+    facts.audit.action(&invoked.action, &extension);
     guard(invoked, &callout, password.as_ref(), &extension)
 }
 

@@ -3,6 +3,7 @@
 
 mod answer;
 mod attempt;
+mod audit;
 mod callout;
 mod convert;
 mod health;

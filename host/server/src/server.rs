@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{any, get};
+use claimsmith_audit::{Auditor, StoreError};
 use claimsmith_catalog::{Catalog, ConfigError, CurrentCatalog, HostConfig, Loader, watch};
 use claimsmith_contract::Outcome;
 use claimsmith_runtime::{Compiler, Runtime, RuntimeError, raise_descriptor_limit};
@@ -32,6 +33,7 @@ pub(crate) struct App {
     /// What `/openapi.json` answers.
     pub(crate) openapi: Bytes,
     pub(crate) runtime: Arc<Runtime>,
+    pub(crate) audit: Auditor,
     places: Semaphore,
     draining: AtomicBool,
     /// Whether the service has been ready once: then a new tenant's documents do not make it unready again.
@@ -80,6 +82,10 @@ pub enum StartError {
     /// Nothing can be counted: a defect.
     #[error("metrics cannot be set up: {0}")]
     Telemetry(String),
+    /// The audit store's directory or key cannot be used. (A store that is full, locked or damaged does not keep the
+    /// service from starting.)
+    #[error(transparent)]
+    Audit(StoreError),
     /// The directory of tenants cannot be read.
     #[error(transparent)]
     Tenants(ConfigError),
@@ -128,7 +134,9 @@ impl Server {
         let listen_error = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
+        let audit = Auditor::start(config.audit.options()).map_err(StartError::Audit)?;
         let app = App {
+            audit,
             catalog: Arc::new(CurrentCatalog::new(catalog)),
             max_body_bytes: config.server.max_body_bytes,
             metrics,
@@ -182,8 +190,9 @@ impl Server {
             tracing::info!("shutting down: callouts in flight may finish");
             tokio::time::sleep(drain_delay).await;
         };
-        let answers = Answers::new(Arc::clone(&app), router(app));
+        let answers = Answers::new(Arc::clone(&app), router(Arc::clone(&app)));
         listener::serve(listener, answers, &config.server, shutdown).await;
+        app.audit.close(config.server.drain_timeout).await;
         if let Some(reload) = reload {
             reload.abort();
         }
