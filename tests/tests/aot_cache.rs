@@ -111,7 +111,6 @@ async fn what_is_loaded_stays_what_was_verified_whatever_becomes_of_the_files() 
     let maps = fs::read_to_string(format!("/proc/{}/maps", platform.host.pid())).unwrap();
     let entry = |line: &&str| line.contains(".aot");
     assert_eq!(maps.lines().find(entry), None, "code runs from a file that has a name");
-    assert_eq!(entries(&platform).len(), 2, "copies have no names");
     for entry in entries(&platform) {
         // In place, so that it stays the same file.
         fs::write(entry, [0xcc; 4096]).unwrap();

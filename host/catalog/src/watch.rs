@@ -171,9 +171,10 @@ impl Changes {
                 self.times = Some((now, now));
                 continue;
             };
-            let quiet = match self.unfinished.load(Ordering::Relaxed) {
-                true => debounce,
-                false => debounce / FINISHED_IS_QUIET_SOONER,
+            let quiet = if self.unfinished.load(Ordering::Relaxed) {
+                debounce
+            } else {
+                debounce / FINISHED_IS_QUIET_SOONER
             };
             let until = (last + quiet).min(first + debounce * MAX_DEBOUNCES);
             if !matches!(timeout_at(until, self.receiver.recv()).await, Ok(Some(()))) {

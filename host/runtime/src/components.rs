@@ -1,7 +1,6 @@
 //! From a component's bytes to a component that can be linked: out of the cache, or compiled and put there.
 
 use std::num::NonZero;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,6 +24,8 @@ pub(crate) struct Components {
     cache: Option<Arc<Cache>>,
     /// The turns to compile: one for each core until callouts come, then one.
     compiling: Semaphore,
+    /// The turns to take components out of the cache, each of which is in memory twice meanwhile.
+    taking: Semaphore,
 }
 
 impl Components {
@@ -34,6 +35,7 @@ impl Components {
     /// # Errors
     /// When others could have put code into the cache.
     pub(crate) fn open(engine: &Engine, options: &RuntimeOptions) -> Result<Self, CacheError> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let origin = Origin::of(engine);
         let limits = options.compile_limits;
         let open = |cache: &crate::aot::CacheOptions| {
@@ -53,7 +55,8 @@ impl Components {
             compiler: options.compiler.clone(),
             limits,
             cache,
-            compiling: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
+            compiling: Semaphore::new(cores),
+            taking: Semaphore::new(cores),
         })
     }
 
@@ -83,9 +86,10 @@ impl Components {
         let Some(cache) = self.cache.clone() else {
             return Ok(None);
         };
+        let _turn = self.taking.acquire().await.map_err(|_| LoadError::Interrupted)?;
         let engine = self.engine.clone();
         let found = spawn_blocking(move || match cache.get(digest) {
-            Found::Hit(code) => load(&code, &engine, Some(cache.directory()))
+            Found::Hit(code) => load(&code, &engine)
                 .inspect_err(|error| tracing::warn!(%digest, %error, "a compiled component is compiled again"))
                 .ok(),
             Found::Miss => None,
@@ -118,8 +122,7 @@ impl Components {
         );
         let (engine, cache) = (self.engine.clone(), self.cache.clone());
         let loaded = spawn_blocking(move || {
-            let directory = cache.as_ref().map(|cache| cache.directory());
-            let component = load(&code, &engine, directory)?;
+            let component = load(&code, &engine)?;
             Ok((component, cache.map(|cache| cache.put(digest, &code))))
         });
         loaded.await.map_err(|_| LoadError::Interrupted)?
@@ -134,7 +137,7 @@ impl Components {
     }
 }
 
-fn load(code: &CompiledCode, engine: &Engine, directory: Option<&Path>) -> Result<Component, LoadError> {
-    code.load(engine, directory)
+fn load(code: &CompiledCode, engine: &Engine) -> Result<Component, LoadError> {
+    code.load(engine)
         .map_err(|error| LoadError::of_compiler(&format!("{error:#}")))
 }
