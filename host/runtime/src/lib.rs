@@ -15,6 +15,7 @@ mod breaker;
 mod budget;
 mod compiler;
 mod components;
+mod descriptors;
 mod engine;
 mod error;
 mod exports;
@@ -42,6 +43,7 @@ pub mod interface {
     };
 }
 pub use compiler::{ChildLimits, CompileLimits, Compiler, CompilerProgram, compile_for_parent};
+pub use descriptors::raise_descriptor_limit;
 pub use engine::EPOCH_TICK;
 pub use error::{
     BindError, EngineError, Growth, HostResource, InvocationError, LoadError, PrecompileError, RuntimeError,
