@@ -210,6 +210,15 @@ impl Catalog {
         }
     }
 
+    /// Whether it serves the same as another.
+    pub(crate) fn serves_as(&self, other: &Self) -> bool {
+        let same = |name: &String, slot: &TenantSlot| {
+            let others = other.tenants.get(name).and_then(|slot| slot.serving.as_ref());
+            slot.serving.as_ref().map(Arc::as_ptr) == others.map(Arc::as_ptr)
+        };
+        self.tenants.len() == other.tenants.len() && self.tenants.iter().all(|(name, slot)| same(name, slot))
+    }
+
     /// Whether any tenant serves.
     #[must_use]
     pub fn serves(&self) -> bool {

@@ -174,6 +174,8 @@ invocations! {
 }
 
 async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, BindError> {
+    // Never closed: then there would be no limit, and the pool has one all the same.
+    let _place = binding.host.lifecycle.acquire().await.ok();
     let deadline = Instant::now() + LIFECYCLE_TIME;
     let indices = &binding.plugin.exports.lifecycle;
     let mut run = binding.run(binding.limits_now(), deadline);

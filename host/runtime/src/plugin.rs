@@ -1,12 +1,16 @@
 //! A plugin: a component that has been compiled, linked, type-checked and asked for its description.
 
 use std::fmt;
+use std::io::{self, Read};
 
 use claimsmith_contract::Event;
 use semver::Version;
 use sha2::{Digest as _, Sha256};
 
 use crate::exports::Exports;
+
+/// Bytes that are read at once for a digest.
+const READ_BYTES: usize = 64 << 10;
 
 /// The SHA-256 of a component's bytes: what identifies a version.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,6 +21,23 @@ impl Digest {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of all that `reader` still has, of which little is in memory at once.
+    ///
+    /// # Errors
+    /// What `reader` says.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+        let mut digest = Sha256::new();
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(Self(digest.finalize().into())),
+                Ok(length) => digest.update(buffer.get(..length).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {

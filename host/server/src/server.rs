@@ -12,7 +12,7 @@ use axum::body::Bytes;
 use axum::routing::{any, get};
 use claimsmith_catalog::{Catalog, ConfigError, CurrentCatalog, HostConfig, Loader, watch};
 use claimsmith_contract::Outcome;
-use claimsmith_runtime::{Compiler, Runtime, RuntimeError};
+use claimsmith_runtime::{Compiler, Runtime, RuntimeError, raise_descriptor_limit};
 use claimsmith_token::{FetchError, MetadataStore};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -104,6 +104,7 @@ impl Server {
     /// [`StartError`]: nothing could be served.
     pub async fn start(config: HostConfig, config_file: &Path, compiler: Compiler) -> Result<Self, StartError> {
         let metrics = telemetry::begin().map_err(|error| StartError::Telemetry(error.to_string()))?;
+        raise_descriptor_limit();
         let runtime = Runtime::new(config.runtime_options(compiler)).map_err(StartError::Runtime)?;
         let runtime = Arc::new(runtime);
         let metadata = MetadataStore::new(config.metadata_options()).map_err(StartError::Metadata)?;
@@ -117,6 +118,7 @@ impl Server {
         );
         let empty = Catalog::default();
         let catalog = loader.load(&empty).await.map_err(StartError::Tenants)?.unwrap_or(empty);
+        runtime.begin_callouts();
         if !catalog.serves() {
             tracing::warn!(tenants = %config.tenants.display(), "no tenant serves yet");
         }
