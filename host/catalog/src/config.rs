@@ -1,6 +1,8 @@
 //! `claimsmith.toml`: the operator's configuration of the host.
 
+mod audit;
 mod cache;
+mod instance_reuse;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,9 @@ use claimsmith_runtime::{
 use claimsmith_token::MetadataOptions;
 use serde::Deserialize;
 
+pub use self::audit::{AuditConfig, AuditMode};
 pub use self::cache::CacheConfig;
+pub use self::instance_reuse::InstanceReuseConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
 
@@ -30,6 +34,8 @@ pub struct HostConfig {
     pub token: TokenConfig,
     /// Hot reload.
     pub watch: WatchConfig,
+    /// The records of callouts.
+    pub audit: AuditConfig,
 }
 
 impl Default for HostConfig {
@@ -40,6 +46,7 @@ impl Default for HostConfig {
             runtime: RuntimeConfig::default(),
             token: TokenConfig::default(),
             watch: WatchConfig::default(),
+            audit: AuditConfig::default(),
         }
     }
 }
@@ -109,6 +116,8 @@ pub struct RuntimeConfig {
     pub max_compiled_bytes: usize,
     /// Where compiled components are kept.
     pub cache: CacheConfig,
+    /// Whether instances may serve several invocations.
+    pub instance_reuse: InstanceReuseConfig,
     /// When a plugin that fails is no longer invoked, and for how long.
     pub breaker: BreakerConfig,
     /// What a binding has when it says nothing, and the most it can ask for.
@@ -127,6 +136,7 @@ impl Default for RuntimeConfig {
             max_compile_memory_bytes: options.compile_limits.max_memory_bytes,
             max_compiled_bytes: options.compile_limits.max_compiled_bytes,
             cache: CacheConfig::default(),
+            instance_reuse: InstanceReuseConfig::default(),
             breaker: BreakerConfig::default(),
             limits: LimitsConfig::default(),
         }
@@ -341,6 +351,7 @@ impl HostConfig {
         let directory = path.parent().unwrap_or(Path::new(""));
         config.tenants = directory.join(&config.tenants);
         config.runtime.cache.resolve(directory);
+        config.audit.resolve(directory);
         Ok(config)
     }
 
@@ -418,6 +429,8 @@ impl HostConfig {
         let errors: Vec<_> = rules
             .into_iter()
             .chain(self.runtime.cache.rules())
+            .chain(self.runtime.instance_reuse.rules())
+            .chain(self.audit.rules())
             .filter(|(holds, _)| !holds)
             .map(|(_, rule)| ConfigError::in_file(path, rule))
             .collect();
@@ -470,6 +483,7 @@ impl HostConfig {
                 max_compiled_bytes: self.runtime.max_compiled_bytes,
             },
             cache: self.runtime.cache.options(),
+            instance_reuse: self.runtime.instance_reuse.options(),
         }
     }
 

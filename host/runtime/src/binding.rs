@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use crate::bindings::callout::{Context, Failure};
@@ -12,10 +13,11 @@ use crate::bindings::{
     attribute_collection_start, attribute_collection_submit, email_otp_send, lifecycle, password_submit,
     token_issuance_start, verified_id_claim_validation,
 };
-use crate::error::{BindError, InvocationError, SettingsProblem};
+use crate::error::{BindError, InvocationError, ReuseNotAllowed, SettingsProblem};
 use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
+use crate::reuse::{Isolation, Kept};
 use crate::run::{Report, Run};
 use crate::runtime::{Host, LIFECYCLE_TIME};
 use crate::share::{BindingPlaces, TenantShare};
@@ -34,6 +36,8 @@ pub struct Binding {
     /// Shared with the bindings of other settings that were made of this one.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) tenant: Arc<TenantShare>,
+    /// Its idle instances, if it uses instances again.
+    pub(crate) kept: Option<Arc<Kept>>,
 }
 
 impl Binding {
@@ -68,8 +72,23 @@ impl Binding {
             limits: self.limits,
             permits: Arc::clone(&self.permits),
             tenant: Arc::clone(&self.tenant),
+            // Instances of its own: what one application's users leave, no other's may see.
+            kept: self.kept.as_ref().map(|_| self.host.keep()),
         };
         binding.checked().await
+    }
+
+    /// The same binding with another isolation.
+    ///
+    /// # Errors
+    /// [`ReuseNotAllowed`] when the operator does not allow instances to be used again.
+    pub fn with_isolation(self, isolation: Isolation) -> Result<Self, ReuseNotAllowed> {
+        let kept = match isolation {
+            Isolation::Fresh => None,
+            Isolation::Reuse if self.host.instance_reuse.allowed => Some(self.host.keep()),
+            Isolation::Reuse => return Err(ReuseNotAllowed),
+        };
+        Ok(Self { kept, ..self })
     }
 
     /// This binding, once its plugin has accepted its settings.
@@ -95,6 +114,35 @@ impl Binding {
         }
     }
 
+    /// An invocation: in an idle instance of the binding's own, or in a new one.
+    fn begin(&self, limits: Limits, deadline: Instant) -> Run<'_> {
+        let idle = self.kept.as_ref().and_then(|kept| kept.take(&limits));
+        match idle {
+            Some(used) => Run::again(used, &self.plugin.exports, deadline),
+            None => self.run(limits, deadline),
+        }
+    }
+
+    /// Ends an invocation. Its instance is dropped, unless it has answered well and instances of this binding are kept.
+    fn end<A: Answer>(
+        &self,
+        run: &mut Option<Run<'_>>,
+        ended: Result<wasmtime::Result<Result<A, Failure>>, Elapsed>,
+    ) -> Report<A> {
+        let Some(run) = run.take() else {
+            return Report::refused(InvocationError::Instantiation(ALREADY_ENDED.to_owned()));
+        };
+        let Report { result, usage, words } = run.finish(ended);
+        let answer = result.and_then(|answer| answer.map_err(failure));
+        let result = answer.and_then(|answer| bounded(answer, run.limits().answer_items));
+        if let Some(kept) = self.kept.as_ref().filter(|_| result.is_ok())
+            && let Some(used) = run.into_used()
+        {
+            kept.keep(used);
+        }
+        Report { result, usage, words }
+    }
+
     pub(crate) fn run(&self, limits: Limits, deadline: Instant) -> Run<'_> {
         Run::new(
             &self.host.engine,
@@ -105,6 +153,13 @@ impl Binding {
             deadline,
         )
     }
+}
+
+/// No invocation ends twice: only to have no panic in its place.
+const ALREADY_ENDED: &str = "the invocation has ended already";
+
+fn begun<'r, 'a>(run: &'r mut Option<Run<'a>>) -> wasmtime::Result<&'r mut Run<'a>> {
+    run.as_mut().ok_or_else(|| wasmtime::Error::msg(ALREADY_ENDED))
 }
 
 /// Declares the invocation of each event: its interface, its function there, what it is given and what it answers.
@@ -132,33 +187,32 @@ macro_rules! invocations {
                 if let Some(native) = <$answer as crate::native::Native>::of(&self.plugin) {
                     return self.invoke_natively(native, &context, &limits, deadline).await;
                 }
-                let mut run = self.run(limits, deadline);
-                $(if let Some(secret) = $argument.secret() {
+                let mut run = Some(self.begin(limits, deadline));
+                $(if let (Some(run), Some(secret)) = (run.as_mut(), $argument.secret()) {
                     run.store.data_mut().log.keep_out(secret);
                 })*
                 let call = async {
-                    let instance = run.instantiate().await?;
-                    let guest = indices.load(&mut run.store, &instance)?;
-                    guest.$call(&mut run.store, context, $($argument),*).await
+                    let begun = begun(&mut run)?;
+                    let instance = begun.instantiate().await?;
+                    let guest = indices.load(&mut begun.store, &instance)?;
+                    let answer = guest.$call(&mut begun.store, context, $($argument),*).await?;
+                    // In the same turn: the end of an invocation that has answered takes short.
+                    Ok(self.end(&mut run, Ok(Ok(answer))))
                 };
                 let mut turns = self.host.shared.turns(&self.tenant);
-                let ended = timeout_at(deadline, turns.run(call)).await;
-                if !matches!(ended, Ok(Ok(_))) {
-                    turns.be_long();
-                }
-                let Report { result, usage, words } = turns.run(async { run.finish(ended) }).await;
-                let answer = result.and_then(|answer| answer.map_err(failure));
-                Report {
-                    result: answer.and_then(|answer| bounded(answer, limits.answer_items)),
-                    usage,
-                    words,
-                }
+                let ended = match timeout_at(deadline, turns.run(call)).await {
+                    Ok(Ok(report)) => return report,
+                    Ok(Err(failed)) => Ok(Err(failed)),
+                    Err(elapsed) => Err(elapsed),
+                };
+                turns.be_long();
+                turns.run(async { self.end(&mut run, ended) }).await
             }
         )*}
     };
 }
 
-// Each in an instance of its own, until `deadline` at most.
+// Each in an instance of its own, unless instances of this binding are used again, until `deadline` at most.
 invocations! {
     /// Invokes the plugin for tokenIssuanceStart.
     token_issuance_start: call_provide_claims() -> Vec<token_issuance_start::Claim>;
@@ -178,6 +232,8 @@ invocations! {
 }
 
 async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, BindError> {
+    // Never closed: then there would be no limit, and the pool has one all the same.
+    let _place = binding.host.lifecycle.acquire().await.ok();
     let deadline = Instant::now() + LIFECYCLE_TIME;
     let indices = &binding.plugin.exports.lifecycle;
     let mut run = binding.run(binding.limits_now(), deadline);
@@ -188,7 +244,7 @@ async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, BindE
     };
     let mut turns = binding.host.shared.turns(&binding.tenant);
     let ended = timeout_at(deadline, turns.run(call)).await;
-    let Report { result, words, .. } = turns.run(async { run.finish(ended) }).await;
+    let Report { result, words, .. } = turns.run(async move { run.finish(ended) }).await;
     let problems = result.map_err(|error| BindError::Failed {
         error,
         words: Box::new(words),

@@ -1,9 +1,11 @@
 //! From a component's bytes to a component that can be linked: out of the cache, or compiled and put there.
 
+use std::num::NonZero;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::MutexGuard;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -21,8 +23,8 @@ pub(crate) struct Components {
     compiler: Compiler,
     limits: CompileLimits,
     cache: Option<Arc<Cache>>,
-    /// One compilation at a time leaves the other core to callouts.
-    compiling: tokio::sync::Mutex<()>,
+    /// The turns to compile: one for each core until callouts come, then one.
+    compiling: Semaphore,
 }
 
 impl Components {
@@ -51,7 +53,7 @@ impl Components {
             compiler: options.compiler.clone(),
             limits,
             cache,
-            compiling: tokio::sync::Mutex::default(),
+            compiling: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
         })
     }
 
@@ -59,9 +61,18 @@ impl Components {
         self.cache.is_some()
     }
 
-    /// Waits for the turn to compile. Whoever has it looks first whether somebody else has compiled the same.
-    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.compiling.lock().await
+    /// Waits for the turn to compile.
+    ///
+    /// # Errors
+    /// [`LoadError::Interrupted`]
+    pub(crate) async fn turn(&self) -> Result<SemaphorePermit<'_>, LoadError> {
+        self.compiling.acquire().await.map_err(|_| LoadError::Interrupted)
+    }
+
+    /// Leaves one turn of those that nobody has: one compilation at a time leaves the other cores to callouts.
+    pub(crate) fn leave_one_turn(&self) {
+        self.compiling
+            .forget_permits(self.compiling.available_permits().saturating_sub(1));
     }
 
     /// The component as it was compiled before.
@@ -74,7 +85,7 @@ impl Components {
         };
         let engine = self.engine.clone();
         let found = spawn_blocking(move || match cache.get(digest) {
-            Found::Hit(code) => load(&code, &engine)
+            Found::Hit(code) => load(&code, &engine, Some(cache.directory()))
                 .inspect_err(|error| tracing::warn!(%digest, %error, "a compiled component is compiled again"))
                 .ok(),
             Found::Miss => None,
@@ -107,7 +118,8 @@ impl Components {
         );
         let (engine, cache) = (self.engine.clone(), self.cache.clone());
         let loaded = spawn_blocking(move || {
-            let component = load(&code, &engine)?;
+            let directory = cache.as_ref().map(|cache| cache.directory());
+            let component = load(&code, &engine, directory)?;
             Ok((component, cache.map(|cache| cache.put(digest, &code))))
         });
         loaded.await.map_err(|_| LoadError::Interrupted)?
@@ -122,7 +134,7 @@ impl Components {
     }
 }
 
-fn load(code: &CompiledCode, engine: &Engine) -> Result<Component, LoadError> {
-    code.load(engine)
+fn load(code: &CompiledCode, engine: &Engine, directory: Option<&Path>) -> Result<Component, LoadError> {
+    code.load(engine, directory)
         .map_err(|error| LoadError::of_compiler(&format!("{error:#}")))
 }

@@ -16,14 +16,16 @@ pub(crate) const MAX_MEMORY_BYTES: usize = 64 << 20;
 
 /// Places in the pool besides the invocations', for plugins that are loaded and whose settings are checked: those do
 /// not wait for callouts, and must not take their places either.
-const LIFECYCLE_PLACES: u32 = 4;
+pub(crate) const LIFECYCLE_PLACES: u32 = 4;
 
-/// An engine for at most `concurrency` instances at once, with its epoch ticking until the engine is dropped.
+/// An engine for at most `concurrency` instances that run at once and `idle` that do not, with its epoch ticking until
+/// the engine is dropped.
 ///
 /// # Errors
 /// When the settings contradict each other or the machine lacks what they need.
-pub(crate) fn build(concurrency: u32, pagemap_scan: PagemapScan) -> wasmtime::Result<Engine> {
-    let pool = pool(concurrency.saturating_add(LIFECYCLE_PLACES), pagemap_scan.decide());
+pub(crate) fn build(concurrency: u32, idle: u32, pagemap_scan: PagemapScan) -> wasmtime::Result<Engine> {
+    let places = concurrency.saturating_add(LIFECYCLE_PLACES).saturating_add(idle);
+    let pool = pool(places, pagemap_scan.decide());
     let engine = Engine::new(&config(pool)).or_else(|error| {
         // Small virtual address spaces (ulimit -v, some containers) cannot hold the pool's reservation.
         tracing::warn!(
@@ -60,6 +62,9 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
         .async_stack_zeroing(true)
         // Compiling in parallel would take the cores from the callouts being served.
         .parallel_compilation(false)
+        // wasmtime walks stacks by frame pointers; a table for native unwinders would be registered and kept for each
+        // component.
+        .native_unwind_info(false)
         // What a failed invocation's log record has.
         .wasm_backtrace_max_frames(NonZeroUsize::new(16))
         // What a Rust plugin does not need is less to attack. Threads, garbage collection and exceptions are not even
@@ -92,6 +97,9 @@ fn pool(concurrency: u32, pagemap_scan: bool) -> InstanceAllocationStrategy {
         .table_elements(MAX_TABLE_ELEMENTS)
         .linear_memory_keep_resident(512 << 10)
         .table_keep_resident(64 << 10)
+        // What most invocations use of a stack is zeroed in place: given back to the kernel, it would fault when the next
+        // invocation writes there, which costs more. The rest is given back.
+        .async_stack_keep_resident(32 << 10)
         // Slots keep the image of the component that used them last: the fewer are given up, the more tenants find theirs.
         .max_unused_warm_slots(concurrency)
         .pagemap_scan(if pagemap_scan { Enabled::Yes } else { Enabled::No });

@@ -118,6 +118,11 @@ impl Cache {
         })
     }
 
+    /// Where its entries are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.options.directory
+    }
+
     /// Looks a component up. What is there and cannot be used is deleted, logged and counted.
     pub(crate) fn get(&self, digest: Digest) -> Found {
         let path = self.path(digest);
