@@ -17,9 +17,9 @@ pub(super) struct Bar {
 }
 
 const WIDTH: f64 = 860.0;
-const LABELS: f64 = 250.0;
+const LABELS: f64 = 350.0;
 /// Kept for the notes behind the longest bar.
-const NOTES: f64 = 190.0;
+const NOTES: f64 = 130.0;
 const HEAD: f64 = 52.0;
 const ROW: f64 = 30.0;
 const THICKNESS: f64 = 18.0;

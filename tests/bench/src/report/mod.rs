@@ -14,7 +14,7 @@ use crate::figures::Figure;
 use crate::results::Results;
 use crate::rounds::{USUAL_CONNECTIONS, new_tokens, repeated};
 use crate::statistics::Summary;
-use crate::subjects::CLAIMSMITH;
+use crate::subjects::{CLAIMSMITH, FLOOR};
 use chart::Bar;
 use table::{number, spread, table};
 
@@ -108,14 +108,16 @@ fn throughput_chart(results: &Results, point: &str, title: &str) -> String {
     let mut bars: Vec<_> = results
         .subjects
         .iter()
+        // Several times as long as the others, which would be hard to tell apart beside it.
+        .filter(|(name, _)| name != FLOOR)
         .filter_map(|(name, title)| {
             let theirs = per_second(name);
             let value = Summary::of(theirs.iter().copied())?.median;
             let is_ours = name == CLAIMSMITH;
             let ratio = Summary::by_round(&ours, &theirs, |ours, theirs| ours / theirs);
-            let ratio = ratio.filter(|_| !is_ours).map_or_else(String::new, |ratio| {
-                format!(" · Claimsmith does {}×", number(ratio.median))
-            });
+            let ratio = ratio
+                .filter(|_| !is_ours)
+                .map_or_else(String::new, |ratio| format!(" · {}×", number(ratio.median)));
             Some(Bar {
                 label: title.replace('`', ""),
                 value,
@@ -125,6 +127,9 @@ fn throughput_chart(results: &Results, point: &str, title: &str) -> String {
         })
         .collect();
     bars.sort_by(|first, second| second.value.total_cmp(&first.value));
-    let subtitle = format!("{point}; median of {} rounds", results.rounds);
+    let floor = Summary::of(per_second(FLOOR)).map_or_else(String::new, |floor| {
+        format!("; a constant without any check: {}", number(floor.median))
+    });
+    let subtitle = format!("{point}; × is how much of it Claimsmith does{floor}");
     chart::bars(title, &subtitle, &bars)
 }
