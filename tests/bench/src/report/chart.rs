@@ -17,7 +17,7 @@ pub(super) struct Bar {
 }
 
 const WIDTH: f64 = 860.0;
-const LABELS: f64 = 350.0;
+const LABELS: f64 = 385.0;
 /// Kept for the notes behind the longest bar.
 const NOTES: f64 = 130.0;
 const HEAD: f64 = 52.0;
