@@ -164,7 +164,6 @@ impl Server {
     }
 
     /// What the service answers requests with: for callers in this process, which need no connection.
-    #[must_use]
     pub fn router(&self) -> Router {
         router(Arc::clone(&self.app))
     }
