@@ -14,6 +14,7 @@
     reason = "a test harness fails by panicking"
 )]
 
+pub mod audit;
 mod build;
 mod command;
 mod documents;

@@ -211,6 +211,7 @@ async fn a_one_time_code_is_sent_by_the_extension_or_else_by_microsoft_and_is_in
         for line in platform.host.log() {
             assert!(!line.to_string().contains(code), "{line}");
         }
+        claimsmith_tests::audit::assert_nowhere_in_store(platform.directory.path(), code);
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     /// Also write the figures as one JSON array to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Measure these subjects alone (a wrong name lists them), without bindings at scale and reloads.
+    /// Measure these subjects and parts alone; a wrong name lists them.
     #[arg(long, value_name = "SUBJECT", num_args = 1..)]
     only: Vec<String>,
     /// How often everything is measured: 5 times, or 2 in a short run.

@@ -6,6 +6,8 @@ mod bench;
 mod cargo;
 mod demo;
 mod fuzz;
+mod instructions;
+mod native_twin;
 mod schemas;
 mod schemathesis;
 mod soak;
@@ -31,6 +33,8 @@ enum Command {
     Test(test::Arguments),
     /// Run every fuzz target for some time. Installs cargo-fuzz into the target directory.
     Fuzz(fuzz::Arguments),
+    /// Count the instructions of each step of a callout, and compare them with what is recorded.
+    Instructions(instructions::Arguments),
     /// Write the JSON Schemas and the OpenAPI document in `docs`.
     Schemas,
     /// Run the host under good and hostile callouts, reloads and restarts, and see that it keeps nothing.
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Instructions(arguments) => instructions::run(&arguments),
         Command::Schemas => schemas::write(),
         Command::Soak(arguments) => soak::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

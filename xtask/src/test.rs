@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::cargo::{self, PLUGIN_TARGET, PLUGINS, cargo};
+use crate::instructions;
+use crate::native_twin;
 use crate::schemathesis;
 use crate::soak;
 
@@ -36,6 +38,8 @@ const STEPS: &[Step] = &[
     ("tests", tests),
     ("demo", demo),
     ("soak", soak::short),
+    ("native-twin", native_twin::check),
+    ("instructions", instructions::check),
 ];
 
 /// A step that what was asked for changes.

@@ -163,6 +163,17 @@ impl Server {
         self.address
     }
 
+    /// What the service answers requests with: for callers in this process, which need no connection.
+    pub fn router(&self) -> Router {
+        router(Arc::clone(&self.app))
+    }
+
+    /// The catalog that callouts are served from.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<CurrentCatalog> {
+        &self.app.catalog
+    }
+
     /// Answers callouts until `shutdown`, then drains: no new connections, and callouts in flight finish within
     /// `server.drain_timeout`.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {

@@ -90,7 +90,14 @@ impl Configuration {
         let cache = self.cache.clone().unwrap_or_else(|| directory.join("cache"));
         let listen = format!("127.0.0.1:{port}");
         let key = cache.with_extension("key").display().to_string();
+        // Records of the run before would be searched and pruned too.
+        let records = directory.join("audit");
+        if records.exists() {
+            fs::remove_dir_all(records)?;
+        }
         let (cache, audit) = (cache.display().to_string(), self.audit);
+        let mut extensions = self.tenants.iter().flat_map(|tenant| &tenant.extensions);
+        let reuses = extensions.any(|extension| extension.isolation == "reuse");
         let host = toml! {
             [server]
             listen = listen
@@ -99,6 +106,8 @@ impl Configuration {
             [runtime.cache]
             directory = cache
             key = key
+            [runtime.instance_reuse]
+            allowed = reuses
             [audit]
             mode = audit
         };

@@ -63,7 +63,7 @@ struct RunArguments {
     /// How many rounds; 5, or 2 of a short run.
     #[arg(long)]
     rounds: Option<usize>,
-    /// Only these subjects.
+    /// Only these subjects and parts.
     #[arg(long, num_args = 1..)]
     only: Vec<String>,
 }

@@ -12,6 +12,8 @@ pub struct Results {
     pub machine: Machine,
     /// Whether it was a short one, whose numbers are rough.
     pub quick: bool,
+    /// Whether only some subjects and parts were wanted.
+    pub partial: bool,
     /// How many rounds.
     pub rounds: usize,
     /// How many seconds it took.
@@ -97,7 +99,7 @@ impl Results {
     /// Whether it measured everything thoroughly enough to be published.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        !self.quick && self.reload.is_some() && !self.scale.is_empty()
+        !self.quick && !self.partial
     }
 
     /// A subject's title.

@@ -89,7 +89,14 @@ pub struct Bench {
     pub progress: Progress,
 }
 
-/// Measures the subjects, or those whose names are in `only`.
+/// Callouts of several sizes.
+const PAYLOADS: &str = "payloads";
+/// New versions while running; it needs Claimsmith's throughput.
+const RELOAD: &str = "reload";
+/// Many bindings and digests.
+const SCALE: &str = "scale";
+
+/// Measures everything, or the subjects and parts whose names are in `only`.
 ///
 /// # Errors
 /// When a subject does not start, does not do its work, or answers wrongly under load.
@@ -98,6 +105,7 @@ pub async fn run(built: Built, plan: Plan, only: &[String]) -> Result<Results> {
     let mut results = Results {
         machine: Machine::read()?,
         quick: plan.quick,
+        partial: !only.is_empty(),
         rounds: plan.rounds,
         seconds: 0,
         versions: crate::report::machine::versions(&built),
@@ -125,30 +133,37 @@ pub async fn run(built: Built, plan: Plan, only: &[String]) -> Result<Results> {
     };
     rounds::closed(&bench, &subjects, &mut results).await?;
     rounds::open(&bench, &subjects, &mut results).await?;
-    if only.is_empty() {
-        if !plan.quick {
-            shape::measure(&bench, &subjects, &mut results).await?;
-        }
+    if measures(PAYLOADS, only) && !plan.quick {
+        shape::measure(&bench, &subjects, &mut results).await?;
+    }
+    if measures(RELOAD, only) {
         reload::measure(&bench, &mut results).await?;
+    }
+    if measures(SCALE, only) {
         scale::measure(&bench, &mut results).await?;
     }
     results.seconds = bench.progress.passed().as_secs();
     Ok(results)
 }
 
+/// Whether a part of the run, or a subject, is wanted.
+fn measures(name: &str, only: &[String]) -> bool {
+    only.is_empty() || only.iter().any(|wanted| wanted == name)
+}
+
 /// The subjects with these names; all, if there is none.
 fn choose(only: &[String]) -> Result<Vec<Subject>> {
     let all = subjects::all();
-    let names: Vec<_> = all.iter().map(|subject| subject.name).collect();
+    let subjects = all.iter().map(|subject| subject.name);
+    let names: Vec<_> = subjects.chain([PAYLOADS, RELOAD, SCALE]).collect();
     for name in only {
         ensure!(
             names.contains(&name.as_str()),
-            "there is no subject `{name}`; there is: {}",
+            "there is no `{name}` to measure; there is: {}",
             names.join(", ")
         );
     }
-    let is_chosen = |subject: &Subject| only.is_empty() || only.iter().any(|name| name == subject.name);
-    Ok(all.into_iter().filter(is_chosen).collect())
+    Ok(all.into_iter().filter(|subject| measures(subject.name, only)).collect())
 }
 
 /// Installs the peers. One that cannot be had is left out, and the report says so.
@@ -192,7 +207,8 @@ fn expected(plan: &Plan, subjects: &[Subject], whole: bool) -> Duration {
         (true, true) => Duration::from_secs(100),
         (true, false) => Duration::from_mins(12),
     };
-    (closed * subjects + open) * rounds + rest
+    let signing = Duration::from_millis(u64::try_from(plan.pool).unwrap_or(u64::MAX));
+    (closed * subjects + open) * rounds + rest + signing
 }
 
 impl Bench {

@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use attribute_map::Settings;
+use attribute_map_native::Settings;
 use claimsmith_plugin::__private::{Failure, token_issuance_start as guest};
 use claimsmith_plugin::{Callout, Client, ServicePrincipal, User, settings};
 use claimsmith_runtime::interface::callout as host;
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
 fn provide_claims(context: &host::Context<'_>, settings: &str) -> Result<Vec<Claim>, host::Failure> {
     let callout = callout(context);
     let settings = settings::read::<Settings>(settings);
-    match settings.and_then(|settings| attribute_map::provide_claims(&callout, &settings)) {
+    match settings.and_then(|settings| attribute_map_native::provide_claims(&callout, &settings)) {
         Ok(claims) => Ok(guest::Answer::from(claims).into_iter().map(claim).collect()),
         Err(error) => Err(failure(error.into())),
     }

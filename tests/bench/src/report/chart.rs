@@ -1,4 +1,5 @@
-//! Horizontal bars as SVG. It stands in Markdown as an image, so it brings its colours for light and dark pages itself.
+//! Horizontal bars as SVG. It stands in Markdown as an image, on light pages and dark ones; whoever looks at it may have set
+//! the page's theme otherwise than the system's, so one set of colours has to do for both.
 
 use svg::Document;
 use svg::node::element::{Rectangle, Style, Text, Title};
@@ -17,25 +18,19 @@ pub(super) struct Bar {
 }
 
 const WIDTH: f64 = 860.0;
-const LABELS: f64 = 250.0;
+const LABELS: f64 = 385.0;
 /// Kept for the notes behind the longest bar.
-const NOTES: f64 = 190.0;
+const NOTES: f64 = 130.0;
 const HEAD: f64 = 52.0;
 const ROW: f64 = 30.0;
 const THICKNESS: f64 = 18.0;
 
+/// Colours that can be read on white and on black.
 const STYLE: &str = "
-text { font: 13px -apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif; fill: #1f2328; }
+text { font: 13px -apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif; fill: #6e7681; }
 .title { font-size: 15px; font-weight: 600; }
-.note { fill: #59636e; }
-.other { fill: #9aa5b1; }
-.ours { fill: #2f7d4f; }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3; }
-  .note { fill: #9198a1; }
-  .other { fill: #57606a; }
-  .ours { fill: #46a568; }
-}
+.other { fill: #8c959f; }
+.ours { fill: #2da44e; }
 ";
 
 /// The bars below each other, the longest as long as there is room.

@@ -71,18 +71,9 @@ const CRATES: [&str; 7] = [
 #[must_use]
 pub fn versions(built: &Built) -> Vec<(String, String)> {
     let mut versions = vec![("Claimsmith".to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
-    let rustc = Command::new("rustc")
-        .arg("--version")
-        .current_dir(&built.peers.sources)
-        .output();
-    if let Ok(rustc) = rustc {
-        let said = String::from_utf8_lossy(&rustc.stdout);
-        versions.extend(
-            said.split(' ')
-                .nth(1)
-                .map(|version| ("rustc".to_owned(), version.to_owned())),
-        );
-    }
+    let runtimes = [("rustc", "rustc"), ("Node", "node"), ("Python", "python3")];
+    let installed = runtimes.map(|(name, program)| Some((name.to_owned(), said_version(built, program)?)));
+    versions.extend(installed.into_iter().flatten());
     let lock: toml::Table = include_str!("../../../../Cargo.lock").parse().unwrap_or_default();
     let packages = lock
         .get("package")
@@ -97,4 +88,17 @@ pub fn versions(built: &Built) -> Vec<(String, String)> {
         versions.extend(found.map(|(name, version)| ((*name).to_owned(), (*version).to_owned())));
     }
     versions
+}
+
+/// The first number with points that a program says when it is asked for its version.
+fn said_version(built: &Built, program: &str) -> Option<String> {
+    let output = Command::new(program)
+        .arg("--version")
+        .current_dir(&built.peers.sources)
+        .output()
+        .ok()?;
+    let said = String::from_utf8(output.stdout).ok()?;
+    let version = said.split_whitespace().map(|word| word.trim_start_matches('v'));
+    let mut version = version.filter(|word| word.starts_with(|first: char| first.is_ascii_digit()));
+    version.next().map(str::to_owned)
 }

@@ -14,7 +14,7 @@ use crate::figures::Figure;
 use crate::results::Results;
 use crate::rounds::{USUAL_CONNECTIONS, new_tokens, repeated};
 use crate::statistics::Summary;
-use crate::subjects::CLAIMSMITH;
+use crate::subjects::{CLAIMSMITH, FLOOR};
 use chart::Bar;
 use table::{number, spread, table};
 
@@ -108,14 +108,16 @@ fn throughput_chart(results: &Results, point: &str, title: &str) -> String {
     let mut bars: Vec<_> = results
         .subjects
         .iter()
+        // Several times as long as the others, which would be hard to tell apart beside it.
+        .filter(|(name, _)| name != FLOOR)
         .filter_map(|(name, title)| {
             let theirs = per_second(name);
             let value = Summary::of(theirs.iter().copied())?.median;
             let is_ours = name == CLAIMSMITH;
             let ratio = Summary::by_round(&ours, &theirs, |ours, theirs| ours / theirs);
-            let ratio = ratio.filter(|_| !is_ours).map_or_else(String::new, |ratio| {
-                format!(" · Claimsmith does {}×", number(ratio.median))
-            });
+            let ratio = ratio
+                .filter(|_| !is_ours)
+                .map_or_else(String::new, |ratio| format!(" · {}×", number(ratio.median)));
             Some(Bar {
                 label: title.replace('`', ""),
                 value,
@@ -125,6 +127,92 @@ fn throughput_chart(results: &Results, point: &str, title: &str) -> String {
         })
         .collect();
     bars.sort_by(|first, second| second.value.total_cmp(&first.value));
-    let subtitle = format!("{point}; median of {} rounds", results.rounds);
+    let floor = Summary::of(per_second(FLOOR)).map_or_else(String::new, |floor| {
+        format!("; a constant without any check: {}", number(floor.median))
+    });
+    let subtitle = format!("{point}; × is how much of it Claimsmith does{floor}");
     chart::bars(title, &subtitle, &bars)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Measured;
+    use crate::results::Sample;
+    use crate::subjects::NATIVE_TWIN;
+    use machine::Machine;
+
+    fn sample(per_second: f64) -> Sample {
+        Sample {
+            load: Measured {
+                requests: 1,
+                seconds: 1.0,
+                per_second,
+                p50: 1.0,
+                p99: 2.0,
+                p999: 3.0,
+                max: 4.0,
+                generator_busy: 0.5,
+                kept_up: true,
+                tokens_used_up: false,
+            },
+            server_busy: 1.0,
+            resident_bytes: 1 << 20,
+        }
+    }
+
+    /// Two subjects in three rounds, of which the machine was slow in the second.
+    fn results() -> Results {
+        let mut results = Results {
+            machine: Machine::read().unwrap(),
+            quick: true,
+            partial: true,
+            rounds: 3,
+            seconds: 61,
+            versions: vec![("fastify".to_owned(), "5".to_owned())],
+            subjects: [CLAIMSMITH, NATIVE_TWIN]
+                .map(|name| (name.to_owned(), name.to_owned()))
+                .to_vec(),
+            missing: vec![("FastAPI".to_owned(), "python3 cannot be started".to_owned())],
+            series: Vec::new(),
+            scale: Vec::new(),
+            cold_start: None,
+            reload: None,
+        };
+        let usual = repeated(USUAL_CONNECTIONS).name();
+        for machine in [1.0, 0.1, 1.0] {
+            results.add(CLAIMSMITH, &usual, sample(7000.0 * machine));
+            results.add(NATIVE_TWIN, &usual, sample(10_000.0 * machine));
+        }
+        results
+    }
+
+    #[test]
+    fn the_report_says_what_was_measured_and_what_was_not() {
+        let results = results();
+        let figures = crate::figures::of(&results);
+        let document = document(&results, &figures);
+        let twin = "| at least 0.65                | 0.70 (0.70 to 0.70)          | yes          |";
+        for part in [
+            twin,
+            "| not measured |",
+            "- FastAPI: python3 cannot be started",
+            "What did not help",
+            "fastify 5",
+        ] {
+            assert!(document.contains(part), "{part}:\n{document}");
+        }
+        // There is no section of what has no numbers.
+        assert!(
+            !document.contains("## Reload") && !document.contains("## Open loops"),
+            "{document}"
+        );
+    }
+
+    #[test]
+    fn a_chart_has_a_bar_for_each_subject() {
+        let chart = throughput_chart(&results(), &repeated(USUAL_CONNECTIONS).name(), "Callouts");
+        assert_eq!(chart.matches("<rect").count(), 2, "{chart}");
+        assert!(chart.contains("10,000 · 0.70×"), "{chart}");
+    }
 }

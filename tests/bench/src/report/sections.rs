@@ -17,8 +17,8 @@ pub(super) fn introduction(results: &Results) -> String {
     format!(
         "# Benchmarks
 
-Written by `cargo xtask bench`; edits are lost.{kind} Every number is the median of {} rounds that are interleaved over the
-subjects, with the smallest and the largest. Ratios are taken within a round, and are what should be quoted: the machine's
+Written by `cargo xtask bench`; edits are lost.{kind} Every number is the median over rounds that are interleaved over
+the subjects ({} of them), with the smallest and the largest. Ratios are taken within a round, and are what should be quoted: the machine's
 speed is in every absolute number.",
         results.rounds
     )
@@ -336,7 +336,7 @@ A component is replaced by one with another digest and another answer, {} times.
 
 {}
 
-At {} callouts/s, an open loop at 30 % of the maximum, p99 is {} ms and p99.9 {} ms. During {} swaps one after the other,
+At {} callouts/s, an open loop at 30 % of the maximum, p99 is {} ms and p99.9 {} ms. While components are swapped one after the other ({} times),
 each of which is compiled on the server's own core, they are {} ms and {} ms. Every answer was right.",
         reload.total.len(),
         table(["", "median (smallest to largest)"], &rows, 1),

@@ -1,0 +1,248 @@
+//! The records of callouts, as `claimsmith audit` shows them: what they hold, what privacy policies leave of it, how they
+//! are erased and retired, and that a change of the store is found.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::allow_attributes,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+
+use claimsmith_tests::audit::{assert_nowhere_in_store, audit, records, store};
+use claimsmith_tests::world::{self, APPLICATION, DIRECTORY, USER};
+use claimsmith_tests::{Platform, Stage, eventually};
+use serde_json::{Value, json};
+use sqlx::{Connection as _, SqliteConnection};
+
+/// The user's object id in the tests' directory.
+const USER_ID: &str = "0d1e0001-0000-4000-8000-0000000000f1";
+const RULES: &str = "[[extensions.claims.bindings]]
+plugin = \"attribute-map\"
+settings.rules = [{ claim = \"region\", from = \"user.preferredDataLocation\" }]
+";
+
+/// A platform whose tenant has this privacy policy.
+async fn platform(host_config: &str, privacy: &str) -> Platform {
+    let stage = Stage::new().await.host_config(host_config);
+    let toml = format!(
+        "{}\n[audit]\n{privacy}\n[extensions.claims]\nevent = \"tokenIssuanceStart\"\naudiences = {}\n{RULES}",
+        world::directories_toml(&stage.entra),
+        world::audiences_toml(),
+    );
+    stage.tenant("contoso", &toml).start().await
+}
+
+fn correlation_id(body: &Value) -> String {
+    body["data"]["authenticationContext"]["correlationId"].as_str().unwrap().to_owned()
+}
+
+/// Changes the store behind everybody's back.
+async fn tamper(platform: &Platform, sql: &str) {
+    let path = store(platform.directory.path());
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answered_callout_has_a_record_and_no_secret_is_in_the_store() {
+    let platform = platform("", "").await;
+    let (token, body) = (platform.token(), platform.body());
+    assert_eq!(platform.call(&token, &body).await.status(), 200);
+
+    let found = records(&platform, &["--correlation-id", &correlation_id(&body)]).await;
+    let [record] = found.as_slice() else { panic!("{found:?}") };
+    for (member, expected) in [
+        ("tenant", json!("contoso")),
+        ("extension", json!("claims")),
+        ("event", json!("tokenIssuanceStart")),
+        ("outcome", json!("answered")),
+        ("status", json!(200)),
+        ("action", json!("provideClaimsForToken")),
+        ("directory", json!(DIRECTORY)),
+        ("custom_extension", json!(world::EXTENSION)),
+        ("caller", json!("99045fe1-7639-4a75-9d4a-577b6ca3810f")),
+        ("application", body["data"]["authenticationContext"]["clientServicePrincipal"]["appId"].clone()),
+        ("claims", json!(["region"])),
+    ] {
+        assert_eq!(record[member], expected, "{member}: {record}");
+    }
+    assert!(record["duration_us"].as_u64().unwrap() > 0, "{record}");
+    let plugin = &record["plugins"][0];
+    assert_eq!(plugin["plugin"], "attribute-map", "{record}");
+    assert_eq!(plugin["digest"].as_str().unwrap().len(), 64, "{record}");
+    let used = &record["invocations"][0];
+    assert_eq!(used["outcome"], "answered", "{record}");
+    assert!(used["memory_bytes"].as_u64().unwrap() > 0, "{record}");
+    // By default the user is a pseudonym and values of claims are not recorded.
+    assert_eq!(record["user_pseudonym"].as_str().unwrap().len(), 32, "{record}");
+    assert!(record.get("user").is_none() && record.get("claim_values").is_none(), "{record}");
+    for secret in [&*token, token.rsplit('.').next().unwrap(), USER_ID, USER, "EUR"] {
+        assert_nowhere_in_store(platform.directory.path(), secret);
+    }
+    let _ = APPLICATION;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_callout_has_a_record_and_a_flood_of_them_is_counted() {
+    let platform = platform("", "").await;
+    let mut other = platform.body();
+    other["data"]["tenantId"] = json!(world::EXTERNAL_DIRECTORY);
+    other["source"] = json!(format!("/tenants/{}/applications/{}", world::EXTERNAL_DIRECTORY, world::RESOURCE));
+    assert_eq!(platform.call(&platform.token(), &other).await.status(), 400);
+    for _ in 0..300 {
+        assert_eq!(platform.call("no.valid.token", &platform.body()).await.status(), 401);
+    }
+
+    let refused = records(&platform, &["--outcome", "tenant_mismatch"]).await;
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0]["correlation_id"], other["data"]["authenticationContext"]["correlationId"]);
+    eventually("refusals are recorded, up to a limit", async || {
+        records(&platform, &["--outcome", "token_malformed"]).await.len() >= 100
+    })
+    .await;
+    platform.host.terminate();
+    let counted = async || -> u64 {
+        let counted = records(&platform, &["--outcome", "refusals_counted"]).await;
+        counted.iter().map(|record| record["refusals"].as_u64().unwrap()).sum()
+    };
+    let alone = records(&platform, &["--outcome", "token_malformed"]).await.len() as u64;
+    assert!(alone < 150, "{alone}");
+    eventually("the others are counted", async || alone + counted().await == 300).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_decides_what_is_recorded_of_people() {
+    for (privacy, user, value) in [
+        ("users = \"plain\"\nclaims = \"plain\"", Some(USER_ID), Some("EUR")),
+        ("users = \"none\"\nclaims = \"none\"", None, None),
+        ("users = \"hashed\"\nclaims = \"hashed\"", None, None),
+    ] {
+        let platform = platform("", privacy).await;
+        assert_eq!(platform.callout().await.0, 200);
+        let record = records(&platform, &["--outcome", "answered"]).await.remove(0);
+        assert_eq!(record["user"].as_str(), user, "{record}");
+        if privacy.contains("hashed") {
+            assert_eq!(record["claim_values"]["region"].as_str().unwrap().len(), 32, "{record}");
+        } else {
+            assert_eq!(record["claim_values"]["region"].as_str(), value, "{record}");
+        }
+        let of_user = records(&platform, &["--user", USER_ID]).await.len();
+        assert_eq!(of_user, usize::from(!privacy.contains("none")), "{privacy}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_persons_records_are_found_and_erased_and_the_chain_holds() {
+    let platform = platform("", "users = \"plain\"\nclaims = \"plain\"").await;
+    for _ in 0..3 {
+        assert_eq!(platform.callout().await.0, 200);
+    }
+    assert_eq!(records(&platform, &["--user", USER_ID]).await.len(), 3);
+    let erase = ["erase", "--tenant", "contoso", "--user", USER_ID];
+    let erased = audit(&platform, &erase).await;
+    assert_eq!((erased.code, erased.output.as_str()), (0, "erased the personal data of 3 records\n"), "{}", erased.errors);
+    // While the service runs on, whose next record follows the command's.
+    assert_eq!(platform.callout().await.0, 200);
+
+    assert_eq!(records(&platform, &["--user", USER_ID]).await.len(), 1);
+    let all = records(&platform, &[]).await;
+    let outcomes: Vec<_> = all.iter().map(|record| record["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["answered", "answered", "answered", "records_erased", "answered"]);
+    assert!(all[0].get("user").is_none() && all[0]["erased"] == true, "{}", all[0]);
+    let verified = audit(&platform, &["verify"]).await;
+    assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
+    assert_eq!(audit(&platform, &erase).await.code, 0);
+    platform.host.terminate();
+    eventually("nothing of the person is left", async || {
+        let directory = store(platform.directory.path());
+        let files = fs::read_dir(directory.parent().unwrap()).unwrap();
+        let holds = |bytes: &[u8]| bytes.windows(USER_ID.len()).any(|window| window == USER_ID.as_bytes());
+        !files.flatten().any(|file| holds(&fs::read(file.path()).unwrap_or_default()))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removed_changed_reordered_and_cut_off_records_are_found() {
+    for (sql, expected) in [
+        ("DELETE FROM record WHERE seq = 2", "records 2 to 2 were removed"),
+        ("UPDATE record SET outcome = 'throttled' WHERE seq = 2", "record 2, its"),
+        ("UPDATE record SET time = time + 1 WHERE seq = 3", "record 3, its"),
+        ("UPDATE record SET detail = replace(detail, '200', '500') WHERE seq = 2", "record 2, its"),
+        ("UPDATE record SET subject = zeroblob(16) WHERE seq = 2", "record 2, its"),
+        ("UPDATE context SET text = replace(text, 'contoso', 'fabrikam')", "record 1, its"),
+        (
+            "UPDATE record SET seq = -1 WHERE seq = 2; UPDATE record SET seq = 2 WHERE seq = 3;
+             UPDATE record SET seq = 3 WHERE seq = -1",
+            "record 2, its",
+        ),
+        ("DELETE FROM record WHERE seq > 2", "the end was cut off: there was a record 4"),
+        ("DELETE FROM record WHERE seq < 2", "records 1 to 1 were removed"),
+        (
+            "INSERT INTO mark SELECT 'begin', seq, hash, tag FROM mark; DELETE FROM record WHERE seq < 5",
+            "the mark `begin` was not made",
+        ),
+    ] {
+        let mut platform = platform("", "").await;
+        for _ in 0..4 {
+            assert_eq!(platform.callout().await.0, 200);
+        }
+        platform.host.terminate();
+        assert!(platform.host.ended().await.success());
+        let before = audit(&platform, &["verify"]).await;
+        assert_eq!(before.code, 0, "{}{}", before.output, before.errors);
+        tamper(&platform, sql).await;
+        let after = audit(&platform, &["verify"]).await;
+        assert_eq!(after.code, 1, "{sql}: {}", after.output);
+        assert!(after.output.contains(expected), "{sql}: {}", after.output);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_deleted_at_the_end_of_their_time_and_the_chain_holds() {
+    let platform = platform("", "").await;
+    for _ in 0..3 {
+        assert_eq!(platform.callout().await.0, 200);
+    }
+    let deleted = audit(&platform, &["retain", "--keep", "0s"]).await;
+    assert_eq!(deleted.output, "deleted 3 records\n", "{}", deleted.errors);
+    assert_eq!(platform.callout().await.0, 200);
+    let left = records(&platform, &[]).await;
+    let outcomes: Vec<_> = left.iter().map(|record| record["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["records_retired", "answered"]);
+    let verified = audit(&platform, &["verify"]).await;
+    assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_and_csv_show_what_was_asked_for() {
+    let platform = platform("", "").await;
+    assert_eq!(platform.callout().await.0, 200);
+    let record = records(&platform, &[]).await.remove(0);
+    let text = |member: &str| record[member].as_str().unwrap().to_owned();
+    let version = format!("attribute-map@{}", record["plugins"][0]["version"].as_str().unwrap());
+    for (filter, hit, miss) in [
+        ("--tenant", "contoso", "fabrikam"),
+        ("--application", &*text("application"), USER_ID),
+        ("--outcome", "answered", "throttled"),
+        ("--plugin-version", &*version, "attribute-map@9.9.9"),
+        ("--since", "1h", "2999-01-01T00:00:00Z"),
+        ("--until", "2999-01-01T00:00:00Z", "1h"),
+        ("--user", USER_ID, "somebody"),
+        ("--correlation-id", &*text("correlation_id"), USER_ID),
+    ] {
+        assert_eq!(records(&platform, &[filter, hit]).await.len(), 1, "{filter} {hit}");
+        assert_eq!(records(&platform, &[filter, miss]).await.len(), 0, "{filter} {miss}");
+    }
+    let csv = audit(&platform, &["export", "--format", "csv"]).await.output;
+    let lines: Vec<_> = csv.lines().collect();
+    assert_eq!(lines.len(), 2, "{csv}");
+    assert!(lines[0].starts_with("seq,time,outcome,status,"), "{csv}");
+    assert!(lines[1].contains(&text("correlation_id")), "{csv}");
+    let shown = audit(&platform, &["query"]).await.output;
+    assert!(shown.contains("contoso/claims answered 200"), "{shown}");
+}

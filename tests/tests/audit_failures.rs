@@ -1,0 +1,202 @@
+//! What happens to callouts and their records when the store or the process fails: killed under load, a full disk, a
+//! locked and a damaged store.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::allow_attributes,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use claimsmith_tests::audit::{audit, records, store};
+use claimsmith_tests::{Host, Platform, Stage, eventually, world};
+use serde_json::Value;
+use sqlx::{Connection as _, SqliteConnection};
+use uuid::Uuid;
+
+async fn stage(host_config: &str) -> Stage {
+    let cache = "runtime.cache.directory = \"cache\"\nruntime.cache.key = \"cache.key\"";
+    let stage = Stage::new().await.host_config(&format!("{cache}\n{host_config}"));
+    let rules = "settings.rules = [{ claim = \"region\", from = \"user.preferredDataLocation\" }]";
+    let toml = [
+        world::directories_toml(&stage.entra),
+        world::extension_toml("claims", "", "attribute-map", rules),
+    ]
+    .concat();
+    stage.tenant("contoso", &toml)
+}
+
+async fn metric(platform: &Platform, name: &str) -> f64 {
+    let url = format!("http://{}/metrics", platform.host.address);
+    let text = platform.http.get(url).send().await.unwrap().text().await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap_or("0");
+    line.parse().unwrap()
+}
+
+/// Sends callouts until `stop`, and notes the correlation ids of those that were answered.
+async fn load(url: String, token: String, mut body: Value, stop: Arc<AtomicBool>, answered: Arc<Mutex<Vec<Uuid>>>) {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    while !stop.load(Ordering::Relaxed) {
+        let id = Uuid::new_v4();
+        body["data"]["authenticationContext"]["correlationId"] = id.to_string().into();
+        let Ok(response) = http.post(&url).bearer_auth(&token).json(&body).send().await else { return };
+        if response.status() == 200 && response.bytes().await.is_ok() {
+            answered.lock().unwrap().push(id);
+        }
+    }
+}
+
+/// How often the host is killed: 20 times, or as the variable says.
+fn kills() -> u64 {
+    let variable = std::env::var("CLAIMSMITH_TEST_KILLS");
+    variable.map_or(20, |kills| kills.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_callout_that_was_answered_has_its_record_however_the_host_is_killed() {
+    let mut platform = stage("").await.start().await;
+    let answered = Arc::new(Mutex::new(Vec::new()));
+    for round in 0..kills() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let before = answered.lock().unwrap().len();
+        let senders: Vec<_> = (0..8)
+            .map(|_| {
+                let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+                tokio::spawn(load(platform.url(), platform.token(), platform.body(), stop, answered))
+            })
+            .collect();
+        eventually("callouts are answered", async || answered.lock().unwrap().len() > before).await;
+        // Different moments of batches, from run to run.
+        let moment = u64::from(Uuid::new_v4().as_bytes()[0]);
+        tokio::time::sleep(Duration::from_micros(moment * 500)).await;
+        platform.host.kill();
+        stop.store(true, Ordering::Relaxed);
+        for sender in senders {
+            sender.await.unwrap();
+        }
+        platform.restart(&[]).await;
+        let url = format!("http://{}/readyz", platform.host.address);
+        eventually("the host is ready again", async || platform.http.get(&url).send().await.unwrap().status() == 200).await;
+        assert!(!store(platform.directory.path()).with_extension("damaged").exists(), "round {round}");
+    }
+    let recorded = records(&platform, &["--outcome", "answered"]).await;
+    let id = |record: &Value| record["correlation_id"].as_str().unwrap().parse::<Uuid>().unwrap();
+    let recorded: HashSet<_> = recorded.iter().map(id).collect();
+    let answered = answered.lock().unwrap().clone();
+    let missing: Vec<_> = answered.iter().filter(|id| !recorded.contains(id)).collect();
+    assert!(missing.is_empty(), "{} of {} have no record: {missing:?}", missing.len(), answered.len());
+    let verified = audit(&platform, &["verify"]).await;
+    assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
+}
+
+/// A small file system in memory; unmounted when dropped.
+struct SmallDisk<'d>(&'d Path);
+
+impl<'d> SmallDisk<'d> {
+    fn mount(at: &'d Path) -> Self {
+        fs::create_dir_all(at).unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(at);
+        let mounted = { mount }.status().unwrap();
+        assert!(mounted.success(), "this test mounts a small tmpfs, for which it must be root");
+        Self(at)
+    }
+
+    fn fill(&self) {
+        let mut file = fs::File::create(self.0.join("filler")).unwrap();
+        while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _still_used = Command::new("umount").arg("-l").arg(self.0).status().is_err();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_callouts_until_there_is_room() {
+    let stage = stage("audit.path = \"disk/audit.db\"").await;
+    let place = stage.file("disk");
+    let disk = SmallDisk::mount(&place);
+    let platform = stage.start().await;
+    assert_eq!(platform.callout().await.0, 200);
+    disk.fill();
+    let mut refused = None;
+    eventually("a callout is refused", async || {
+        let (status, answer) = platform.callout().await;
+        refused = Some((status, answer["code"].clone()));
+        status != 200
+    })
+    .await;
+    assert_eq!(refused, Some((503, "audit_unavailable".into())));
+    assert!(metric(&platform, "claimsmith_audit_lost_total").await > 0.0);
+    disk.make_room();
+    eventually("callouts are answered again", async || platform.callout().await.0 == 200).await;
+    eventually("what was lost is told", async || !records(&platform, &["--outcome", "records_lost"]).await.is_empty()).await;
+    let verified = audit(&platform, &["verify"]).await;
+    assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
+}
+
+async fn lock(path: &Path) -> SqliteConnection {
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_store_refuses_callouts_until_it_is_free() {
+    let platform = stage("").await.start().await;
+    assert_eq!(platform.callout().await.0, 200);
+    let locked = lock(&store(platform.directory.path())).await;
+    let (status, answer) = platform.callout().await;
+    assert_eq!((status, &answer["code"]), (503, &"audit_unavailable".into()));
+    locked.close().await.unwrap();
+    eventually("callouts are answered again", async || platform.callout().await.0 == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn best_effort_answers_whatever_becomes_of_the_store_and_counts_what_is_lost() {
+    let platform = stage("audit.mode = \"best_effort\"\naudit.queue_length = 16").await.start().await;
+    assert_eq!(platform.callout().await.0, 200);
+    eventually("the record is written", async || records(&platform, &["--outcome", "answered"]).await.len() == 1).await;
+    let locked = lock(&store(platform.directory.path())).await;
+    eventually("records are lost", async || {
+        assert_eq!(platform.callout().await.0, 200);
+        metric(&platform, "claimsmith_audit_lost_total").await > 0.0
+    })
+    .await;
+    locked.close().await.unwrap();
+    eventually("what was lost is told", async || !records(&platform, &["--outcome", "records_lost"]).await.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_store_is_set_aside_at_the_next_start() {
+    let mut platform = stage("").await.start().await;
+    assert_eq!(platform.callout().await.0, 200);
+    platform.host.terminate();
+    assert!(platform.host.ended().await.success());
+    let path = store(platform.directory.path());
+    let damaged = b"this is no database any more".repeat(1000);
+    fs::write(&path, &damaged).unwrap();
+
+    platform.host = Host::start(platform.directory.path(), "json").await;
+    let told = |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("set aside"));
+    platform.host.log_line("the damaged store is told of", told).await;
+    eventually("callouts are answered", async || platform.callout().await.0 == 200).await;
+    let files: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let aside = files.iter().find(|file| file.to_string_lossy().contains("audit.db.damaged-")).unwrap();
+    assert_eq!(fs::read(aside).unwrap(), damaged);
+    assert_eq!(records(&platform, &[]).await.len(), 1);
+}
