@@ -164,6 +164,8 @@ async fn an_instance_serves_so_many_invocations() {
     assert_eq!(counts(&binding).await, [1, 2, 3, 1, 2, 3, 1]);
 }
 
+type Expected = fn(&InvocationError) -> bool;
+
 /// An instance that has failed is not used again, however it did, and the limits hold in its third invocation too.
 #[tokio::test]
 async fn an_instance_that_has_failed_is_not_used_again() {
@@ -175,7 +177,6 @@ async fn an_instance_that_has_failed_is_not_used_again() {
         ..Limits::default()
     };
     let grow = "(if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then (unreachable)))";
-    type Expected = fn(&InvocationError) -> bool;
     let cases: [(&str, Vec<u8>, Duration, Expected); 4] = [
         ("traps", at_the_third("(unreachable)"), MINUTE, |error| {
             matches!(error, InvocationError::Trapped(_))

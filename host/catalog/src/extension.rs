@@ -120,6 +120,8 @@ impl ExtensionLoader<'_> {
         if limits.concurrency == 0 {
             return Err(error("limits.concurrency", "expected at least 1".to_owned()).into());
         }
+        self.check_isolation(config.isolation)
+            .map_err(|message| error("isolation", message))?;
         let plugin = self.load_plugin(&place, config).await?;
         let settings = format!("{place}.settings");
         let json = self.settings(&settings, &config.settings)?;
@@ -128,14 +130,18 @@ impl ExtensionLoader<'_> {
             .bind(plugin, &config.plugin, json, limits, Arc::clone(self.share))
             .await;
         let binding = self.bound(&settings, &config.plugin, bound)?;
-        let binding = self
-            .isolated(config.isolation, binding)
-            .map_err(|message| error("isolation", message))?;
+        let binding = binding.with_isolation(config.isolation.into()).map_err(|refused| {
+            let message = format!(
+                "{refused}: what one callout leaves in memory, the next could read; leave `isolation` out, or have the \
+                 operator set `runtime.instance_reuse.allowed = true` in claimsmith.toml"
+            );
+            error("isolation", message)
+        })?;
         Ok(self.with_history((None, index), config, Arc::new(binding)))
     }
 
-    /// A binding with the isolation that it asks for, if it may have it.
-    fn isolated(self, isolation: IsolationConfig, binding: Binding) -> Result<Binding, String> {
+    /// Whether a binding may ask for this isolation at all.
+    fn check_isolation(self, isolation: IsolationConfig) -> Result<(), String> {
         let secret = matches!(self.config.event, Event::EmailOtpSend | Event::PasswordSubmit);
         if isolation == IsolationConfig::Reuse && secret {
             return Err(format!(
@@ -143,12 +149,7 @@ impl ExtensionLoader<'_> {
                 self.config.event
             ));
         }
-        binding.with_isolation(isolation.into()).map_err(|refused| {
-            format!(
-                "{refused}: what one callout leaves in memory, the next could read; leave `isolation` out, or have the \
-                 operator set `runtime.instance_reuse.allowed = true` in claimsmith.toml"
-            )
-        })
+        Ok(())
     }
 
     /// A binding with what is known of how it has fared: its breaker, and the version before it.
