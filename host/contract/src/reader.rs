@@ -332,7 +332,7 @@ impl<'a> ObjectReader<'a> {
 
 /// Whether a member has not been taken. An absent member may be without a name, too: nobody asks for it either.
 fn is_left((name, value): &(Cow<'_, str>, Value<'_>)) -> bool {
-    !(name.is_empty() && *value == Value::Null)
+    !(name.is_empty() && matches!(value, Value::Null))
 }
 
 /// A GUID and its text as it was sent.

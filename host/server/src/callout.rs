@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
@@ -56,8 +57,7 @@ pub(crate) async fn handle_unusual(
     // A path whose bytes are no text names nobody.
     let (tenant, extension) = path.map_or_else(|_| Default::default(), |Path(names)| names);
     let (head, body) = request.into_parts();
-    // Boxed, or the router would move all that an invocation may need about.
-    Box::pin(answer_named(&app, &tenant, &extension, &head, Either::Right(body))).await
+    answer_named(&app, &tenant, &extension, &head, Either::Right(body)).await
 }
 
 async fn answer_named(app: &App, tenant: &str, extension: &str, head: &Parts, mut body: RequestBody) -> Answer {
@@ -71,7 +71,9 @@ async fn answer_named(app: &App, tenant: &str, extension: &str, head: &Parts, mu
     );
     let whole = async {
         let mut facts = Facts::default();
-        let answered = answer(app, tenant, extension, head, &mut body, arrived, &mut facts);
+        // Boxed before anything is put around it: it has room for all that an invocation may need, 10 KB, which each layer
+        // would move, and some keep twice.
+        let answered = Box::pin(answer(app, tenant, extension, head, &mut body, arrived, &mut facts));
         let answered = or_panicked(answered).await;
         // What had not come by the deadline is not waited for any longer; and a client that waits for `100 Continue` has
         // not sent its body, which reading would ask for.
@@ -89,7 +91,7 @@ async fn answer_named(app: &App, tenant: &str, extension: &str, head: &Parts, mu
 
 /// What a step of the pipeline says, or that it panicked: a defect of the host ends one callout with an answer, instead of
 /// a connection without one.
-async fn or_panicked<T>(step: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+async fn or_panicked<T>(step: Pin<Box<impl Future<Output = Result<T, Refusal>>>>) -> Result<T, Refusal> {
     // What a panic leaves half done is the callout's own, and dropped with it.
     let ended = AssertUnwindSafe(step).catch_unwind().await;
     ended.unwrap_or_else(|panic| {
@@ -278,7 +280,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_answered_as_a_defect_of_the_host() {
         let step = async { panic!("a secret {}", 1 + 1) };
-        let refusal = or_panicked::<()>(step).await.unwrap_err();
+        let refusal = or_panicked::<()>(Box::pin(step)).await.unwrap_err();
         assert_eq!(refusal.outcome, Outcome::InternalError);
         assert_eq!(refusal.detail, "the host panicked: a secret 2");
         let response = answer::refusal(&refusal, None);
@@ -311,8 +313,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_panic_is_handed_on() {
-        assert_eq!(or_panicked(async { Ok(1) }).await.unwrap(), 1);
-        let refused = or_panicked::<()>(async { Err(Refusal::new(Outcome::Overloaded, "")) }).await;
+        assert_eq!(or_panicked(Box::pin(async { Ok(1) })).await.unwrap(), 1);
+        let refused = or_panicked::<()>(Box::pin(async { Err(Refusal::new(Outcome::Overloaded, "")) })).await;
         assert_eq!(refused.unwrap_err().outcome, Outcome::Overloaded);
     }
 }
