@@ -22,14 +22,16 @@ pub mod raw;
 pub mod soak;
 mod stage;
 mod trap;
+mod upstream;
 pub mod world;
 
-pub use build::{canary, misbehaving, plugin};
+pub use build::{canary, http_caller, misbehaving, plugin};
 pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};
 pub use stage::{Stage, host_config, relink, write_tenant};
 pub use trap::Trap;
+pub use upstream::{Received, Upstream};
 
 use claimsmith_local_entra::{Directory, LocalEntra, SignInRequest};
 use reqwest::Response;

@@ -77,7 +77,7 @@ impl Sandbox {
         let tenant = Arc::clone(&self.tenants[tenant]);
         let bound = self
             .runtime
-            .bind(Arc::clone(plugin), "canary", settings.to_owned(), limits(), tenant);
+            .bind(Arc::clone(plugin), "canary", settings.to_owned(), limits(), tenant, Arc::default());
         bound.await.unwrap()
     }
 }

@@ -2,6 +2,7 @@
 
 mod cache;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use claimsmith_runtime::{
     BreakerOptions, CompileLimits, Compiler, Limits, MAX_TABLE_ELEMENTS, PagemapScan, RuntimeOptions,
 };
 use claimsmith_token::MetadataOptions;
+use claimsmith_upstreams::Network;
 use serde::Deserialize;
 
 pub use self::cache::CacheConfig;
@@ -28,6 +30,8 @@ pub struct HostConfig {
     pub runtime: RuntimeConfig,
     /// Token validation.
     pub token: TokenConfig,
+    /// What upstreams may connect to.
+    pub egress: EgressConfig,
     /// Hot reload.
     pub watch: WatchConfig,
 }
@@ -39,6 +43,7 @@ impl Default for HostConfig {
             server: ServerConfig::default(),
             runtime: RuntimeConfig::default(),
             token: TokenConfig::default(),
+            egress: EgressConfig::default(),
             watch: WatchConfig::default(),
         }
     }
@@ -211,6 +216,8 @@ pub struct LimitsConfig {
     pub total_transfer_bytes: Option<usize>,
     /// Calls of imported functions. Default 10000.
     pub host_calls: Option<usize>,
+    /// Calls of upstreams. Default 16.
+    pub capability_calls: Option<usize>,
     /// Random bytes. Default 16384.
     pub random_bytes: Option<usize>,
     /// Handles held at once. Default 64.
@@ -240,6 +247,7 @@ impl LimitsConfig {
             transfer_bytes: self.transfer_bytes.unwrap_or(base.transfer_bytes),
             total_transfer_bytes: self.total_transfer_bytes.unwrap_or(base.total_transfer_bytes),
             host_calls: self.host_calls.unwrap_or(base.host_calls),
+            capability_calls: self.capability_calls.unwrap_or(base.capability_calls),
             random_bytes: self.random_bytes.unwrap_or(base.random_bytes),
             handles: self.handles.unwrap_or(base.handles),
             log_records: self.log_records.unwrap_or(base.log_records),
@@ -264,6 +272,7 @@ impl LimitsConfig {
                 larger(self.total_transfer_bytes, most.total_transfer_bytes),
             ),
             ("host_calls", larger(self.host_calls, most.host_calls)),
+            ("capability_calls", larger(self.capability_calls, most.capability_calls)),
             ("random_bytes", larger(self.random_bytes, most.random_bytes)),
             ("handles", larger(self.handles, most.handles)),
             ("log_records", larger(self.log_records, most.log_records)),
@@ -302,6 +311,22 @@ impl Default for TokenConfig {
             allow_loopback_http: options.allow_loopback_http,
             timeout: options.timeout,
         }
+    }
+}
+
+/// `[egress]`
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct EgressConfig {
+    /// Networks that are not of the public internet and that tenants' upstreams may open, by the tenant's name. Default
+    /// none.
+    pub networks: BTreeMap<String, Vec<Network>>,
+}
+
+impl EgressConfig {
+    /// What a tenant's upstreams may open.
+    pub(crate) fn of(&self, tenant: &str) -> &[Network] {
+        self.networks.get(tenant).map(Vec::as_slice).unwrap_or_default()
     }
 }
 

@@ -10,6 +10,7 @@ use claimsmith_runtime::{
     BindError, Binding, Breaker, BreakerOptions, BreakerState, Limits, LoadError, Plugin, Runtime, TenantShare,
 };
 use claimsmith_token::{MetadataStore, TokenPolicy};
+use claimsmith_upstreams::secret::SecretScope;
 use uuid::Uuid;
 
 use crate::catalog::{BoundPlugin, Choice, Extension, OnFailure, Passwords};
@@ -17,12 +18,13 @@ use crate::error::{ConfigError, ConfigErrors};
 use crate::files::{TenantFiles, read_regular};
 use crate::policy::policy;
 use crate::rules;
-use crate::secret::SecretScope;
+
 use crate::settings::to_json;
 use crate::source::{Source, Step, steps};
 use crate::tenant::{
     ApplicationConfig, BindingConfig, DecryptionKeyConfig, DirectoryConfig, ExtensionConfig, OnFailureConfig,
 };
+use crate::upstreams::Upstreams;
 
 /// What loading one extension needs.
 #[derive(Clone, Copy)]
@@ -35,6 +37,8 @@ pub(crate) struct ExtensionLoader<'l> {
     pub(crate) before: Option<&'l Extension>,
     /// What the tenant may take of what all tenants share.
     pub(crate) share: &'l Arc<TenantShare>,
+    /// What the tenant's bindings can be granted.
+    pub(crate) upstreams: &'l Upstreams,
     pub(crate) files: &'l TenantFiles,
     pub(crate) source: &'l Source,
     pub(crate) directories: &'l [DirectoryConfig],
@@ -114,12 +118,14 @@ impl ExtensionLoader<'_> {
         if limits.concurrency == 0 {
             return Err(error("limits.concurrency", "expected at least 1".to_owned()).into());
         }
+        let grants = self.upstreams.grants(self.tenant, &config.upstreams);
+        let grants = grants.map_err(|message| error("upstreams", message))?;
         let plugin = self.load_plugin(&place, config).await?;
         let settings = format!("{place}.settings");
         let json = self.settings(&settings, &config.settings)?;
         let bound = self
             .runtime
-            .bind(plugin, &config.plugin, json, limits, Arc::clone(self.share))
+            .bind(plugin, &config.plugin, json, limits, Arc::clone(self.share), grants)
             .await;
         let binding = self.bound(&settings, &config.plugin, bound)?;
         Ok(self.with_history((None, index), config, binding))

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, Metadata};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use claimsmith_runtime::Digest;
+pub(crate) use claimsmith_upstreams::read_regular;
+use claimsmith_upstreams::secret::SECRETS_DIRECTORY;
 
 use crate::error::ConfigError;
 
@@ -74,28 +76,6 @@ impl TenantFiles {
     pub(crate) fn have_changed(&self) -> bool {
         self.changed.load(Ordering::Relaxed)
     }
-}
-
-/// Where a tenant keeps the secrets that its configuration names.
-pub(crate) const SECRETS_DIRECTORY: &str = "secrets";
-
-/// Larger files are refused unread; the operator's limit of a component's size comes after it.
-const MAX_FILE_BYTES: u64 = 64 << 20;
-
-/// Reads a file that a tenant has written: only a regular one, because reading a pipe or a device may never end.
-///
-/// # Errors
-/// What the system says, or that the file is no regular file or too large.
-pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(bytes)
 }
 
 /// Digests of files that have not changed since they were read.

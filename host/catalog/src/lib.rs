@@ -16,14 +16,14 @@ mod files;
 mod loader;
 mod policy;
 mod rules;
-mod secret;
 mod settings;
 mod source;
 mod tenant;
+mod upstreams;
 mod watch;
 
 pub use catalog::{BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, Lookup, OnFailure, Passwords, Tenant};
-pub use config::{CacheConfig, HostConfig, ServerConfig, WatchConfig};
+pub use config::{CacheConfig, EgressConfig, HostConfig, ServerConfig, WatchConfig};
 pub use error::{ConfigError, ConfigErrors};
 pub use files::plugin_files;
 pub use loader::Loader;

@@ -8,12 +8,14 @@ use claimsmith_runtime::{BreakerOptions, Limits, Runtime, TenantShare};
 use claimsmith_token::MetadataStore;
 
 use crate::catalog::{Alive, Catalog, Tenant, TenantSlot};
+use crate::config::EgressConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::extension::ExtensionLoader;
 use crate::files::{DigestCache, TenantFiles, read_regular, scan};
 use crate::rules;
 use crate::source::Source;
 use crate::tenant::TenantConfig;
+use crate::upstreams::UpstreamLoader;
 
 /// Loads tenants. Keeps what it has read, so that loading again costs only what has changed.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub struct Loader {
     tenants: PathBuf,
     limits: Limits,
     breaker: BreakerOptions,
+    egress: EgressConfig,
     /// Every tenant has to be loaded anew, although its files are the same.
     limits_changed: bool,
     runtime: Arc<Runtime>,
@@ -40,6 +43,7 @@ impl Loader {
         tenants: PathBuf,
         limits: Limits,
         breaker: BreakerOptions,
+        egress: EgressConfig,
         tenant_concurrency: usize,
         runtime: Arc<Runtime>,
         metadata: Arc<MetadataStore>,
@@ -49,6 +53,7 @@ impl Loader {
             tenants,
             limits,
             breaker,
+            egress,
             limits_changed: false,
             runtime,
             metadata,
@@ -177,6 +182,13 @@ impl Loader {
         let source = Source::of(&toml, files.as_found(&toml, read_regular(&toml)))?;
         let config: TenantConfig = source.parse()?;
         let mut errors = rules::check_tenant(&config, &source, &self.metadata);
+        let upstreams = UpstreamLoader {
+            tenant: name,
+            directory: &files.directory,
+            source: &source,
+            egress: &self.egress,
+        };
+        let upstreams = upstreams.load(&config.upstreams, &mut errors);
         let mut extensions = BTreeMap::new();
         for (extension_name, extension) in &config.extensions {
             let loader = ExtensionLoader {
@@ -188,6 +200,7 @@ impl Loader {
                     .and_then(|tenant| tenant.extensions.get(extension_name))
                     .map(AsRef::as_ref),
                 share,
+                upstreams: &upstreams,
                 files,
                 source: &source,
                 directories: &config.directories,

@@ -12,6 +12,7 @@ use crate::bindings::{
     attribute_collection_start, attribute_collection_submit, email_otp_send, lifecycle, password_submit,
     token_issuance_start, verified_id_claim_validation,
 };
+use crate::capability::Grants;
 use crate::error::{BindError, InvocationError, SettingsProblem};
 use crate::guest_text::clean;
 use crate::limits::Limits;
@@ -34,6 +35,8 @@ pub struct Binding {
     /// Shared with the bindings of other settings that were made of this one.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) tenant: Arc<TenantShare>,
+    /// The upstreams it may use.
+    pub(crate) grants: Arc<Grants>,
 }
 
 impl Binding {
@@ -68,6 +71,7 @@ impl Binding {
             limits: self.limits,
             permits: Arc::clone(&self.permits),
             tenant: Arc::clone(&self.tenant),
+            grants: Arc::clone(&self.grants),
         };
         binding.checked().await
     }
@@ -95,12 +99,13 @@ impl Binding {
         }
     }
 
-    pub(crate) fn run(&self, limits: Limits, deadline: Instant) -> Run<'_> {
+    pub(crate) fn run(&self, grants: Arc<Grants>, limits: Limits, deadline: Instant) -> Run<'_> {
         Run::new(
             &self.host.engine,
             &self.plugin.exports,
             Arc::clone(&self.label),
             Arc::clone(&self.settings),
+            grants,
             limits,
             deadline,
         )
@@ -128,7 +133,8 @@ macro_rules! invocations {
                     Ok(permits) => permits,
                     Err(error) => return Report::refused(error),
                 };
-                let mut run = self.run(limits, deadline);
+                let mut run = self.run(Arc::clone(&self.grants), limits, deadline);
+                run.store.data_mut().belongs_to(context.correlation_id);
                 $(if let Some(secret) = $argument.secret() {
                     run.store.data_mut().log.keep_out(secret);
                 })*
@@ -142,12 +148,13 @@ macro_rules! invocations {
                 if !matches!(ended, Ok(Ok(_))) {
                     turns.be_long();
                 }
-                let Report { result, usage, words } = turns.run(async { run.finish(ended) }).await;
+                let Report { result, usage, words, journal } = turns.run(async { run.finish(ended) }).await;
                 let answer = result.and_then(|answer| answer.map_err(failure));
                 Report {
                     result: answer.and_then(|answer| bounded(answer, limits.answer_items)),
                     usage,
                     words,
+                    journal,
                 }
             }
         )*}
@@ -176,7 +183,8 @@ invocations! {
 async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, BindError> {
     let deadline = Instant::now() + LIFECYCLE_TIME;
     let indices = &binding.plugin.exports.lifecycle;
-    let mut run = binding.run(binding.limits_now(), deadline);
+    // Settings are checked without upstreams: a tenant's configuration loads whether they answer or not.
+    let mut run = binding.run(Arc::default(), binding.limits_now(), deadline);
     let call = async {
         let instance = run.instantiate().await?;
         let guest = indices.load(&mut run.store, &instance)?;

@@ -13,6 +13,7 @@ mod binding;
 mod bindings;
 mod breaker;
 mod budget;
+mod capability;
 mod compiler;
 mod components;
 mod engine;
@@ -21,6 +22,7 @@ mod exports;
 mod guest_log;
 mod guest_output;
 mod guest_text;
+mod journal;
 mod limits;
 mod linker;
 mod pagemap;
@@ -37,10 +39,11 @@ pub use breaker::{Breaker, BreakerOptions, BreakerPermit, BreakerState};
 /// The plugin interface's types, as the host gives and gets them: one module for each interface.
 pub mod interface {
     pub use crate::bindings::{
-        attribute_collection_start, attribute_collection_submit, callout, email_otp_send, password_submit, sign_up,
-        token_issuance_start, verified_id_claim_validation,
+        attribute_collection_start, attribute_collection_submit, callout, email_otp_send, http, password_submit,
+        sign_up, token_issuance_start, verified_id_claim_validation,
     };
 }
+pub use capability::{CallContext, Grants, HttpFuture, HttpUpstream};
 pub use compiler::{ChildLimits, CompileLimits, Compiler, CompilerProgram, compile_for_parent};
 pub use engine::EPOCH_TICK;
 pub use error::{
@@ -48,6 +51,7 @@ pub use error::{
     SettingsProblem, Whose,
 };
 pub use guest_output::GuestWords;
+pub use journal::{CapabilityCall, Journal};
 pub use limits::{Limits, MAX_TABLE_ELEMENTS};
 pub use pagemap::PagemapScan;
 pub use plugin::{Digest, Plugin};

@@ -11,11 +11,13 @@ use wasmtime::component::{Instance, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use crate::budget::HostLimit;
+use crate::capability::Grants;
 use crate::engine::EPOCH_TICK;
 use crate::error::{HostResource, InvocationError, backtrace, trap_reason};
 use crate::exports::Exports;
 use crate::guest_output::GuestWords;
 use crate::guest_text::clean;
+use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::state::CallState;
 use crate::turns::yield_turn;
@@ -29,6 +31,8 @@ pub struct Report<R> {
     pub usage: Usage,
     /// What the guest said of its failure; empty when it answered.
     pub words: GuestWords,
+    /// What it asked of upstreams.
+    pub journal: Journal,
 }
 
 impl<R> Report<R> {
@@ -37,6 +41,7 @@ impl<R> Report<R> {
             result: Err(error),
             usage: Usage::default(),
             words: GuestWords::default(),
+            journal: Journal::default(),
         }
     }
 }
@@ -71,10 +76,11 @@ impl<'a> Run<'a> {
         exports: &'a Exports,
         label: Arc<str>,
         settings: Arc<str>,
+        grants: Arc<Grants>,
         limits: Limits,
         deadline: Instant,
     ) -> Self {
-        let mut store = Store::new(engine, CallState::new(label, settings, &limits, deadline));
+        let mut store = Store::new(engine, CallState::new(label, settings, grants, &limits, deadline));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.transfer_bytes);
         store.set_max_component_handles(limits.handles);
@@ -84,6 +90,10 @@ impl<'a> Run<'a> {
         store.epoch_deadline_callback(move |mut context| {
             let state = context.data_mut();
             state.budget.check()?;
+            // Ticks that came while the guest waited are not its own.
+            if std::mem::take(&mut state.has_waited) {
+                return Ok(UpdateDeadline::Continue(1));
+            }
             state.cpu_ticks += 1;
             if state.cpu_ticks > budget {
                 return Err(CpuBudgetUsed.into());
@@ -107,7 +117,7 @@ impl<'a> Run<'a> {
     }
 
     /// Ends the invocation, whatever happened.
-    pub(crate) fn finish<R>(self, ended: Result<wasmtime::Result<R>, Elapsed>) -> Report<R> {
+    pub(crate) fn finish<R>(mut self, ended: Result<wasmtime::Result<R>, Elapsed>) -> Report<R> {
         let state = self.store.data();
         let mut frames = Vec::new();
         let result = match ended {
@@ -139,6 +149,7 @@ impl<'a> Run<'a> {
                 suppressed_log_records: state.log.suppressed(),
             },
             words,
+            journal: std::mem::take(&mut self.store.data_mut().journal),
         }
     }
 

@@ -16,6 +16,7 @@ use wasmtime::component::{Component, Linker};
 
 use crate::aot::CacheOptions;
 use crate::binding::Binding;
+use crate::capability::Grants;
 use crate::compiler::{CompileLimits, Compiler};
 use crate::components::Components;
 use crate::engine;
@@ -249,7 +250,15 @@ impl Runtime {
     async fn describe(&self, digest: Digest, exports: Exports, limits: &Limits) -> Result<Plugin, LoadError> {
         let label: Arc<str> = format!("sha256:{digest}").into();
         let deadline = Instant::now() + LIFECYCLE_TIME;
-        let mut run = Run::new(&self.host.engine, &exports, label, "{}".into(), *limits, deadline);
+        let mut run = Run::new(
+            &self.host.engine,
+            &exports,
+            label,
+            "{}".into(),
+            Arc::default(),
+            *limits,
+            deadline,
+        );
         let mut mistyped = None;
         let call = async {
             let instance = run.instantiate().await?;
@@ -284,7 +293,8 @@ impl Runtime {
     }
 
     /// Binds a plugin to settings (one JSON object), which the plugin checks, and to limits. `name` is the configuration's
-    /// for the plugin: its log is told by it, not by what the plugin calls itself. `tenant` is shared by all bindings of a tenant.
+    /// for the plugin: its log is told by it, not by what the plugin calls itself. `tenant` is shared by all bindings of a tenant;
+    /// `grants` are the upstreams that this one may use.
     ///
     /// # Errors
     /// [`BindError`] when the plugin refuses the settings or fails to check them.
@@ -295,6 +305,7 @@ impl Runtime {
         settings: String,
         limits: Limits,
         tenant: Arc<TenantShare>,
+        grants: Arc<Grants>,
     ) -> Result<Binding, BindError> {
         let binding = Binding {
             host: Arc::clone(&self.host),
@@ -304,6 +315,7 @@ impl Runtime {
             limits,
             permits: Arc::new(Semaphore::new(limits.concurrency)),
             tenant,
+            grants,
         };
         binding.checked().await
     }

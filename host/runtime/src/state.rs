@@ -11,8 +11,10 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, Was
 use crate::bindings::log::{Field, Level};
 use crate::bindings::{callout, deadline, log, settings, sign_up};
 use crate::budget::Budget;
+use crate::capability::Grants;
 use crate::guest_log::GuestLog;
 use crate::guest_output::{GuestWords, Output};
+use crate::journal::Journal;
 use crate::limits::{Limiter, Limits};
 
 /// What the guest's clocks show: finer ones would help it to measure other guests.
@@ -29,13 +31,27 @@ pub(crate) struct CallState {
     /// Epoch ticks the guest has run for.
     pub(crate) cpu_ticks: u32,
     /// The plugin's name in the configuration, and its version.
-    plugin: Arc<str>,
+    pub(crate) plugin: Arc<str>,
     settings: Arc<str>,
-    deadline: Instant,
+    pub(crate) started: Instant,
+    pub(crate) deadline: Instant,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) journal: Journal,
+    /// The trace that calls of upstreams belong to.
+    pub(crate) trace: u128,
+    /// Whether the guest has waited for an upstream since the last epoch tick.
+    pub(crate) has_waited: bool,
 }
 
 impl CallState {
-    pub(crate) fn new(plugin: Arc<str>, settings: Arc<str>, limits: &Limits, deadline: Instant) -> Self {
+    pub(crate) fn new(
+        plugin: Arc<str>,
+        settings: Arc<str>,
+        grants: Arc<Grants>,
+        limits: &Limits,
+        deadline: Instant,
+    ) -> Self {
+        let started = Instant::now();
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         let budget = Budget::new(limits);
@@ -44,7 +60,7 @@ impl CallState {
             .stdout(stdout.clone())
             .stderr(stderr.clone())
             .wall_clock(CoarseWallClock)
-            .monotonic_clock(CoarseMonotonicClock(Instant::now()))
+            .monotonic_clock(CoarseMonotonicClock(started))
             .build();
         Self {
             wasi,
@@ -57,7 +73,12 @@ impl CallState {
             cpu_ticks: 0,
             plugin,
             settings,
+            started,
             deadline,
+            grants,
+            journal: Journal::default(),
+            trace: 0,
+            has_waited: false,
         }
     }
 }
