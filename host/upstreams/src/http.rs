@@ -5,19 +5,21 @@ mod client;
 mod config;
 mod headers;
 mod load;
+mod oauth;
 mod target;
 
 use std::fmt;
+use std::time::Duration;
 
-use claimsmith_runtime::interface::http::{Error, Method as WitMethod, Request, Response};
-use claimsmith_runtime::{CallContext, HttpFuture, HttpUpstream as Capability};
+use claimsmith_runtime::interface::http::{Error, Method as WitMethod, Request};
+use claimsmith_runtime::{Breaker, CallContext, HttpFuture, HttpUpstream as Capability};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use tokio::sync::Semaphore;
 use url::Url;
 
 use self::authentication::Authentication;
-pub use self::config::{AuthenticationConfig, HttpConfig};
+pub use self::config::{AuthenticationConfig, ClientAuthentication, HttpConfig, OAuthConfig};
 use self::target::Rule;
 
 /// An HTTP upstream that has been checked, with its connections.
@@ -32,13 +34,15 @@ pub struct HttpUpstream {
     authentication: Authentication,
     client: reqwest::Client,
     places: Semaphore,
+    breaker: Breaker,
     limits: Limits,
 }
 
 /// What one call may use.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    timeout: std::time::Duration,
+    timeout: Duration,
+    retries: usize,
     max_request_bytes: usize,
     max_response_bytes: usize,
 }
@@ -46,27 +50,18 @@ struct Limits {
 impl Capability for HttpUpstream {
     fn fetch(&self, request: Request, context: CallContext) -> HttpFuture<'_> {
         Box::pin(async move {
-            let checked = self.check(request)?;
-            let call = self.call(checked, context);
-            match tokio::time::timeout(self.limits.timeout, call).await {
-                Ok(result) => result,
-                Err(_) => Err(Error::DeadlineExceeded),
+            let mut request = self.check(request)?;
+            if let Some(parent) = client::trace_parent(context.trace) {
+                request.headers_mut().insert("traceparent", parent);
             }
+            self.call(request, context).await
         })
     }
 }
 
-/// A request that may be sent.
-struct Checked {
-    method: Method,
-    url: Url,
-    headers: HeaderMap,
-    body: Option<Vec<u8>>,
-}
-
 impl HttpUpstream {
     /// Whether the upstream takes a request, and what is sent for it.
-    fn check(&self, request: Request) -> Result<Checked, Error> {
+    fn check(&self, request: Request) -> Result<reqwest::Request, Error> {
         let invalid = |why: &str| Error::Invalid(why.to_owned());
         let method = match &request.method {
             WitMethod::Get => Method::GET,
@@ -102,19 +97,11 @@ impl HttpUpstream {
                 "the request's body has {bytes} bytes: expected at most {most}"
             )));
         }
-        Ok(Checked {
-            method,
-            url,
-            headers,
-            body: request.body,
-        })
-    }
-
-    /// Sends a request, once there is a place among those that are sent.
-    async fn call(&self, request: Checked, context: CallContext) -> Result<Response, Error> {
-        let closed = |_| Error::Unavailable("the service is stopping".to_owned());
-        let _place = self.places.acquire().await.map_err(closed)?;
-        self.send(request, context).await
+        let mut made = reqwest::Request::new(method, url);
+        *made.headers_mut() = headers;
+        made.headers_mut().extend(self.headers.clone());
+        *made.body_mut() = request.body.map(Into::into);
+        Ok(made)
     }
 }
 

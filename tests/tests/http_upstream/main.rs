@@ -10,6 +10,7 @@
 )]
 
 mod calls;
+mod egress;
 
 use std::fs;
 

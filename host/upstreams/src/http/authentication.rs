@@ -1,6 +1,7 @@
 //! How the host says to an upstream who asks.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::config::AuthenticationConfig;
 use super::headers;
+use super::oauth::{Token, TokenSource, sensitive};
 use crate::problem::Problem;
 use crate::secret::SecretScope;
 
@@ -17,6 +19,15 @@ pub(super) enum Authentication {
     None,
     /// A header field.
     Fixed(HeaderName, Zeroizing<String>),
+    /// A token that is had when it is needed.
+    Token(TokenSource),
+}
+
+/// The credentials of one request.
+pub(super) struct Credentials {
+    pub(super) header: Option<(HeaderName, HeaderValue)>,
+    /// What to forget if the upstream does not take them.
+    token: Option<Arc<Token>>,
 }
 
 impl Authentication {
@@ -24,7 +35,11 @@ impl Authentication {
     ///
     /// # Errors
     /// What is wrong with them, and nothing of them.
-    pub(super) fn load(config: &AuthenticationConfig, scope: SecretScope<'_>) -> Result<Self, Problem> {
+    pub(super) fn load(
+        config: &AuthenticationConfig,
+        scope: SecretScope<'_>,
+        client: &reqwest::Client,
+    ) -> Result<Self, Problem> {
         let at = |member: &'static str| move |message: String| Problem::at(format!("authentication.{member}"), message);
         match config {
             AuthenticationConfig::None => Ok(Self::None),
@@ -51,6 +66,9 @@ impl Authentication {
                 let value = Zeroizing::new(format!("Bearer {}", *token));
                 Self::fixed(AUTHORIZATION, value).map_err(at("bearer.token"))
             }
+            AuthenticationConfig::Oauth2ClientCredentials(config) => {
+                TokenSource::load(config, scope, client).map(Self::Token)
+            }
         }
     }
 
@@ -61,23 +79,48 @@ impl Authentication {
         Ok(Self::Fixed(name, value))
     }
 
-    /// The header field that it sets, if it is always the same one.
+    /// The header field that it sets.
     pub(super) fn header_name(&self) -> Option<&HeaderName> {
         match self {
             Self::None => None,
             Self::Fixed(name, _) => Some(name),
+            Self::Token(_) => Some(&AUTHORIZATION),
         }
     }
 
-    /// The header field of a request.
-    pub(super) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+    /// The credentials of a request.
+    ///
+    /// # Errors
+    /// Why there are none: the operator is told.
+    pub(super) async fn credentials(&self) -> Result<Credentials, Arc<str>> {
+        let with = |name: &HeaderName, value: &str| Some((name.clone(), sensitive(headers::value(value)?)));
         match self {
-            Self::None => None,
-            Self::Fixed(name, value) => {
-                let mut value = headers::value(value)?;
-                value.set_sensitive(true);
-                Some((name.clone(), value))
+            Self::None => Ok(Credentials {
+                header: None,
+                token: None,
+            }),
+            Self::Fixed(name, value) => Ok(Credentials {
+                header: with(name, value),
+                token: None,
+            }),
+            Self::Token(source) => {
+                let token = source.token().await?;
+                Ok(Credentials {
+                    header: with(&AUTHORIZATION, &token.authorization),
+                    token: Some(token),
+                })
             }
+        }
+    }
+
+    /// Notes that the upstream has not taken them; whether others can be had.
+    pub(super) fn refused(&self, credentials: &Credentials) -> bool {
+        match (self, &credentials.token) {
+            (Self::Token(source), Some(token)) => {
+                source.forget(token);
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -87,6 +130,7 @@ impl fmt::Debug for Authentication {
         formatter.write_str(match self {
             Self::None => "None",
             Self::Fixed(..) => "Fixed(..)",
+            Self::Token(_) => "Token(..)",
         })
     }
 }

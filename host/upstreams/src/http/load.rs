@@ -1,15 +1,17 @@
 //! From the configuration to an upstream: everything that can be found wrong is found here.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use claimsmith_runtime::{Breaker, BreakerOptions, BreakerState};
 use reqwest::header::{HeaderMap, HeaderName};
-use reqwest::{Certificate, redirect};
+use reqwest::{Certificate, Identity, redirect};
 use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 use super::authentication::Authentication;
-use super::config::HttpConfig;
+use super::config::{AuthenticationConfig, HttpConfig};
 use super::{HttpUpstream, Limits, headers};
 use crate::egress::Egress;
 use crate::problem::{Problem, Problems};
@@ -43,13 +45,17 @@ impl HttpUpstream {
         });
         let rules = rules.collect();
         let headers = own_headers(config, &mut problems);
-        let authentication = Authentication::load(&config.authentication, scope);
-        let authentication = authentication.map_err(|problem| problems.push(problem)).ok();
         let client = client(config, scope, egress)
             .map_err(|problem| problems.push(problem))
             .ok();
-        match (authentication, client) {
-            (Some(authentication), Some(client)) if problems.is_empty() => Ok(Self {
+        let authenticated = client.and_then(|client| {
+            let loaded = Authentication::load(&config.authentication, scope, &client);
+            let loaded = loaded.map_err(|problem| problems.push(problem)).ok();
+            loaded.map(|authentication| (authentication, client))
+        });
+        match authenticated {
+            Some((authentication, client)) if problems.is_empty() => Ok(Self {
+                breaker: breaker(scope.tenant, name),
                 tenant: scope.tenant.to_owned(),
                 name: name.to_owned(),
                 url: config.url.clone(),
@@ -60,6 +66,7 @@ impl HttpUpstream {
                 places: Semaphore::new(config.concurrency),
                 limits: Limits {
                     timeout: config.timeout,
+                    retries: config.retries,
                     max_request_bytes: config.max_request_bytes,
                     max_response_bytes: config.max_response_bytes,
                 },
@@ -70,9 +77,18 @@ impl HttpUpstream {
 }
 
 fn check_url(config: &HttpConfig, egress: &Egress, problems: &mut Problems) {
-    let mut wrong = |message: String| problems.push(Problem::at("url", message));
-    check_base(&config.url, config.plain_http, &mut wrong);
-    let literal = match config.url.host() {
+    check_base("url", &config.url, config.plain_http, egress, problems);
+    if let AuthenticationConfig::Oauth2ClientCredentials(oauth) = &config.authentication {
+        let place = "authentication.oauth2_client_credentials.token_url";
+        check_base(place, &oauth.token_url, config.plain_http, egress, problems);
+    }
+}
+
+/// What holds for each URL that the host asks.
+fn check_base(place: &str, url: &Url, plain_http: bool, egress: &Egress, problems: &mut Problems) {
+    let mut wrong = |message: String| problems.push(Problem::at(place, message));
+    check_form(url, plain_http, &mut wrong);
+    let literal = match url.host() {
         Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
         Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
         _ => None,
@@ -88,8 +104,7 @@ fn check_url(config: &HttpConfig, egress: &Egress, problems: &mut Problems) {
     }
 }
 
-/// What holds for each URL that the host asks.
-pub(super) fn check_base(url: &Url, plain_http: bool, wrong: &mut impl FnMut(String)) {
+fn check_form(url: &Url, plain_http: bool, wrong: &mut impl FnMut(String)) {
     match url.scheme() {
         "https" => {}
         "http" if plain_http => {}
@@ -118,6 +133,7 @@ fn check_sizes(config: &HttpConfig, problems: &mut Problems) {
         ),
         ("allow", config.allow.len() <= MAX_RULES, "expected at most 256 entries"),
         ("networks", config.networks.len() <= 64, "expected at most 64 entries"),
+        ("retries", config.retries <= 5, "expected at most 5"),
         ("headers", config.headers.len() <= 32, "expected at most 32 entries"),
         (
             "concurrency",
@@ -195,8 +211,43 @@ fn client(config: &HttpConfig, scope: SecretScope<'_>, egress: Egress) -> Result
         }
         None => builder,
     };
+    let builder = match (&config.client_certificate, &config.client_key) {
+        (Some(certificate), Some(key)) => {
+            let mut pem = certificate
+                .read(scope)
+                .map_err(|message| Problem::at("client_certificate", message))?;
+            let key = key.read(scope).map_err(|message| Problem::at("client_key", message))?;
+            pem.push(b'\n');
+            pem.extend_from_slice(&key);
+            let wrong = |_| Problem::at("client_key", "expected a certificate and its private key, both in PEM");
+            builder.identity(Identity::from_pem(&pem).map_err(wrong)?)
+        }
+        (None, None) => builder,
+        (Some(_), None) => return Err(Problem::at("client_certificate", "needs `client_key`, its private key")),
+        (None, Some(_)) => return Err(Problem::at("client_key", "needs `client_certificate`")),
+    };
     // The error's text names what was given to the builder, among it the identity.
     builder
         .build()
         .map_err(|_| Problem::at("ca", "the TLS client cannot be made of these certificates"))
+}
+
+/// A breaker whose changes are logged and counted.
+fn breaker(tenant: &str, upstream: &str) -> Breaker {
+    let (tenant, upstream) = (tenant.to_owned(), upstream.to_owned());
+    let first = AtomicBool::new(true);
+    Breaker::new(&BreakerOptions::default(), move |state| {
+        let open = match state {
+            BreakerState::Closed => 0.0,
+            BreakerState::HalfOpen => 0.5,
+            BreakerState::Open => 1.0,
+        };
+        let labels = [("tenant", tenant.clone()), ("upstream", upstream.clone())];
+        metrics::gauge!("claimsmith_upstream_breaker_open", &labels).set(open);
+        // Being closed at first is no change.
+        if !first.swap(false, Ordering::Relaxed) {
+            let state = state.name();
+            tracing::warn!(tenant, upstream, state, "circuit breaker of an upstream changed");
+        }
+    })
 }
