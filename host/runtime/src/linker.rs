@@ -4,7 +4,6 @@
 
 use wasmtime::Engine;
 use wasmtime::component::{Component, HasData, HasSelf, Linker, ResourceTable};
-use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
 use wasmtime_wasi::p2::bindings::{cli, clocks, random};
@@ -58,9 +57,9 @@ pub(crate) fn build(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
     settings::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     sign_up::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
 
-    io::error::add_to_linker::<_, Resources>(l, |state| counted(state).ctx().table)?;
-    io::poll::add_to_linker::<_, Resources>(l, |state| counted(state).ctx().table)?;
-    io::streams::add_to_linker::<_, Resources>(l, |state| counted(state).ctx().table)?;
+    io::error::add_to_linker::<_, Resources>(l, |state| counted(state).table())?;
+    io::poll::add_to_linker::<_, Resources>(l, |state| counted(state).table())?;
+    io::streams::add_to_linker::<_, Resources>(l, |state| counted(state).table())?;
     clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, |state| counted(state).clocks())?;
     clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(l, |state| counted(state).clocks())?;
     random::random::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;

@@ -66,7 +66,6 @@ pub(crate) struct Run<'a> {
     pub(crate) store: Store<CallState>,
     exports: &'a Exports,
     limits: Limits,
-    started: Instant,
     instantiated: bool,
 }
 
@@ -105,7 +104,6 @@ impl<'a> Run<'a> {
             store,
             exports,
             limits,
-            started: Instant::now(),
             instantiated: false,
         }
     }
@@ -142,7 +140,7 @@ impl<'a> Run<'a> {
         Report {
             result,
             usage: Usage {
-                elapsed: self.started.elapsed(),
+                elapsed: state.started.elapsed(),
                 cpu: EPOCH_TICK * state.cpu_ticks,
                 memory_bytes: state.limiter.memory_bytes(),
                 host_calls: state.budget.calls(),

@@ -67,19 +67,19 @@ impl Shared {
         binding: BindingPlaces<'s>,
         deadline: Instant,
     ) -> Result<[SemaphorePermit<'s>; 3], InvocationError> {
-        let until = deadline.min(Instant::now() + MAX_QUEUE_TIME);
+        let mut until = Until { deadline, time: None };
         let throttled = |whose| move || InvocationError::Throttled(whose);
-        let own = place(binding.places, until).await;
+        let own = place(binding.places, &mut until).await;
         let own = own.ok_or_else(throttled(Whose::Binding))?;
         if binding.all.saturating_sub(binding.places.available_permits()) > binding.most {
             return Err(InvocationError::Throttled(Whose::Binding));
         }
-        let of_tenant = place(&tenant.places, until).await;
+        let of_tenant = place(&tenant.places, &mut until).await;
         let of_tenant = of_tenant.ok_or_else(throttled(Whose::Tenant))?;
         if !self.leaves_room(tenant) {
             return Err(InvocationError::Throttled(Whose::Tenant));
         }
-        let of_all = place(&self.places, until).await;
+        let of_all = place(&self.places, &mut until).await;
         let of_all = of_all.ok_or(InvocationError::Overloaded("the host"))?;
         Ok([own, of_tenant, of_all])
     }
@@ -99,9 +99,19 @@ impl Shared {
     }
 }
 
-async fn place(semaphore: &Semaphore, until: Instant) -> Option<SemaphorePermit<'_>> {
+/// Until when an invocation waits for its places: decided when it first has to, because the clock costs more than a place.
+struct Until {
+    deadline: Instant,
+    time: Option<Instant>,
+}
+
+async fn place<'s>(semaphore: &'s Semaphore, until: &mut Until) -> Option<SemaphorePermit<'s>> {
     if let Ok(permit) = semaphore.try_acquire() {
         return Some(permit);
     }
-    timeout_at(until, semaphore.acquire()).await.ok()?.ok()
+    let deadline = until.deadline;
+    let time = until
+        .time
+        .get_or_insert_with(|| deadline.min(Instant::now() + MAX_QUEUE_TIME));
+    timeout_at(*time, semaphore.acquire()).await.ok()?.ok()
 }

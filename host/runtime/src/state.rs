@@ -1,16 +1,18 @@
 //! What one invocation has: the store's data, and the capabilities that read it.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
+use wasmtime_wasi::random::WasiRandomCtx;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::log::{Field, Level};
 use crate::bindings::{callout, deadline, log, settings, sign_up};
-use crate::budget::Budget;
+use crate::budget::{Budget, Transfer};
 use crate::capability::Grants;
 use crate::guest_log::GuestLog;
 use crate::guest_output::{GuestWords, Output};
@@ -21,18 +23,18 @@ use crate::limits::{Limiter, Limits};
 const CLOCK_RESOLUTION: Duration = Duration::from_millis(1);
 
 pub(crate) struct CallState {
-    wasi: WasiCtx,
+    /// Absent until the guest asks WASI for something; most never do.
+    wasi: Option<Box<Wasi>>,
     table: ResourceTable,
     pub(crate) limiter: Limiter,
     pub(crate) budget: Budget,
     pub(crate) log: GuestLog,
-    stdout: Output,
-    stderr: Output,
     /// Epoch ticks the guest has run for.
     pub(crate) cpu_ticks: u32,
     /// The plugin's name in the configuration, and its version.
     pub(crate) plugin: Arc<str>,
     settings: Arc<str>,
+    /// When the invocation began.
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
     pub(crate) grants: Arc<Grants>,
@@ -43,6 +45,30 @@ pub(crate) struct CallState {
     pub(crate) has_waited: bool,
 }
 
+/// What WASI knows of one guest: making it costs random numbers and a dozen allocations.
+struct Wasi {
+    context: WasiCtx,
+    stdout: Output,
+    stderr: Output,
+}
+
+impl Wasi {
+    fn new(transfer: &Transfer, started: Instant) -> Self {
+        let (stdout, stderr) = (Output::new(transfer), Output::new(transfer));
+        let context = WasiCtx::builder()
+            .stdout(stdout.clone())
+            .stderr(stderr.clone())
+            .wall_clock(CoarseWallClock)
+            .monotonic_clock(CoarseMonotonicClock(started))
+            .build();
+        Self {
+            context,
+            stdout,
+            stderr,
+        }
+    }
+}
+
 impl CallState {
     pub(crate) fn new(
         plugin: Arc<str>,
@@ -51,29 +77,18 @@ impl CallState {
         limits: &Limits,
         deadline: Instant,
     ) -> Self {
-        let started = Instant::now();
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
-        let budget = Budget::new(limits);
-        let (stdout, stderr) = (Output::new(budget.transfer()), Output::new(budget.transfer()));
-        let wasi = WasiCtx::builder()
-            .stdout(stdout.clone())
-            .stderr(stderr.clone())
-            .wall_clock(CoarseWallClock)
-            .monotonic_clock(CoarseMonotonicClock(started))
-            .build();
         Self {
-            wasi,
+            wasi: None,
             table,
             limiter: Limiter::new(limits),
-            budget,
+            budget: Budget::new(limits),
             log: GuestLog::new(limits),
-            stdout,
-            stderr,
             cpu_ticks: 0,
             plugin,
             settings,
-            started,
+            started: Instant::now(),
             deadline,
             grants,
             journal: Journal::default(),
@@ -81,16 +96,24 @@ impl CallState {
             has_waited: false,
         }
     }
-}
 
-impl CallState {
     /// What the guest has written so far, for the log of its failure.
     pub(crate) fn words(&self) -> GuestWords {
+        let text = |output: fn(&Wasi) -> &Output| self.wasi.as_deref().map(|wasi| output(wasi).text());
         GuestWords {
-            stderr: self.stderr.text(),
-            stdout: self.stdout.text(),
+            stderr: text(|wasi| &wasi.stderr).unwrap_or_default(),
+            stdout: text(|wasi| &wasi.stdout).unwrap_or_default(),
             backtrace: Vec::new(),
         }
+    }
+
+    /// The guest's resources, for what needs nothing else of WASI.
+    pub(crate) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
+    fn random(&mut self) -> &mut WasiRandomCtx {
+        self.ctx().ctx.random()
     }
 }
 
@@ -102,8 +125,10 @@ impl Drop for CallState {
 
 impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        let (transfer, started) = (self.budget.transfer(), self.started);
+        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(transfer, started)));
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: &mut wasi.context,
             table: &mut self.table,
         }
     }
@@ -146,31 +171,33 @@ impl log::Host for CallState {
 impl random::Host for CallState {
     fn get_random_bytes(&mut self, bytes: u64) -> wasmtime::Result<Vec<u8>> {
         self.budget.random(bytes)?;
-        random::Host::get_random_bytes(self.wasi.random(), bytes)
+        random::Host::get_random_bytes(self.random(), bytes)
     }
 
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
         self.budget.random(u64::from(u64::BITS / 8))?;
-        random::Host::get_random_u64(self.wasi.random())
+        random::Host::get_random_u64(self.random())
     }
 }
 
 impl insecure::Host for CallState {
     fn get_insecure_random_bytes(&mut self, bytes: u64) -> wasmtime::Result<Vec<u8>> {
         self.budget.random(bytes)?;
-        insecure::Host::get_insecure_random_bytes(self.wasi.random(), bytes)
+        insecure::Host::get_insecure_random_bytes(self.random(), bytes)
     }
 
     fn get_insecure_random_u64(&mut self) -> wasmtime::Result<u64> {
         self.budget.random(u64::from(u64::BITS / 8))?;
-        insecure::Host::get_insecure_random_u64(self.wasi.random())
+        insecure::Host::get_insecure_random_u64(self.random())
     }
 }
 
 impl insecure_seed::Host for CallState {
     fn insecure_seed(&mut self) -> wasmtime::Result<(u64, u64)> {
         self.budget.random(u64::from(u128::BITS / 8))?;
-        insecure_seed::Host::insecure_seed(self.wasi.random())
+        // Every plugin of Rust's asks for it when it starts, which must not make it pay for the rest of WASI.
+        let random = || RandomState::new().hash_one(());
+        Ok((random(), random()))
     }
 }
 
