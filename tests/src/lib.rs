@@ -21,6 +21,7 @@ mod host;
 pub mod raw;
 pub mod soak;
 mod stage;
+mod tls;
 mod trap;
 mod upstream;
 pub mod world;
@@ -30,6 +31,7 @@ pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};
 pub use stage::{Stage, host_config, relink, write_tenant};
+pub use tls::{Authority, Identity, TlsUpstream};
 pub use trap::Trap;
 pub use upstream::{Received, Upstream};
 

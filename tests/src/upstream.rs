@@ -32,6 +32,7 @@ struct State {
     /// Connections that the other side has closed while a response was due.
     abandoned: AtomicUsize,
     received: Mutex<Vec<Received>>,
+    tokens: AtomicUsize,
 }
 
 impl Upstream {
@@ -118,6 +119,26 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &Rec
         "redirect" => {
             let to = target.split_once("to=").map_or("", |(_, to)| to);
             response("302 Found", &format!("location: {to}\r\n"), b"")
+        }
+        // Tokens are numbered; the rest of the path is how long they last.
+        "token" | "slow-token" => {
+            if first == "slow-token" {
+                sleep(Duration::from_millis(300)).await;
+            }
+            let number = state.tokens.fetch_add(1, Ordering::SeqCst) + 1;
+            let token = format!(r#"{{"access_token":"token-{number}","token_type":"bearer","expires_in":{rest}}}"#);
+            response("200 OK", "content-type: application/json\r\n", token.as_bytes())
+        }
+        // Takes the tokens from this number on.
+        "protected" => {
+            let from: usize = rest.parse().unwrap();
+            let sent = crate::raw::header(&request.head, "authorization").unwrap_or_default();
+            let number = sent
+                .strip_prefix("Bearer token-")
+                .and_then(|number| number.parse().ok());
+            let taken = number.is_some_and(|number: usize| number >= from);
+            let status = if taken { "200 OK" } else { "401 Unauthorized" };
+            response(status, "", b"protected")
         }
         "fields" => response(
             "200 OK",

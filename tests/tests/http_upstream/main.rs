@@ -10,6 +10,8 @@
 )]
 
 mod calls;
+mod configuration;
+mod credentials;
 mod egress;
 
 use std::fs;
@@ -31,6 +33,21 @@ async fn start(host: &str, upstreams: &str, binding: &str) -> Platform {
     let stage = Stage::new().await.host_config(host);
     let toml = tenant(&stage, upstreams, binding);
     let stage = stage.tenant("contoso", &toml);
+    add_plugin(&stage);
+    stage.start().await
+}
+
+/// The same with files in the tenant's `secrets`.
+async fn with_secrets(host: &str, upstreams: &str, granted: &str, secrets: &[(&str, &str)]) -> Platform {
+    let stage = Stage::new().await.host_config(host);
+    let binding = format!("settings.probe = true\nupstreams = {granted}");
+    let toml = tenant(&stage, upstreams, &binding);
+    let stage = stage.tenant("contoso", &toml);
+    let directory = stage.file("tenants/contoso/secrets");
+    fs::create_dir(&directory).unwrap();
+    for (name, secret) in secrets {
+        fs::write(directory.join(name), secret).unwrap();
+    }
     add_plugin(&stage);
     stage.start().await
 }
