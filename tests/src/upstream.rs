@@ -111,7 +111,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, state: &State) 
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &Received, state: &State) -> Option<bool> {
     let target = request.head.split(' ').nth(1)?;
     let path = target.split('?').next()?;
-    let (first, rest) = path.strip_prefix('/')?.split_once('/').unwrap_or((&path[1..], ""));
+    let below = path.strip_prefix('/')?;
+    let (first, rest) = below.split_once('/').unwrap_or((below, ""));
     let whole = match first {
         "members" => response("200 OK", "content-type: application/json\r\n", br#"{"tier":"gold"}"#),
         "echo" => response("200 OK", "", request.head.as_bytes()),

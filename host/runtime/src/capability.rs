@@ -131,8 +131,8 @@ impl CallState {
                 until,
                 trace: self.trace,
             };
-            let made = timeout_at(until, make(context)).await;
-            made.unwrap_or_else(|_| Err(E::deadline_exceeded()))
+            let ended = timeout_at(until, make(context)).await;
+            ended.unwrap_or_else(|_| Err(E::deadline_exceeded()))
         } else {
             Err(E::quota_exceeded())
         };
