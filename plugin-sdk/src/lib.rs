@@ -88,7 +88,7 @@
 //!
 //! A function that returns an [`Error`] has no answer, and the binding's failure policy decides what Entra gets. A panic
 //! ends the invocation; its message and place go to the log. Every invocation is a fresh instance: nothing is left from
-//! the last one, whatever happened to it.
+//! the last one, whatever happened to it, unless operator and tenant gave that up for the binding. Do not count on either.
 //!
 //! | in the plugin | what the host sees |
 //! |---|---|

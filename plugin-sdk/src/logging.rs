@@ -9,9 +9,9 @@ use log::{LevelFilter, Log, Metadata, Record};
 use crate::bindings::log::{Field, Level};
 use crate::host;
 
-/// Called first in every export: an instance serves one call, so nothing was installed before.
+/// Called first in every export. An instance usually serves one call, so nothing was installed before.
 pub(crate) fn install() {
-    // Fails when the plugin has installed a logger of its own, which then is what it wants.
+    // Fails when an earlier call has installed it, or the plugin one of its own, which then is what it wants.
     if log::set_logger(&HostLog).is_ok() {
         log::set_max_level(LevelFilter::Trace);
     }

@@ -1,6 +1,7 @@
 //! `claimsmith.toml`: the operator's configuration of the host.
 
 mod cache;
+mod instance_reuse;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use claimsmith_upstreams::Network;
 use serde::Deserialize;
 
 pub use self::cache::CacheConfig;
+pub use self::instance_reuse::InstanceReuseConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
 
@@ -114,6 +116,8 @@ pub struct RuntimeConfig {
     pub max_compiled_bytes: usize,
     /// Where compiled components are kept.
     pub cache: CacheConfig,
+    /// Whether instances may serve several invocations.
+    pub instance_reuse: InstanceReuseConfig,
     /// When a plugin that fails is no longer invoked, and for how long.
     pub breaker: BreakerConfig,
     /// What a binding has when it says nothing, and the most it can ask for.
@@ -132,6 +136,7 @@ impl Default for RuntimeConfig {
             max_compile_memory_bytes: options.compile_limits.max_memory_bytes,
             max_compiled_bytes: options.compile_limits.max_compiled_bytes,
             cache: CacheConfig::default(),
+            instance_reuse: InstanceReuseConfig::default(),
             breaker: BreakerConfig::default(),
             limits: LimitsConfig::default(),
         }
@@ -443,6 +448,7 @@ impl HostConfig {
         let errors: Vec<_> = rules
             .into_iter()
             .chain(self.runtime.cache.rules())
+            .chain(self.runtime.instance_reuse.rules())
             .filter(|(holds, _)| !holds)
             .map(|(_, rule)| ConfigError::in_file(path, rule))
             .collect();
@@ -495,6 +501,7 @@ impl HostConfig {
                 max_compiled_bytes: self.runtime.max_compiled_bytes,
             },
             cache: self.runtime.cache.options(),
+            instance_reuse: self.runtime.instance_reuse.options(),
         }
     }
 

@@ -22,7 +22,8 @@ use crate::rules;
 use crate::settings::to_json;
 use crate::source::{Source, Step, steps};
 use crate::tenant::{
-    ApplicationConfig, BindingConfig, DecryptionKeyConfig, DirectoryConfig, ExtensionConfig, OnFailureConfig,
+    ApplicationConfig, BindingConfig, DecryptionKeyConfig, DirectoryConfig, ExtensionConfig, IsolationConfig,
+    OnFailureConfig,
 };
 use crate::upstreams::Upstreams;
 
@@ -128,7 +129,27 @@ impl ExtensionLoader<'_> {
             .bind(plugin, &config.plugin, json, limits, Arc::clone(self.share), grants)
             .await;
         let binding = self.bound(&settings, &config.plugin, bound)?;
-        Ok(self.with_history((None, index), config, binding))
+        let binding = self
+            .isolated(config.isolation, binding)
+            .map_err(|message| error("isolation", message))?;
+        Ok(self.with_history((None, index), config, Arc::new(binding)))
+    }
+
+    /// A binding with the isolation that it asks for, if it may have it.
+    fn isolated(self, isolation: IsolationConfig, binding: Binding) -> Result<Binding, String> {
+        let secret = matches!(self.config.event, Event::EmailOtpSend | Event::PasswordSubmit);
+        if isolation == IsolationConfig::Reuse && secret {
+            return Err(format!(
+                "plugins of {} are given secrets, which must not be left for the next callout; leave `isolation` out",
+                self.config.event
+            ));
+        }
+        binding.with_isolation(isolation.into()).map_err(|refused| {
+            format!(
+                "{refused}: what one callout leaves in memory, the next could read; leave `isolation` out, or have the \
+                 operator set `runtime.instance_reuse.allowed = true` in claimsmith.toml"
+            )
+        })
     }
 
     /// A binding with what is known of how it has fared: its breaker, and the version before it.
@@ -209,11 +230,11 @@ impl ExtensionLoader<'_> {
     }
 
     /// What came of binding a plugin to the settings at `place`.
-    fn bound(self, place: &str, plugin: &str, bound: Result<Binding, BindError>) -> Result<Arc<Binding>, ConfigErrors> {
+    fn bound(self, place: &str, plugin: &str, bound: Result<Binding, BindError>) -> Result<Binding, ConfigErrors> {
         if matches!(&bound, Err(BindError::Failed { error, .. }) if error.passes()) {
             self.files.note_failed_for_now();
         }
-        bound.map(Arc::new).map_err(|error| match error {
+        bound.map_err(|error| match error {
             BindError::Settings { problems } => {
                 let problems = problems.into_iter().map(|problem| {
                     let message = format!("plugin `{plugin}` does not accept the settings: {problem}");
@@ -270,14 +291,18 @@ impl ExtensionLoader<'_> {
         let mut bindings = Vec::with_capacity(otherwise.bindings.len());
         let first = config.client_ids.first().copied();
         for (number, (bound, of_all)) in otherwise.bindings.iter().zip(&self.config.bindings).enumerate() {
-            let Some(settings) = config.settings.get(&*bound.name) else {
-                bindings.push(bound.clone());
-                continue;
-            };
             let place = format!("applications[{index}].settings.{}", bound.name);
-            let json = self.settings(&place, settings)?;
+            let json = match config.settings.get(&*bound.name) {
+                Some(settings) => self.settings(&place, settings)?,
+                // Its instances are its own all the same.
+                None if of_all.isolation == IsolationConfig::Reuse => bound.binding.settings().to_owned(),
+                None => {
+                    bindings.push(bound.clone());
+                    continue;
+                }
+            };
             let again = bound.binding.with_settings(json).await;
-            let binding = self.bound(&place, &bound.name, again)?;
+            let binding = Arc::new(self.bound(&place, &bound.name, again)?);
             bindings.push(self.with_history((first, number), of_all, binding));
         }
         Ok(Choice {

@@ -23,7 +23,7 @@ mod upstreams;
 mod watch;
 
 pub use catalog::{BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, Lookup, OnFailure, Passwords, Tenant};
-pub use config::{CacheConfig, EgressConfig, HostConfig, ServerConfig, WatchConfig};
+pub use config::{CacheConfig, EgressConfig, HostConfig, InstanceReuseConfig, ServerConfig, WatchConfig};
 pub use error::{ConfigError, ConfigErrors};
 pub use files::plugin_files;
 pub use loader::Loader;

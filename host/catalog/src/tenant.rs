@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use claimsmith_contract::token_issuance_start::{ClaimValue, DEFAULT_MAX_CLAIM_BYTES};
 use claimsmith_contract::{DEFAULT_MAX_RESPONSE_BYTES, Event};
+use claimsmith_runtime::Isolation;
 use claimsmith_token::ENTRA_CALLER;
 use claimsmith_upstreams::secret::SecretRef;
 use serde::{Deserialize, Deserializer};
@@ -108,6 +109,9 @@ pub(crate) struct BindingConfig {
     /// Lower limits than the operator's.
     #[serde(default)]
     pub(crate) limits: LimitsConfig,
+    /// Whether each callout has an instance of its own. Default `fresh`.
+    #[serde(default)]
+    pub(crate) isolation: IsolationConfig,
     /// What happens when the plugin fails, or is not invoked because it failed too often. Default `fail`.
     #[serde(default)]
     pub(crate) on_failure: OnFailureConfig,
@@ -116,6 +120,26 @@ pub(crate) struct BindingConfig {
     /// Whether the version before is invoked while this one is not, because it failed too often. Default false.
     #[serde(default)]
     pub(crate) fallback_to_previous: bool,
+}
+
+/// What an invocation may find of the ones before it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum IsolationConfig {
+    /// Nothing.
+    #[default]
+    Fresh,
+    /// What the plugin has left in its memory, in this binding. The operator must allow it.
+    Reuse,
+}
+
+impl From<IsolationConfig> for Isolation {
+    fn from(config: IsolationConfig) -> Self {
+        match config {
+            IsolationConfig::Fresh => Self::Fresh,
+            IsolationConfig::Reuse => Self::Reuse,
+        }
+    }
 }
 
 /// What happens when a plugin fails.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use crate::bindings::callout::{Context, Failure};
@@ -13,10 +14,11 @@ use crate::bindings::{
     token_issuance_start, verified_id_claim_validation,
 };
 use crate::capability::Grants;
-use crate::error::{BindError, InvocationError, SettingsProblem};
+use crate::error::{BindError, InvocationError, ReuseNotAllowed, SettingsProblem};
 use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
+use crate::reuse::{Isolation, Kept};
 use crate::run::{Report, Run};
 use crate::runtime::{Host, LIFECYCLE_TIME};
 use crate::share::{BindingPlaces, TenantShare};
@@ -37,6 +39,8 @@ pub struct Binding {
     pub(crate) tenant: Arc<TenantShare>,
     /// The upstreams it may use.
     pub(crate) grants: Arc<Grants>,
+    /// Its idle instances, if it uses instances again.
+    pub(crate) kept: Option<Arc<Kept>>,
 }
 
 impl Binding {
@@ -72,8 +76,23 @@ impl Binding {
             permits: Arc::clone(&self.permits),
             tenant: Arc::clone(&self.tenant),
             grants: Arc::clone(&self.grants),
+            // Instances of its own: what one application's users leave, no other's may see.
+            kept: self.kept.as_ref().map(|_| self.host.keep()),
         };
         binding.checked().await
+    }
+
+    /// The same binding with another isolation.
+    ///
+    /// # Errors
+    /// [`ReuseNotAllowed`] when the operator does not allow instances to be used again.
+    pub fn with_isolation(self, isolation: Isolation) -> Result<Self, ReuseNotAllowed> {
+        let kept = match isolation {
+            Isolation::Fresh => None,
+            Isolation::Reuse if self.host.instance_reuse.allowed => Some(self.host.keep()),
+            Isolation::Reuse => return Err(ReuseNotAllowed),
+        };
+        Ok(Self { kept, ..self })
     }
 
     /// This binding, once its plugin has accepted its settings.
@@ -99,6 +118,45 @@ impl Binding {
         }
     }
 
+    /// An invocation: in an idle instance of the binding's own, or in a new one.
+    fn begin(&self, limits: Limits, deadline: Instant) -> Run<'_> {
+        let idle = self.kept.as_ref().and_then(|kept| kept.take(&limits));
+        match idle {
+            Some(used) => Run::again(used, &self.plugin.exports, deadline),
+            None => self.run(Arc::clone(&self.grants), limits, deadline),
+        }
+    }
+
+    /// Ends an invocation. Its instance is dropped, unless it has answered well and instances of this binding are kept.
+    fn end<A: Answer>(
+        &self,
+        run: &mut Option<Run<'_>>,
+        ended: Result<wasmtime::Result<Result<A, Failure>>, Elapsed>,
+    ) -> Report<A> {
+        let Some(mut run) = run.take() else {
+            return Report::refused(InvocationError::Instantiation(ALREADY_ENDED.to_owned()));
+        };
+        let Report {
+            result,
+            usage,
+            words,
+            journal,
+        } = run.finish(ended);
+        let answer = result.and_then(|answer| answer.map_err(failure));
+        let result = answer.and_then(|answer| bounded(answer, run.limits().answer_items));
+        if let Some(kept) = self.kept.as_ref().filter(|_| result.is_ok())
+            && let Some(used) = run.into_used()
+        {
+            kept.keep(used);
+        }
+        Report {
+            result,
+            usage,
+            words,
+            journal,
+        }
+    }
+
     pub(crate) fn run(&self, grants: Arc<Grants>, limits: Limits, deadline: Instant) -> Run<'_> {
         Run::new(
             &self.host.engine,
@@ -110,6 +168,13 @@ impl Binding {
             deadline,
         )
     }
+}
+
+/// No invocation ends twice: only to have no panic in its place.
+const ALREADY_ENDED: &str = "the invocation has ended already";
+
+fn begun<'r, 'a>(run: &'r mut Option<Run<'a>>) -> wasmtime::Result<&'r mut Run<'a>> {
+    run.as_mut().ok_or_else(|| wasmtime::Error::msg(ALREADY_ENDED))
 }
 
 /// Declares the invocation of each event: its interface, its function there, what it is given and what it answers.
@@ -133,35 +198,35 @@ macro_rules! invocations {
                     Ok(permits) => permits,
                     Err(error) => return Report::refused(error),
                 };
-                let mut run = self.run(Arc::clone(&self.grants), limits, deadline);
-                run.store.data_mut().belongs_to(context.correlation_id);
-                $(if let Some(secret) = $argument.secret() {
+                let mut run = Some(self.begin(limits, deadline));
+                if let Some(run) = run.as_mut() {
+                    run.store.data_mut().belongs_to(context.correlation_id);
+                }
+                $(if let (Some(run), Some(secret)) = (run.as_mut(), $argument.secret()) {
                     run.store.data_mut().log.keep_out(secret);
                 })*
                 let call = async {
-                    let instance = run.instantiate().await?;
-                    let guest = indices.load(&mut run.store, &instance)?;
-                    guest.$call(&mut run.store, context, $($argument),*).await
+                    let begun = begun(&mut run)?;
+                    let instance = begun.instantiate().await?;
+                    let guest = indices.load(&mut begun.store, &instance)?;
+                    let answer = guest.$call(&mut begun.store, context, $($argument),*).await?;
+                    // In the same turn: the end of an invocation that has answered takes short.
+                    Ok(self.end(&mut run, Ok(Ok(answer))))
                 };
                 let mut turns = self.host.shared.turns(&self.tenant);
-                let ended = timeout_at(deadline, turns.run(call)).await;
-                if !matches!(ended, Ok(Ok(_))) {
-                    turns.be_long();
-                }
-                let Report { result, usage, words, journal } = turns.run(async { run.finish(ended) }).await;
-                let answer = result.and_then(|answer| answer.map_err(failure));
-                Report {
-                    result: answer.and_then(|answer| bounded(answer, limits.answer_items)),
-                    usage,
-                    words,
-                    journal,
-                }
+                let ended = match timeout_at(deadline, turns.run(call)).await {
+                    Ok(Ok(report)) => return report,
+                    Ok(Err(failed)) => Ok(Err(failed)),
+                    Err(elapsed) => Err(elapsed),
+                };
+                turns.be_long();
+                turns.run(async { self.end(&mut run, ended) }).await
             }
         )*}
     };
 }
 
-// Each in an instance of its own, until `deadline` at most.
+// Each in an instance of its own, unless instances of this binding are used again, until `deadline` at most.
 invocations! {
     /// Invokes the plugin for tokenIssuanceStart.
     token_issuance_start: call_provide_claims() -> Vec<token_issuance_start::Claim>;
@@ -192,7 +257,7 @@ async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, BindE
     };
     let mut turns = binding.host.shared.turns(&binding.tenant);
     let ended = timeout_at(deadline, turns.run(call)).await;
-    let Report { result, words, .. } = turns.run(async { run.finish(ended) }).await;
+    let Report { result, words, .. } = turns.run(async move { run.finish(ended) }).await;
     let problems = result.map_err(|error| BindError::Failed {
         error,
         words: Box::new(words),

@@ -48,6 +48,16 @@ impl Budget {
         }
     }
 
+    /// Begins to count anew, for another invocation in the same instance, whose output streams go on counting here.
+    pub(crate) fn begin_again(&mut self, limits: &Limits) {
+        let transfer = self.transfer.clone();
+        transfer.taken.store(0, Ordering::Relaxed);
+        *self = Self {
+            transfer,
+            ..Self::new(limits)
+        };
+    }
+
     /// Counts a call of an imported function.
     pub(crate) fn call(&mut self) {
         self.calls = self.calls.saturating_add(1);

@@ -18,12 +18,14 @@ pub(crate) const MAX_MEMORY_BYTES: usize = 64 << 20;
 /// not wait for callouts, and must not take their places either.
 const LIFECYCLE_PLACES: u32 = 4;
 
-/// An engine for at most `concurrency` instances at once, with its epoch ticking until the engine is dropped.
+/// An engine for at most `concurrency` instances that run at once and `idle` that do not, with its epoch ticking until
+/// the engine is dropped.
 ///
 /// # Errors
 /// When the settings contradict each other or the machine lacks what they need.
-pub(crate) fn build(concurrency: u32, pagemap_scan: PagemapScan) -> wasmtime::Result<Engine> {
-    let pool = pool(concurrency.saturating_add(LIFECYCLE_PLACES), pagemap_scan.decide());
+pub(crate) fn build(concurrency: u32, idle: u32, pagemap_scan: PagemapScan) -> wasmtime::Result<Engine> {
+    let places = concurrency.saturating_add(LIFECYCLE_PLACES).saturating_add(idle);
+    let pool = pool(places, pagemap_scan.decide());
     let engine = Engine::new(&config(pool)).or_else(|error| {
         // Small virtual address spaces (ulimit -v, some containers) cannot hold the pool's reservation.
         tracing::warn!(

@@ -208,6 +208,11 @@ pub enum PrecompileError {
     NotKept(#[source] std::io::Error),
 }
 
+/// A binding's instances are not to serve several invocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the operator does not allow instances to serve several invocations")]
+pub struct ReuseNotAllowed;
+
 /// Why a plugin does not serve a binding.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {

@@ -31,6 +31,16 @@ impl GuestLog {
         }
     }
 
+    /// Of a guest that does not run.
+    pub(crate) fn silent() -> Self {
+        Self {
+            records_left: 0,
+            bytes_left: 0,
+            suppressed: 0,
+            secret: None,
+        }
+    }
+
     /// Keeps a one-time code or password out of what is logged from now on.
     pub(crate) fn keep_out(&mut self, secret: &str) {
         self.secret = Some(Zeroizing::new(secret.to_owned()));

@@ -68,6 +68,11 @@ impl Output {
         }
     }
 
+    /// Forgets what was written: another invocation begins.
+    pub(crate) fn clear(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+    }
+
     /// What is kept, fit for a log.
     pub(crate) fn text(&self) -> String {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
-//! Runs plugins: WebAssembly components of the world `claimsmith:plugin`, each invocation in a fresh instance.
+//! Runs plugins: WebAssembly components of the world `claimsmith:plugin`, each invocation in a fresh instance, unless
+//! operator and tenant both want a binding's instances to be used again ([`Isolation::Reuse`]).
 //!
 //! Knows nothing of HTTP and of Entra's JSON. [`Runtime::load`] turns bytes into a [`Plugin`] that has been compiled,
 //! linked, type-checked and asked for its description; [`Runtime::bind`] adds settings that the plugin has accepted and
@@ -27,6 +28,7 @@ mod limits;
 mod linker;
 mod pagemap;
 mod plugin;
+mod reuse;
 mod run;
 mod runtime;
 mod share;
@@ -47,14 +49,15 @@ pub use capability::{CallContext, Grants, HttpFuture, HttpUpstream};
 pub use compiler::{ChildLimits, CompileLimits, Compiler, CompilerProgram, compile_for_parent};
 pub use engine::EPOCH_TICK;
 pub use error::{
-    BindError, EngineError, Growth, HostResource, InvocationError, LoadError, PrecompileError, RuntimeError,
-    SettingsProblem, Whose,
+    BindError, EngineError, Growth, HostResource, InvocationError, LoadError, PrecompileError, ReuseNotAllowed,
+    RuntimeError, SettingsProblem, Whose,
 };
 pub use guest_output::GuestWords;
 pub use journal::{CapabilityCall, Journal};
 pub use limits::{Limits, MAX_TABLE_ELEMENTS};
 pub use pagemap::PagemapScan;
 pub use plugin::{Digest, Plugin};
+pub use reuse::{InstanceReuse, Isolation};
 pub use run::{Report, Usage};
 pub use runtime::{Precompiled, Runtime, RuntimeOptions};
 pub use share::TenantShare;

@@ -130,6 +130,11 @@ impl Limiter {
         }
     }
 
+    /// Another invocation in the same instance: what it has counts on, what was refused does not.
+    pub(crate) fn begin_again(&mut self) {
+        self.refused = None;
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }

@@ -19,6 +19,7 @@ use crate::guest_output::GuestWords;
 use crate::guest_text::clean;
 use crate::journal::Journal;
 use crate::limits::Limits;
+use crate::reuse::Used;
 use crate::state::CallState;
 use crate::turns::yield_turn;
 
@@ -66,7 +67,9 @@ pub(crate) struct Run<'a> {
     pub(crate) store: Store<CallState>,
     exports: &'a Exports,
     limits: Limits,
-    instantiated: bool,
+    instance: Option<Instance>,
+    /// How many invocations its instance has served, this one included.
+    uses: u32,
 }
 
 impl<'a> Run<'a> {
@@ -81,12 +84,7 @@ impl<'a> Run<'a> {
     ) -> Self {
         let mut store = Store::new(engine, CallState::new(label, settings, grants, &limits, deadline));
         store.limiter(|state| &mut state.limiter);
-        store.set_hostcall_fuel(limits.transfer_bytes);
-        store.set_max_component_handles(limits.handles);
-        let budget = u32::try_from(limits.cpu.as_millis() / EPOCH_TICK.as_millis()).unwrap_or(u32::MAX);
-        // Also before instantiation: a component's start functions are guest code.
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(move |mut context| {
+        store.epoch_deadline_callback(|mut context| {
             let state = context.data_mut();
             state.budget.check()?;
             // Ticks that came while the guest waited are not its own.
@@ -94,28 +92,77 @@ impl<'a> Run<'a> {
                 return Ok(UpdateDeadline::Continue(1));
             }
             state.cpu_ticks += 1;
-            if state.cpu_ticks > budget {
+            if state.cpu_ticks > state.max_cpu_ticks {
                 return Err(CpuBudgetUsed.into());
             }
             // The turn ends, so that a busy guest never holds a core from other callouts.
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_turn())))
         });
-        Self {
+        let mut run = Self {
             store,
             exports,
             limits,
-            instantiated: false,
-        }
+            instance: None,
+            uses: 1,
+        };
+        run.limit();
+        run
+    }
+
+    /// Another invocation in an instance that has served some, with everything it may use anew.
+    pub(crate) fn again(used: Used, exports: &'a Exports, deadline: Instant) -> Self {
+        let Used {
+            store,
+            instance,
+            limits,
+            uses,
+        } = used;
+        let mut run = Self {
+            store,
+            exports,
+            limits,
+            instance: Some(instance),
+            uses: uses.saturating_add(1),
+        };
+        run.store.data_mut().begin_again(&limits, deadline);
+        run.limit();
+        run
+    }
+
+    /// What the store counts itself.
+    fn limit(&mut self) {
+        self.store.set_hostcall_fuel(self.limits.transfer_bytes);
+        self.store.set_max_component_handles(self.limits.handles);
+        // Also before instantiation: a component's start functions are guest code.
+        self.store.set_epoch_deadline(1);
     }
 
     pub(crate) async fn instantiate(&mut self) -> wasmtime::Result<Instance> {
+        if let Some(instance) = self.instance {
+            return Ok(instance);
+        }
         let instance = self.exports.pre.instantiate_async(&mut self.store).await?;
-        self.instantiated = true;
+        self.instance = Some(instance);
         Ok(instance)
     }
 
-    /// Ends the invocation, whatever happened.
-    pub(crate) fn finish<R>(mut self, ended: Result<wasmtime::Result<R>, Elapsed>) -> Report<R> {
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The instance, for another invocation; none of one that did not come to be.
+    pub(crate) fn into_used(mut self) -> Option<Used> {
+        self.store.data_mut().end();
+        Some(Used {
+            instance: self.instance?,
+            store: self.store,
+            limits: self.limits,
+            uses: self.uses,
+        })
+    }
+
+    /// How the invocation ended, whatever happened.
+    pub(crate) fn finish<R>(&mut self, ended: Result<wasmtime::Result<R>, Elapsed>) -> Report<R> {
         let state = self.store.data();
         let mut frames = Vec::new();
         let result = match ended {
@@ -160,7 +207,7 @@ impl<'a> Run<'a> {
         }
         // A refused growth shows later, as whatever the guest does without the memory.
         let refused = self.store.data().limiter.refused();
-        if let Some(what) = refused.filter(|_| error.is::<Trap>() || !self.instantiated) {
+        if let Some(what) = refused.filter(|_| error.is::<Trap>() || self.instance.is_none()) {
             return InvocationError::MemoryLimit(what);
         }
         if error.is::<PoolConcurrencyLimitError>() {
@@ -172,7 +219,7 @@ impl<'a> Run<'a> {
         if is_handle_limit(error) {
             return InvocationError::HostCallLimit(HostResource::Handles, self.limits.handles);
         }
-        if self.instantiated || error.is::<Trap>() {
+        if self.instance.is_some() || error.is::<Trap>() {
             return InvocationError::Trapped(trap_reason(error));
         }
         InvocationError::Instantiation(clean(&format!("{error:#}")))

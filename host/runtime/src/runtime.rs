@@ -27,6 +27,7 @@ use crate::limits::Limits;
 use crate::linker;
 use crate::pagemap::PagemapScan;
 use crate::plugin::{Digest, Plugin};
+use crate::reuse::{InstanceReuse, Kept};
 use crate::run::{Report, Run};
 use crate::share::{Shared, TenantShare};
 use crate::state::CallState;
@@ -55,6 +56,8 @@ pub struct RuntimeOptions {
     pub compile_limits: CompileLimits,
     /// Where compiled components are kept. Default nowhere.
     pub cache: Option<CacheOptions>,
+    /// Whether and how instances serve several invocations. Default not.
+    pub instance_reuse: InstanceReuse,
 }
 
 impl Default for RuntimeOptions {
@@ -66,6 +69,7 @@ impl Default for RuntimeOptions {
             compiler: Compiler::InProcess,
             compile_limits: CompileLimits::default(),
             cache: None,
+            instance_reuse: InstanceReuse::default(),
         }
     }
 }
@@ -95,8 +99,18 @@ pub struct Precompiled {
 pub(crate) struct Host {
     pub(crate) engine: Engine,
     pub(crate) shared: Shared,
+    pub(crate) instance_reuse: InstanceReuse,
+    /// Places for instances that are idle.
+    pub(crate) idle_places: Arc<Semaphore>,
     /// What the operator allows at the moment: bindings that were made when it was more are held to it all the same.
     pub(crate) most: ArcSwap<Limits>,
+}
+
+impl Host {
+    /// Where a binding keeps its idle instances.
+    pub(crate) fn keep(&self) -> Arc<Kept> {
+        Kept::new(self.instance_reuse, &self.idle_places)
+    }
 }
 
 impl Runtime {
@@ -106,16 +120,24 @@ impl Runtime {
     /// When the engine cannot be made on this machine, or the cache cannot be trusted.
     pub fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
         let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
-        let engine = engine::build(options.max_concurrent_invocations, options.pagemap_scan).map_err(failed)?;
+        let engine = engine::build(
+            options.max_concurrent_invocations,
+            options.instance_reuse.places(),
+            options.pagemap_scan,
+        )
+        .map_err(failed)?;
         let linker = linker::build(&engine).map_err(failed)?;
         let components = Components::open(&engine, &options)?;
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let shared = Shared::new(options.max_concurrent_invocations as usize, cores);
+        let instance_reuse = options.instance_reuse;
         Ok(Self {
             options,
             host: Arc::new(Host {
                 engine,
                 shared,
+                instance_reuse,
+                idle_places: Arc::new(Semaphore::new(instance_reuse.places() as usize)),
                 most: ArcSwap::from_pointee(Limits::UNBOUNDED),
             }),
             linker,
@@ -316,6 +338,7 @@ impl Runtime {
             permits: Arc::new(Semaphore::new(limits.concurrency)),
             tenant,
             grants,
+            kept: None,
         };
         binding.checked().await
     }

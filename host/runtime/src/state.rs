@@ -14,6 +14,7 @@ use crate::bindings::log::{Field, Level};
 use crate::bindings::{callout, deadline, log, settings, sign_up};
 use crate::budget::{Budget, Transfer};
 use crate::capability::Grants;
+use crate::engine::EPOCH_TICK;
 use crate::guest_log::GuestLog;
 use crate::guest_output::{GuestWords, Output};
 use crate::journal::Journal;
@@ -31,6 +32,8 @@ pub(crate) struct CallState {
     pub(crate) log: GuestLog,
     /// Epoch ticks the guest has run for.
     pub(crate) cpu_ticks: u32,
+    /// How many it may run for.
+    pub(crate) max_cpu_ticks: u32,
     /// The plugin's name in the configuration, and its version.
     pub(crate) plugin: Arc<str>,
     settings: Arc<str>,
@@ -86,6 +89,7 @@ impl CallState {
             budget: Budget::new(limits),
             log: GuestLog::new(limits),
             cpu_ticks: 0,
+            max_cpu_ticks: u32::try_from(limits.cpu.as_millis() / EPOCH_TICK.as_millis()).unwrap_or(u32::MAX),
             plugin,
             settings,
             started: Instant::now(),
@@ -95,6 +99,30 @@ impl CallState {
             trace: 0,
             has_waited: false,
         }
+    }
+
+    /// Begins another invocation in the same instance, with the same limits. What the guest holds stays: its memory, its
+    /// tables, its handles.
+    pub(crate) fn begin_again(&mut self, limits: &Limits, deadline: Instant) {
+        self.budget.begin_again(limits);
+        self.limiter.begin_again();
+        self.log = GuestLog::new(limits);
+        self.cpu_ticks = 0;
+        self.started = Instant::now();
+        self.deadline = deadline;
+        self.journal = Journal::default();
+        self.trace = 0;
+        self.has_waited = false;
+        if let Some(wasi) = &self.wasi {
+            wasi.stdout.clear();
+            wasi.stderr.clear();
+        }
+    }
+
+    /// Ends an invocation whose instance is kept: nothing of it is left but what the guest holds.
+    pub(crate) fn end(&mut self) {
+        self.log.finish(&self.plugin);
+        self.log = GuestLog::silent();
     }
 
     /// What the guest has written so far, for the log of its failure.

@@ -27,6 +27,11 @@ fn address(trap: &Trap) -> String {
     trap.url("").replace("http://", "")
 }
 
+/// An upstream that opens no network.
+fn unopened(index: usize, url: &str) -> String {
+    format!("[upstreams.u{index}]\nkind = \"http\"\nurl = \"{url}\"\nplain_http = true\nallow = [\"GET /**\"]\n")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn addresses_outside_the_public_internet_are_no_upstreams() {
     let trap = Trap::set().await;
@@ -36,9 +41,7 @@ async fn addresses_outside_the_public_internet_are_no_upstreams() {
     let mut upstreams = String::new();
     for (index, case) in cases.iter().enumerate() {
         let url = fill(case["url"].as_str().unwrap(), &address(&trap));
-        upstreams += &format!(
-            "[upstreams.u{index}]\nkind = \"http\"\nurl = \"{url}\"\nplain_http = true\nallow = [\"GET /**\"]\n"
-        );
+        upstreams.push_str(&unopened(index, &url));
     }
     let toml = tenant(&stage, &upstreams, "");
     let stage = stage.tenant("contoso", &toml);
@@ -67,9 +70,7 @@ async fn names_of_such_addresses_lead_nowhere() {
     let mut upstreams = String::new();
     for (index, case) in cases.iter().enumerate() {
         let url = fill(case["url"].as_str().unwrap(), &address(&trap));
-        upstreams += &format!(
-            "[upstreams.u{index}]\nkind = \"http\"\nurl = \"{url}\"\nplain_http = true\nallow = [\"GET /**\"]\n"
-        );
+        upstreams.push_str(&unopened(index, &url));
     }
     let names: Vec<_> = (0..cases.len()).map(|index| format!("u{index}")).collect();
     let platform = probing("", &upstreams, &format!("{names:?}")).await;

@@ -143,9 +143,9 @@ fn inside(address: IpAddr) -> Option<Ipv4Addr> {
     let last = |high: u16, low: u16| Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
     match address.segments() {
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low] if address != Ipv6Addr::LOCALHOST => last(high, low),
-        [0, 0, 0, 0, 0xffff, 0, high, low] => last(high, low),
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => last(high, low),
-        [0x2002, high, low, ..] => last(high, low),
+        [0, 0, 0, 0, 0xffff, 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+            last(high, low)
+        }
         _ => None,
     }
 }

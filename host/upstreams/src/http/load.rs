@@ -109,7 +109,7 @@ fn check_form(url: &Url, plain_http: bool, wrong: &mut impl FnMut(String)) {
         "https" => {}
         "http" if plain_http => {}
         "http" => {
-            wrong("http is not encrypted: expected https, or `plain_http = true` to have it all the same".to_owned())
+            wrong("http is not encrypted: expected https, or `plain_http = true` to have it all the same".to_owned());
         }
         other => wrong(format!("`{other}` is no HTTP: expected https")),
     }

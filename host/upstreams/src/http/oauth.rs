@@ -164,18 +164,18 @@ impl TokenSource {
         }
         let (asker, shared) = (Arc::clone(&self.asker), Arc::clone(&self.state));
         let task = tokio::spawn(async move {
-            let asked = timeout(ASKING, asker.ask()).await;
-            let asked = asked.unwrap_or_else(|_| Err("the token endpoint did not answer in time".into()));
+            let answered = timeout(ASKING, asker.ask()).await;
+            let answered = answered.unwrap_or_else(|_| Err("the token endpoint did not answer in time".into()));
             let mut state = lock(&shared);
             state.asking = None;
-            match &asked {
+            match &answered {
                 Ok(token) => {
                     state.token = Some(Arc::clone(token));
                     state.failed = None;
                 }
                 Err(failed) => state.failed = Some((Instant::now() + PAUSE, Arc::clone(failed))),
             }
-            asked
+            answered
         });
         let stopped = |_| Err("the service is stopping".into());
         let asking = task.map(move |ended| ended.unwrap_or_else(stopped)).boxed().shared();
