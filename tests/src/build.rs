@@ -28,7 +28,8 @@ fn cargo(arguments: &[&str], build: &str) {
 }
 
 /// The `claimsmith` command.
-pub(crate) fn host() -> PathBuf {
+#[must_use]
+pub fn host() -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     // Selected as `cargo xtask` does, or dependencies would be compiled again with other features.
     BUILT.get_or_init(|| cargo(&["build", "--workspace", "--bin", "claimsmith"], "default"));

@@ -103,6 +103,24 @@ async fn a_warm_start_compiles_nothing() {
     assert_eq!(counted(&platform, "hit").await, 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_loaded_stays_what_was_verified_whatever_becomes_of_the_files() {
+    let mut platform = stage(CACHE).await.start().await;
+    platform.restart(&[]).await;
+    eventually_answers(&platform, "default").await;
+    let maps = fs::read_to_string(format!("/proc/{}/maps", platform.host.pid())).unwrap();
+    let entry = |line: &&str| line.contains(".aot");
+    assert_eq!(maps.lines().find(entry), None, "code runs from a file that has a name");
+    for entry in entries(&platform) {
+        // In place, so that it stays the same file.
+        fs::write(entry, [0xcc; 4096]).unwrap();
+    }
+    for _ in 0..10 {
+        let (status, answer) = platform.callout().await;
+        assert_eq!((status, &Platform::claims(&answer)["build"]), (200, &json!("default")));
+    }
+}
+
 /// What is done to an entry, given another plugin's, and what the host makes of it.
 type Tampering = (&'static str, fn(&mut Vec<u8>, &[u8]), &'static str);
 

@@ -176,6 +176,24 @@ async fn a_plugin_that_compiles_for_too_long_is_refused_and_its_tenant_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_compiles_slowly_holds_up_no_change_of_other_tenants() {
+    let limits = "runtime.max_compile_time = \"10m\"\nruntime.max_compile_memory_bytes = 2000000000";
+    let platform = Platform::start_with(limits, "", GOOD).await;
+    add_bomber(&platform, &[("slow", &slow())]);
+    eventually("there is a child", async || !platform.host.children().is_empty()).await;
+    let child = platform.host.children();
+    for marker in ["other", "third"] {
+        let toml = platform.tenant_toml(&GOOD.replace("good", marker));
+        fs::write(platform.tenant_file("tenant.toml"), toml).unwrap();
+        eventually("the change takes effect", async || {
+            Platform::claims(&platform.callout().await.1)["marker"] == marker
+        })
+        .await;
+    }
+    assert_eq!(platform.host.children(), child, "it still compiles, and once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_takes_too_much_memory_or_code_to_compile_is_refused() {
     let limits = "runtime.max_compile_memory_bytes = 268435456\nruntime.max_compiled_bytes = 900000";
     let platform = Platform::start_with(limits, "", GOOD).await;

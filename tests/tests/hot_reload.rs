@@ -12,6 +12,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use claimsmith_tests::{
     LogLine, Platform, Stage, cases, eventually, host_config, misbehaving, relink, world, write_tenant,
@@ -169,6 +170,64 @@ async fn the_last_of_many_quick_edits_is_the_one_that_serves() {
             fs::write(&toml, tenant(&platform.entra, &format!("{round}-{edit:03}"))).unwrap();
         }
         eventually_answered(&platform, "contoso", &format!("{round}-199"), "default").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_written_in_place_takes_effect_though_its_length_and_time_stay() {
+    let platform = platform(OFTEN).await;
+    let toml = platform.tenant_file("tenant.toml");
+    let written = fs::metadata(&toml).unwrap().modified().unwrap() - Duration::from_hours(1);
+    for marker in ["again", "other", "third"] {
+        fs::write(&toml, tenant(&platform.entra, marker)).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&toml)
+            .unwrap()
+            .set_modified(written)
+            .unwrap();
+        eventually_answered(&platform, "contoso", marker, "default").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_are_loaded_together_and_a_component_of_many_is_compiled_once() {
+    let stage = Stage::new().await;
+    let mut stage = stage;
+    for number in 0..12 {
+        // Every fourth has a mistake, which is its own matter.
+        let settings = if number % 4 == 3 {
+            "settings = 1"
+        } else {
+            "settings = { marker = \"m\" }"
+        };
+        let toml = [
+            world::directories_toml(&stage.entra),
+            world::extension_toml("claims", "", "misbehaving", settings),
+        ]
+        .concat();
+        stage = stage.tenant(&format!("tenant-{number}"), &toml);
+    }
+    let platform = stage.start().await;
+    let log = platform.host.log();
+    let lines = |message: &str| {
+        log.iter()
+            .filter(|line| line["message"] == message)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(lines("component compiled").len(), 1);
+    // In the order of their names, whichever was first.
+    let loaded: Vec<_> = lines("binding loaded")
+        .iter()
+        .map(|line| line["tenant"].to_string())
+        .collect();
+    assert_eq!(loaded.len(), 9);
+    assert!(loaded.is_sorted(), "{loaded:?}");
+    for number in 0..12 {
+        let url = platform.url_of(&format!("tenant-{number}"), "claims");
+        let expected = if number % 4 == 3 { 503 } else { 200 };
+        assert_eq!(platform.callout_to(&url).await.0, expected, "{url}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a command line program")]
 
+mod bench;
 mod cargo;
 mod demo;
 mod fuzz;
@@ -34,6 +35,8 @@ enum Command {
     Schemas,
     /// Run the host under good and hostile callouts, reloads and restarts, and see that it keeps nothing.
     Soak(soak::Arguments),
+    /// Measure Claimsmith beside its native twin, a floor and what one would use instead, and write docs/benchmarks.md.
+    Bench(bench::Arguments),
     /// Build the plugins that ship with the project.
     BuildPlugins,
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Schemas => schemas::write(),
         Command::Soak(arguments) => soak::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::BuildPlugins => cargo::build_plugins().map(|directory| {
             println!("{}", directory.display());
         }),

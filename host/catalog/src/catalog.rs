@@ -1,16 +1,18 @@
 //! The catalog: an immutable, validated snapshot of everything that callouts are served from.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use claimsmith_audit::Privacy;
 use claimsmith_contract::Event;
 use claimsmith_contract::token_issuance_start::Claim;
 use claimsmith_password::{Accepted, DecryptionKey};
 use claimsmith_runtime::{Binding, Breaker, Digest};
 use claimsmith_token::TokenPolicy;
+use metrics::{Counter, Histogram};
 use uuid::Uuid;
 
 use crate::error::{ConfigError, ConfigErrors};
@@ -87,10 +89,14 @@ pub struct Extension {
     pub max_claim_bytes: usize,
     /// Bytes of the whole answer.
     pub max_response_bytes: usize,
+    /// How personal data is recorded.
+    pub privacy: Privacy,
     /// The claims that Entra's claims mapping policies name, as far as the tenant has declared them.
     pub mapped_claims: Option<BTreeSet<String>>,
     /// What opens passwordSubmit's encrypted contexts; absent for other events.
     pub passwords: Option<Arc<Passwords>>,
+    /// What is counted of its callouts.
+    pub meters: ExtensionMeters,
     /// What callouts of an application that no entry names are answered with.
     pub(crate) otherwise: Choice,
     /// What callouts of some applications are answered with, by their (client) id.
@@ -156,6 +162,31 @@ pub struct BoundPlugin {
     pub previous: Option<Arc<Binding>>,
     /// What happens when it fails.
     pub on_failure: OnFailure,
+    /// What is counted of its invocations.
+    pub meters: Arc<BindingMeters>,
+}
+
+/// What is counted of an extension's callouts: handles that whoever serves it registers at the first callout, because
+/// finding a series by its labels costs more than counting.
+#[derive(Debug, Default)]
+pub struct ExtensionMeters {
+    /// Callouts that were answered.
+    pub answered: OnceLock<Counter>,
+    /// How long all of them took.
+    pub seconds: OnceLock<Histogram>,
+}
+
+/// The same of a binding's invocations.
+#[derive(Debug, Default)]
+pub struct BindingMeters {
+    /// Invocations that answered.
+    pub answered: OnceLock<Counter>,
+    /// How long all of them took.
+    pub seconds: OnceLock<Histogram>,
+    /// Their CPU time.
+    pub cpu_seconds: OnceLock<Histogram>,
+    /// Their linear memory.
+    pub memory_bytes: OnceLock<Histogram>,
 }
 
 /// What happens when a plugin fails.
@@ -208,6 +239,15 @@ impl Catalog {
             Some(extension) => Lookup::Found(Arc::clone(extension)),
             None => Lookup::UnknownExtension,
         }
+    }
+
+    /// Whether it serves the same as another.
+    pub(crate) fn serves_as(&self, other: &Self) -> bool {
+        let same = |name: &String, slot: &TenantSlot| {
+            let others = other.tenants.get(name).and_then(|slot| slot.serving.as_ref());
+            slot.serving.as_ref().map(Arc::as_ptr) == others.map(Arc::as_ptr)
+        };
+        self.tenants.len() == other.tenants.len() && self.tenants.iter().all(|(name, slot)| same(name, slot))
     }
 
     /// Whether any tenant serves.

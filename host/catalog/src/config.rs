@@ -1,5 +1,6 @@
 //! `claimsmith.toml`: the operator's configuration of the host.
 
+mod audit;
 mod cache;
 mod instance_reuse;
 
@@ -15,6 +16,7 @@ use claimsmith_token::MetadataOptions;
 use claimsmith_upstreams::Network;
 use serde::Deserialize;
 
+pub use self::audit::{AuditConfig, AuditMode};
 pub use self::cache::CacheConfig;
 pub use self::instance_reuse::InstanceReuseConfig;
 use crate::error::{ConfigError, ConfigErrors};
@@ -36,6 +38,8 @@ pub struct HostConfig {
     pub egress: EgressConfig,
     /// Hot reload.
     pub watch: WatchConfig,
+    /// The records of callouts.
+    pub audit: AuditConfig,
 }
 
 impl Default for HostConfig {
@@ -47,6 +51,7 @@ impl Default for HostConfig {
             token: TokenConfig::default(),
             egress: EgressConfig::default(),
             watch: WatchConfig::default(),
+            audit: AuditConfig::default(),
         }
     }
 }
@@ -371,6 +376,7 @@ impl HostConfig {
         let directory = path.parent().unwrap_or(Path::new(""));
         config.tenants = directory.join(&config.tenants);
         config.runtime.cache.resolve(directory);
+        config.audit.resolve(directory);
         Ok(config)
     }
 
@@ -449,6 +455,7 @@ impl HostConfig {
             .into_iter()
             .chain(self.runtime.cache.rules())
             .chain(self.runtime.instance_reuse.rules())
+            .chain(self.audit.rules())
             .filter(|(holds, _)| !holds)
             .map(|(_, rule)| ConfigError::in_file(path, rule))
             .collect();

@@ -1,9 +1,11 @@
 //! From an extension's configuration to what answers its callouts: its plugins, bound and checked, and its keys.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use claimsmith_audit::Privacy;
 use claimsmith_contract::Event;
 use claimsmith_password::{Accepted, DecryptionKey};
 use claimsmith_runtime::{
@@ -13,7 +15,7 @@ use claimsmith_token::{MetadataStore, TokenPolicy};
 use claimsmith_upstreams::secret::SecretScope;
 use uuid::Uuid;
 
-use crate::catalog::{BoundPlugin, Choice, Extension, OnFailure, Passwords};
+use crate::catalog::{BoundPlugin, Choice, Extension, ExtensionMeters, OnFailure, Passwords};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::files::{TenantFiles, read_regular};
 use crate::policy::policy;
@@ -43,6 +45,7 @@ pub(crate) struct ExtensionLoader<'l> {
     pub(crate) files: &'l TenantFiles,
     pub(crate) source: &'l Source,
     pub(crate) directories: &'l [DirectoryConfig],
+    pub(crate) privacy: Privacy,
     pub(crate) tenant: &'l str,
     pub(crate) name: &'l str,
     pub(crate) config: &'l ExtensionConfig,
@@ -85,12 +88,14 @@ impl ExtensionLoader<'_> {
             tenant: self.tenant.into(),
             name: self.name.into(),
             event: config.event,
+            privacy: self.privacy,
             token_policy: TokenPolicy::new(policy(config, self.directories, self.metadata)),
             deadline: config.deadline,
             max_claim_bytes: config.max_claim_bytes,
             max_response_bytes: config.max_response_bytes,
             mapped_claims: config.mapping.as_ref().map(|mapping| mapping.keys().cloned().collect()),
             passwords: passwords.flatten().map(Arc::new),
+            meters: ExtensionMeters::default(),
             otherwise,
             applications,
         })
@@ -183,6 +188,7 @@ impl ExtensionLoader<'_> {
             ),
             previous: previous.filter(|_| config.fallback_to_previous),
             on_failure: on_failure(config),
+            meters: Arc::default(),
             binding,
         }
     }
@@ -252,33 +258,50 @@ impl ExtensionLoader<'_> {
             let message = "not loaded, because compiling another plugin of the tenant met its limit";
             return Err(ConfigError::in_file(&file, message));
         }
-        let read = {
-            let file = file.clone();
-            tokio::task::spawn_blocking(move || read_regular(&file)).await
+        let Some((digest, bytes)) = self.files.found(&file) else {
+            // What was not found cannot be read either, which says why.
+            let unread = self.read_plugin(place, &file).await.err();
+            return Err(unread.unwrap_or_else(|| ConfigError::in_file(&file, "it appeared while it was read")));
         };
-        let read = read.map_err(|_| ConfigError::in_file(&file, "reading was interrupted"))?;
-        let bytes = self.files.as_found(&file, read).map_err(|error| {
-            let message = format!("the plugin's file {} cannot be read: {error}", file.display());
-            self.error(&format!("{place}.plugin"), message)
-        })?;
-        let plugin = self.runtime.load(bytes, self.limits).await.map_err(|error| {
-            if error.passes() {
-                self.files.note_failed_for_now();
-            }
-            if error.is_compile_limit() {
-                self.files.note_compile_limit();
-            }
-            let message = match &error {
-                LoadError::NotCompiled { command } => format!("{error}; run `{command} {}`", file.display()),
-                _ => error.to_string(),
-            };
-            ConfigError::in_file(&file, message)
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let read = async { self.read_plugin(place, &file).await.map_err(NotLoaded::Unread) };
+        let plugin = self.runtime.load_found(digest, bytes, self.limits, read).await;
+        let plugin = plugin.map_err(|error| match error {
+            NotLoaded::Unread(error) => error,
+            NotLoaded::Refused(error) => self.load_error(&file, &error),
         })?;
         if plugin.answers(self.config.event) {
             return Ok(plugin);
         }
         let message = format!("plugin `{}` does not answer {}", config.plugin, self.config.event);
         Err(self.error(&format!("{place}.plugin"), message))
+    }
+
+    async fn read_plugin(self, place: &str, file: &Path) -> Result<Vec<u8>, ConfigError> {
+        let read = {
+            let file = file.to_owned();
+            tokio::task::spawn_blocking(move || read_regular(&file)).await
+        };
+        let interrupted = |_| ConfigError::in_file(file, "reading was interrupted");
+        self.files.as_found(file, read.map_err(interrupted)?).map_err(|error| {
+            let message = format!("the plugin's file {} cannot be read: {error}", file.display());
+            self.error(&format!("{place}.plugin"), message)
+        })
+    }
+
+    /// What is wrong with a plugin's file.
+    fn load_error(self, file: &Path, error: &LoadError) -> ConfigError {
+        if error.passes() {
+            self.files.note_failed_for_now();
+        }
+        if error.is_compile_limit() {
+            self.files.note_compile_limit();
+        }
+        let message = match error {
+            LoadError::NotCompiled { command } => format!("{error}; run `{command} {}`", file.display()),
+            _ => error.to_string(),
+        };
+        ConfigError::in_file(file, message)
     }
 
     /// What differs for some applications: bindings whose settings do are made anew, the others are shared.
@@ -366,6 +389,18 @@ impl ExtensionLoader<'_> {
                 "expected either `private_key` with its `certificate`, or `pkcs12`, which holds both".to_owned(),
             )),
         }
+    }
+}
+
+/// Why there is no plugin: its file cannot be read, or it is refused.
+enum NotLoaded {
+    Unread(ConfigError),
+    Refused(LoadError),
+}
+
+impl From<LoadError> for NotLoaded {
+    fn from(error: LoadError) -> Self {
+        Self::Refused(error)
     }
 }
 

@@ -5,11 +5,12 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use claimsmith_runtime::Digest;
 pub(crate) use claimsmith_upstreams::read_regular;
 use claimsmith_upstreams::secret::SECRETS_DIRECTORY;
+use claimsmith_upstreams::{open_regular, too_large};
 
 use crate::error::ConfigError;
 
@@ -21,7 +22,7 @@ pub(crate) struct TenantFiles {
     /// Of `tenant.toml`, of every plugin and of every secret.
     pub(crate) fingerprint: Digest,
     /// Those that could be read.
-    digests: HashMap<PathBuf, Digest>,
+    found: HashMap<PathBuf, Found>,
     changed: AtomicBool,
     failed_for_now: AtomicBool,
     met_compile_limit: AtomicBool,
@@ -41,11 +42,29 @@ impl TenantFiles {
     /// tenant that nobody has written.
     pub(crate) fn as_found(&self, file: &Path, read: io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
         let digest = read.as_ref().ok().map(|bytes| Digest::of(bytes));
-        if digest.as_ref() == self.digests.get(file) {
+        if digest == self.found.get(file).map(|found| found.digest) {
             return read;
         }
         self.changed.store(true, Ordering::Relaxed);
         Err(io::Error::other("it changed while it was read"))
+    }
+
+    /// What a file was found to be: its digest and how many bytes it has.
+    pub(crate) fn found(&self, file: &Path) -> Option<(Digest, u64)> {
+        let found = self.found.get(file)?;
+        Some((found.digest, found.stamp.bytes))
+    }
+
+    /// Looks whether every file is still what was found, which it must be after everything was loaded: what was taken by its
+    /// digest has not been read again.
+    pub(crate) fn compare(&self) {
+        let same = |(path, found): (&PathBuf, &Found)| {
+            let stamped = fs::metadata(path).is_ok_and(|metadata| Stamp::of(path, &metadata) == found.stamp);
+            stamped && (found.is_settled || digest_regular(path).is_ok_and(|digest| digest == found.digest))
+        };
+        if !self.found.iter().all(same) {
+            self.changed.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Notes that loading failed for a reason that is not in the files: they are to be loaded again.
@@ -78,55 +97,131 @@ impl TenantFiles {
     }
 }
 
-/// Digests of files that have not changed since they were read.
-#[derive(Debug, Default)]
-pub(crate) struct DigestCache(HashMap<PathBuf, (Stamp, Digest)>);
+/// The digest of what [`read_regular`] reads.
+fn digest_regular(path: &Path) -> io::Result<Digest> {
+    let mut file = open_regular(path)?;
+    let digest = Digest::of_reader(&mut file)?;
+    if file.limit() == 0 {
+        return Err(too_large());
+    }
+    Ok(digest)
+}
 
-/// What tells a file from what it was: replacing it, also through a symbolic link, changes at least one of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A file may be written again, in place and to the same length, so long after it was written without its times telling:
+/// clocks of file systems are as coarse as this.
+const CLOCK_GRAIN: Duration = Duration::from_secs(2);
+
+/// A file as it was found.
+#[derive(Clone, Debug)]
+struct Found {
+    stamp: Stamp,
+    digest: Digest,
+    /// Whether its stamp tells of every change since then.
+    is_settled: bool,
+}
+
+/// Digests of files that have not changed since they were read. A file with many names is read once.
+#[derive(Debug, Default)]
+pub(crate) struct DigestCache {
+    known: HashMap<Stamp, Digest>,
+    /// Those that there still are, as far as has been looked.
+    seen: HashMap<Stamp, Digest>,
+}
+
+/// What tells a file from what it was, and from others: replacing it, also through a symbolic link, changes at least one of
+/// these.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Stamp {
     bytes: u64,
     modified: Option<SystemTime>,
-    file: (u64, u64),
+    file: Identity,
 }
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
+    fn of(path: &Path, metadata: &Metadata) -> Self {
         Self {
             bytes: metadata.len(),
             modified: metadata.modified().ok(),
-            file: identity(metadata),
+            file: Identity::of(path, metadata),
         }
     }
+
+    /// Whether whatever changes the file from `now` on will change its stamp.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let since = |time: SystemTime| now.duration_since(time).ok();
+        let settled = |time| since(time).is_some_and(|since| since > CLOCK_GRAIN);
+        self.modified.is_some_and(settled) && self.file.changed().is_none_or(settled)
+    }
+}
+
+/// Which file it is, and when anything of it changed: unlike the time of modification, nobody can set that back.
+#[cfg(unix)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    changed: (i64, i64),
 }
 
 #[cfg(unix)]
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    use std::os::unix::fs::MetadataExt as _;
-    (metadata.dev(), metadata.ino())
+impl Identity {
+    fn of(_path: &Path, metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    fn changed(&self) -> Option<SystemTime> {
+        let (seconds, nanoseconds) = self.changed;
+        let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
+        SystemTime::UNIX_EPOCH.checked_add(since)
+    }
 }
 
 #[cfg(not(unix))]
-fn identity(_metadata: &Metadata) -> (u64, u64) {
-    (0, 0)
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Identity(PathBuf);
+
+#[cfg(not(unix))]
+impl Identity {
+    fn of(path: &Path, _metadata: &Metadata) -> Self {
+        Self(path.to_owned())
+    }
+
+    fn changed(&self) -> Option<SystemTime> {
+        None
+    }
 }
 
 impl DigestCache {
-    /// Forgets what is below `directory`, so that it is read again whatever its stamps say.
-    pub(crate) fn forget(&mut self, directory: &Path) {
-        self.0.retain(|path, _| !path.starts_with(directory));
+    /// Forgets a tenant's files, so that they are read again whatever their stamps say.
+    pub(crate) fn forget(&mut self, files: &TenantFiles) {
+        for found in files.found.values() {
+            self.known.remove(&found.stamp);
+        }
     }
 
-    fn digest(&mut self, path: &Path) -> io::Result<Digest> {
-        let stamp = Stamp::of(&fs::metadata(path)?);
-        if let Some((known, digest)) = self.0.get(path)
-            && *known == stamp
-        {
-            return Ok(*digest);
+    fn find(&mut self, path: &Path) -> io::Result<Found> {
+        let now = SystemTime::now();
+        let stamp = Stamp::of(path, &fs::metadata(path)?);
+        let known = self.seen.get(&stamp).or_else(|| self.known.get(&stamp)).copied();
+        let found = Found {
+            digest: known.map_or_else(|| digest_regular(path), Ok)?,
+            is_settled: stamp.is_settled(now),
+            stamp,
+        };
+        if found.is_settled {
+            self.seen.insert(found.stamp.clone(), found.digest);
         }
-        let digest = Digest::of(&read_regular(path)?);
-        self.0.insert(path.to_owned(), (stamp, digest));
-        Ok(digest)
+        Ok(found)
+    }
+
+    /// Forgets files that have not been found since this was called last.
+    fn forget_unseen(&mut self) {
+        self.known = std::mem::take(&mut self.seen);
     }
 }
 
@@ -144,15 +239,15 @@ pub(crate) fn scan(directory: &Path, cache: &mut DigestCache) -> Result<BTreeMap
         // removed: it keeps serving. Kubernetes keeps a mounted volume's real files in hidden directories beside links.
         let is_tenant = path.is_dir() || (path.is_symlink() && !path.exists());
         if is_tenant && !name.is_empty() && !name.starts_with('.') {
-            let digests = digests(&path, cache);
+            let files = find_files(&path, cache);
             tenants.insert(
                 name.to_owned(),
                 TenantFiles {
-                    fingerprint: fingerprint(&digests),
+                    fingerprint: fingerprint(&files),
                     directory: path,
-                    digests: digests
+                    found: files
                         .into_iter()
-                        .filter_map(|(file, digest)| Some((file, digest?)))
+                        .filter_map(|(file, found)| Some((file, found?)))
                         .collect(),
                     changed: AtomicBool::new(false),
                     failed_for_now: AtomicBool::new(false),
@@ -161,7 +256,7 @@ pub(crate) fn scan(directory: &Path, cache: &mut DigestCache) -> Result<BTreeMap
             );
         }
     }
-    cache.0.retain(|path, _| path.exists());
+    cache.forget_unseen();
     Ok(tenants)
 }
 
@@ -186,7 +281,7 @@ fn plugins(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 }
 
 /// What a tenant consists of. Files that cannot be read count as absent: the loader says why.
-fn digests(directory: &Path, cache: &mut DigestCache) -> BTreeMap<PathBuf, Option<Digest>> {
+fn find_files(directory: &Path, cache: &mut DigestCache) -> BTreeMap<PathBuf, Option<Found>> {
     // Whatever is there counts, so that a key that is replaced is used without a restart.
     let secrets = fs::read_dir(directory.join(SECRETS_DIRECTORY))
         .into_iter()
@@ -196,17 +291,17 @@ fn digests(directory: &Path, cache: &mut DigestCache) -> BTreeMap<PathBuf, Optio
     let files = plugins(directory).chain(secrets).chain([directory.join("tenant.toml")]);
     files
         .map(|file| {
-            let digest = cache.digest(&file).ok();
-            (file, digest)
+            let found = cache.find(&file).ok();
+            (file, found)
         })
         .collect()
 }
 
 /// A digest over all of it.
-fn fingerprint(digests: &BTreeMap<PathBuf, Option<Digest>>) -> Digest {
-    let part = |(file, digest): (&PathBuf, &Option<Digest>)| {
-        let digest = digest.map(|digest| digest.to_string()).unwrap_or_default();
+fn fingerprint(files: &BTreeMap<PathBuf, Option<Found>>) -> Digest {
+    let part = |(file, found): (&PathBuf, &Option<Found>)| {
+        let digest = found.as_ref().map(|found| found.digest.to_string()).unwrap_or_default();
         format!("{}\0{digest}\0", file.display())
     };
-    Digest::of(digests.iter().map(part).collect::<String>().as_bytes())
+    Digest::of(files.iter().map(part).collect::<String>().as_bytes())
 }

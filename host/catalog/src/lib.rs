@@ -22,8 +22,13 @@ mod tenant;
 mod upstreams;
 mod watch;
 
-pub use catalog::{BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, Lookup, OnFailure, Passwords, Tenant};
-pub use config::{CacheConfig, EgressConfig, HostConfig, InstanceReuseConfig, ServerConfig, WatchConfig};
+pub use catalog::{
+    BindingMeters, BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, ExtensionMeters, Lookup, OnFailure,
+    Passwords, Tenant,
+};
+pub use config::{
+    AuditConfig, AuditMode, CacheConfig, EgressConfig, HostConfig, InstanceReuseConfig, ServerConfig, WatchConfig,
+};
 pub use error::{ConfigError, ConfigErrors};
 pub use files::plugin_files;
 pub use loader::Loader;

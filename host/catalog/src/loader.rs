@@ -1,11 +1,13 @@
 //! Making a catalog of the tenants' files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use claimsmith_runtime::{BreakerOptions, Limits, Runtime, TenantShare};
+use claimsmith_runtime::{BreakerOptions, Digest, Limits, Runtime, TenantShare};
 use claimsmith_token::MetadataStore;
+use tokio::sync::Semaphore;
+use tokio::task::{self, JoinError, JoinSet};
 
 use crate::catalog::{Alive, Catalog, Tenant, TenantSlot};
 use crate::config::EgressConfig;
@@ -17,23 +19,60 @@ use crate::source::Source;
 use crate::tenant::TenantConfig;
 use crate::upstreams::UpstreamLoader;
 
-/// Loads tenants. Keeps what it has read, so that loading again costs only what has changed.
+/// Tenants that are loaded at the same time. Most of the time one takes is that of waiting for its turn to compile, so these
+/// are more than there are cores: a few whose components compile slowly do not keep others from being loaded.
+const MAX_LOADING: usize = 64;
+
+/// Loads tenants, several at a time. Keeps what it has read, so that loading again costs only what has changed.
 #[derive(Debug)]
 pub struct Loader {
     tenants: PathBuf,
-    limits: Limits,
-    breaker: BreakerOptions,
-    egress: EgressConfig,
+    tools: Tools,
     /// Every tenant has to be loaded anew, although its files are the same.
     limits_changed: bool,
-    runtime: Arc<Runtime>,
-    metadata: Arc<MetadataStore>,
     digests: DigestCache,
     /// Invocations of one tenant at once.
     tenant_concurrency: usize,
     /// Each tenant's share, which outlives its reloads: a reload must not give it more.
     shares: HashMap<String, Arc<TenantShare>>,
+    /// The tenants that there were at the last look.
+    names: BTreeSet<String>,
+    loading: JoinSet<Loaded>,
+    /// What is being loaded.
+    busy: HashMap<task::Id, Busy>,
+    /// Whether something changed that was being loaded.
+    look_again: bool,
 }
+
+/// What loading a tenant needs besides its files.
+#[derive(Clone, Debug)]
+struct Tools {
+    limits: Limits,
+    breaker: BreakerOptions,
+    egress: EgressConfig,
+    runtime: Arc<Runtime>,
+    metadata: Arc<MetadataStore>,
+    places: Arc<Semaphore>,
+}
+
+/// A tenant that is being loaded.
+#[derive(Debug)]
+struct Busy {
+    name: String,
+    fingerprint: Digest,
+    for_limits: bool,
+}
+
+/// What came of loading a tenant.
+#[derive(Debug)]
+struct Loaded {
+    files: Arc<TenantFiles>,
+    result: Result<Tenant, ConfigErrors>,
+}
+
+/// What has been loaded since the catalog was made that serves.
+#[derive(Debug, Default)]
+pub(crate) struct News(BTreeMap<String, (Busy, Option<Loaded>)>);
 
 impl Loader {
     /// A loader of the tenants below `tenants`, whose bindings have `limits` at most, and which each run
@@ -51,27 +90,34 @@ impl Loader {
         runtime.set_most(limits);
         Self {
             tenants,
-            limits,
-            breaker,
-            egress,
+            tools: Tools {
+                limits,
+                breaker,
+                egress,
+                runtime,
+                metadata,
+                places: Arc::new(Semaphore::new(MAX_LOADING)),
+            },
             limits_changed: false,
-            runtime,
-            metadata,
             digests: DigestCache::default(),
             tenant_concurrency,
             shares: HashMap::new(),
+            names: BTreeSet::new(),
+            loading: JoinSet::new(),
+            busy: HashMap::new(),
+            look_again: false,
         }
     }
 
     /// Changes the most that bindings can have. What serves is held to lower limits at once; higher ones, and errors of
     /// bindings that ask for more, come with the next [`Self::load`].
     pub fn set_limits(&mut self, limits: Limits) {
-        self.runtime.set_most(limits);
-        self.limits_changed |= self.limits != limits;
-        self.limits = limits;
+        self.tools.runtime.set_most(limits);
+        self.limits_changed |= self.tools.limits != limits;
+        self.tools.limits = limits;
     }
 
-    /// Reads the files and makes the catalog that follows `previous`; `None` when nothing has changed.
+    /// Reads the files and makes the catalog that follows `previous`, with all tenants; `None` when nothing has changed.
     ///
     /// A tenant whose files are not valid keeps serving as in `previous`; its errors are logged once and kept in the
     /// catalog.
@@ -79,76 +125,140 @@ impl Loader {
     /// # Errors
     /// When the directory of tenants cannot be read.
     pub async fn load(&mut self, previous: &Catalog) -> Result<Option<Catalog>, ConfigError> {
-        let found = self.scan().await?;
-        let limits_changed = std::mem::take(&mut self.limits_changed);
-        let generation = previous.generation + 1;
-        let mut changed = previous.tenants.keys().any(|name| !found.contains_key(name));
-        let mut tenants = BTreeMap::new();
-        for name in found.keys() {
-            let share = self.shares.entry(name.clone());
-            share.or_insert_with(|| Arc::new(TenantShare::new(self.tenant_concurrency)));
+        self.look(previous).await?;
+        let mut news = News::default();
+        while self.is_loading() {
+            news.0.extend(self.news().await.0);
         }
+        Ok(self.catalog(previous, news))
+    }
+
+    /// Reads what files there are and begins to load the tenants of which some have changed since `previous`.
+    ///
+    /// # Errors
+    /// When the directory of tenants cannot be read.
+    pub(crate) async fn look(&mut self, previous: &Catalog) -> Result<(), ConfigError> {
+        self.look_again = false;
+        let found = self.scan().await?;
+        let for_limits = std::mem::take(&mut self.limits_changed);
+        self.names = found.keys().cloned().collect();
         self.shares.retain(|name, _| found.contains_key(name));
         for (name, files) in found {
-            let before = previous.tenants.get(&name);
-            let unchanged = before.filter(|slot| !limits_changed && slot.fingerprint == files.fingerprint);
-            if let Some(slot) = unchanged {
-                tenants.insert(name, slot.clone());
-            } else if let Some(slot) = self
-                .replace(&name, &files, &self.share_of(&name), before, generation)
-                .await
-            {
-                changed |= !before.is_some_and(|before| before.repeats(slot.found, slot.errors.as_ref()));
-                tenants.insert(name, slot);
-            } else {
-                // Stays as it was until the next look, which what has just changed brings about. A file that was written
-                // in place within its clock's grain looks unchanged and is not what was found: it must be read again.
-                self.digests.forget(&files.directory);
-                self.limits_changed |= limits_changed;
-                tenants.extend(before.map(|slot| (name, slot.clone())));
+            if let Some(busy) = self.busy.values().find(|busy| busy.name == name) {
+                // It is loaded again when that is done, whatever comes of it.
+                self.look_again |= for_limits || busy.fingerprint != files.fingerprint;
+                self.limits_changed |= for_limits;
+                continue;
             }
+            let before = previous.tenants.get(&name);
+            if for_limits || before.is_none_or(|slot| slot.fingerprint != files.fingerprint) {
+                let serving = before.and_then(|slot| slot.serving.clone());
+                self.begin(name, files, serving, for_limits);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, name: String, files: TenantFiles, serving: Option<Arc<Tenant>>, for_limits: bool) {
+        let share = self.shares.entry(name.clone());
+        let share = Arc::clone(share.or_insert_with(|| Arc::new(TenantShare::new(self.tenant_concurrency))));
+        let busy = Busy {
+            name: name.clone(),
+            fingerprint: files.fingerprint,
+            for_limits,
+        };
+        let tools = self.tools.clone();
+        let loading = self.loading.spawn(async move {
+            let _place = tools.places.acquire().await.ok();
+            let result = tools.load_tenant(&name, &files, &share, serving.as_deref()).await;
+            let files = Arc::new(files);
+            let compared = Arc::clone(&files);
+            let _the_process_ends = task::spawn_blocking(move || compared.compare()).await.is_err();
+            Loaded { files, result }
+        });
+        self.busy.insert(loading.id(), busy);
+    }
+
+    pub(crate) fn is_loading(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
+    /// Whether something changed while it was loaded.
+    pub(crate) fn must_look_again(&self) -> bool {
+        self.look_again && !self.is_loading()
+    }
+
+    /// Waits until a tenant is loaded; takes the others that are loaded then. Nothing is lost if this is not waited for.
+    pub(crate) async fn news(&mut self) -> News {
+        let mut news = News::default();
+        let mut next = self.loading.join_next_with_id().await;
+        while let Some(ended) = next {
+            self.note(&mut news, ended);
+            next = self.loading.try_join_next_with_id();
+        }
+        news
+    }
+
+    fn note(&mut self, news: &mut News, ended: Result<(task::Id, Loaded), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let Some(busy) = self.busy.remove(&id) else { return };
+        let loaded = match ended {
+            Ok((_, loaded)) => Some(loaded),
+            Err(error) => {
+                tracing::error!(tenant = busy.name, %error, "loading has ended too early: a defect of the service");
+                None
+            }
+        };
+        news.0.insert(busy.name.clone(), (busy, loaded));
+    }
+
+    /// The catalog that follows `previous`: with what has been loaded, and without tenants that there are no more. `None` when
+    /// that changes nothing.
+    pub(crate) fn catalog(&mut self, previous: &Catalog, news: News) -> Option<Catalog> {
+        let generation = previous.generation + 1;
+        let mut tenants = previous.tenants.clone();
+        tenants.retain(|name, _| self.names.contains(name));
+        let mut changed = tenants.len() != previous.tenants.len();
+        for (name, (busy, loaded)) in news.0 {
+            let before = previous.tenants.get(&name);
+            let loaded = loaded.filter(|_| self.names.contains(&name));
+            let Some(slot) = loaded.and_then(|loaded| self.slot(&busy, loaded, before, generation)) else {
+                continue;
+            };
+            changed |= !before.is_some_and(|before| before.repeats(slot.found, slot.errors.as_ref()));
+            tenants.insert(name, slot);
         }
         for name in previous.tenants.keys().filter(|name| !tenants.contains_key(*name)) {
             tracing::info!(tenant = name, generation, "tenant removed");
         }
         let alive = Alive::default();
-        Ok(changed.then_some(Catalog {
+        changed.then_some(Catalog {
             generation,
             tenants,
             alive,
-        }))
+        })
     }
 
-    fn share_of(&self, tenant: &str) -> Arc<TenantShare> {
-        let none = || Arc::new(TenantShare::new(self.tenant_concurrency));
-        self.shares.get(tenant).map_or_else(none, Arc::clone)
-    }
-
-    async fn scan(&mut self) -> Result<BTreeMap<String, TenantFiles>, ConfigError> {
-        let (directory, mut digests) = (self.tenants.clone(), std::mem::take(&mut self.digests));
-        let scanned = tokio::task::spawn_blocking(move || (scan(&directory, &mut digests), digests)).await;
-        let interrupted = |_| ConfigError::in_file(&self.tenants, "reading was interrupted");
-        let (found, digests) = scanned.map_err(interrupted)?;
-        self.digests = digests;
-        found
-    }
-
-    /// The slot of a tenant whose files have changed; `None` if they changed again while they were read.
-    async fn replace(
-        &self,
-        name: &str,
-        files: &TenantFiles,
-        share: &Arc<TenantShare>,
+    /// The slot of a tenant that has been loaded; `None` if its files changed meanwhile.
+    fn slot(
+        &mut self,
+        busy: &Busy,
+        loaded: Loaded,
         before: Option<&TenantSlot>,
         generation: u64,
     ) -> Option<TenantSlot> {
-        let serving = before.and_then(|slot| slot.serving.clone());
-        let loaded = self.load_tenant(name, files, share, serving.as_deref()).await;
+        let Loaded { files, result } = loaded;
+        let name = busy.name.as_str();
         if files.have_changed() {
             tracing::debug!(tenant = name, "files changed while they were read");
+            // Stays as it was until the next look, which what has just changed brings about. A file that was written
+            // in place within its clock's grain looks unchanged and is not what was found: it must be read again.
+            self.digests.forget(&files);
+            self.limits_changed |= busy.for_limits;
             return None;
         }
-        let (serving, errors) = match loaded {
+        let serving = before.and_then(|slot| slot.serving.clone());
+        let (serving, errors) = match result {
             Ok(tenant) => {
                 log_loaded(name, serving.as_deref(), &tenant, generation);
                 (Some(Arc::new(tenant)), None)
@@ -170,6 +280,17 @@ impl Loader {
         })
     }
 
+    async fn scan(&mut self) -> Result<BTreeMap<String, TenantFiles>, ConfigError> {
+        let (directory, mut digests) = (self.tenants.clone(), std::mem::take(&mut self.digests));
+        let scanned = task::spawn_blocking(move || (scan(&directory, &mut digests), digests)).await;
+        let interrupted = |_| ConfigError::in_file(&self.tenants, "reading was interrupted");
+        let (found, digests) = scanned.map_err(interrupted)?;
+        self.digests = digests;
+        found
+    }
+}
+
+impl Tools {
     async fn load_tenant(
         &self,
         name: &str,
@@ -179,7 +300,12 @@ impl Loader {
     ) -> Result<Tenant, ConfigErrors> {
         rules::check_name("tenant", name).map_err(|message| ConfigError::in_file(&files.directory, message))?;
         let toml = files.toml();
-        let source = Source::of(&toml, files.as_found(&toml, read_regular(&toml)))?;
+        let read = {
+            let toml = toml.clone();
+            task::spawn_blocking(move || read_regular(&toml)).await
+        };
+        let read = read.map_err(|_| ConfigError::in_file(&toml, "reading was interrupted"))?;
+        let source = Source::of(&toml, files.as_found(&toml, read))?;
         let config: TenantConfig = source.parse()?;
         let mut errors = rules::check_tenant(&config, &source, &self.metadata);
         let upstreams = UpstreamLoader {
@@ -204,6 +330,7 @@ impl Loader {
                 files,
                 source: &source,
                 directories: &config.directories,
+                privacy: config.audit,
                 tenant: name,
                 name: extension_name,
                 config: extension,

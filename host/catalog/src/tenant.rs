@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use claimsmith_audit::Privacy;
 use claimsmith_contract::token_issuance_start::{ClaimValue, DEFAULT_MAX_CLAIM_BYTES};
 use claimsmith_contract::{DEFAULT_MAX_RESPONSE_BYTES, Event};
 use claimsmith_runtime::Isolation;
@@ -23,6 +24,9 @@ pub(crate) struct TenantConfig {
     /// The systems that bindings can be granted, by name; what is in one depends on its `kind`.
     #[serde(default)]
     pub(crate) upstreams: BTreeMap<String, toml::Table>,
+    /// How personal data is recorded of its callouts.
+    #[serde(default)]
+    pub(crate) audit: Privacy,
     /// The extensions, by the name their URL ends with.
     pub(crate) extensions: BTreeMap<String, ExtensionConfig>,
 }

@@ -8,19 +8,22 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::catalog::CurrentCatalog;
 use crate::config::HostConfig;
-use crate::loader::Loader;
+use crate::loader::{Loader, News};
 
 /// Files that change without a pause are read after this many debounce times all the same.
 const MAX_DEBOUNCES: u32 = 10;
+/// A file that was closed or renamed is most often the last of a change: what part of the debounce time is waited then.
+const FINISHED_IS_QUIET_SOONER: u32 = 4;
 
 /// Why files cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -39,34 +42,50 @@ pub async fn watch(
     mut loader: Loader,
     current: Arc<CurrentCatalog>,
 ) -> Result<(), WatchError> {
-    let (sender, mut changes) = mpsc::channel(1);
     let matters = Matters::new(&file, &config.tenants);
+    let (mut changes, mut notify) = Changes::new();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        if event
-            .as_ref()
-            .map_or(true, |event| is_change(event) && matters.to(event))
-        {
-            // A full channel already says that something has changed.
-            let _already_told = sender.try_send(()).is_err();
+        let matters = |event: &Event| is_change(event) && matters.to(event);
+        if event.as_ref().map_or(true, matters) {
+            notify(event.is_ok_and(|event| is_unfinished(&event)));
         }
     })?;
     let mut text = std::fs::read_to_string(&file).unwrap_or_default();
     loop {
         follow(&mut watcher, &file, &config.tenants);
         reread_host_config(&file, &mut text, &mut config, &mut loader);
-        match loader.load(&current.get()).await {
-            Ok(Some(catalog)) => {
-                let generation = catalog.generation();
-                current.publish(catalog);
-                tracing::info!(generation, "catalog published");
-            }
-            Ok(None) => {}
+        match loader.look(&current.get()).await {
+            // Tenants that there are no more are gone at once.
+            Ok(()) => publish(&mut loader, &current, News::default()),
             Err(error) => tracing::error!("{error}; the catalog stays as it is"),
         }
-        if let Ok(Some(())) = timeout(config.watch.rescan, changes.recv()).await {
-            settle(&mut changes, config.watch.debounce).await;
+        let rescan = Instant::now() + config.watch.rescan;
+        while !loader.must_look_again() {
+            tokio::select! {
+                // One tenant does not wait for another whose components compile slowly.
+                news = loader.news(), if loader.is_loading() => publish(&mut loader, &current, news),
+                () = changes.settle(config.watch.debounce) => break,
+                () = sleep_until(rescan) => break,
+            }
         }
     }
+}
+
+fn publish(loader: &mut Loader, current: &CurrentCatalog, news: News) {
+    let previous = current.get();
+    let Some(catalog) = loader.catalog(&previous, news) else {
+        return;
+    };
+    let generation = catalog.generation();
+    if catalog.serves_as(&previous) {
+        tracing::debug!(
+            generation,
+            "catalog published: only what is known of mistakes has changed"
+        );
+    } else {
+        tracing::info!(generation, "catalog published");
+    }
+    current.publish(catalog);
 }
 
 /// Applies what can be applied of a changed `claimsmith.toml`.
@@ -111,11 +130,58 @@ fn follow(watcher: &mut RecommendedWatcher, file: &Path, tenants: &Path) {
     }
 }
 
-/// Waits until nothing has changed for a while, so that a file is read after it has been written.
-async fn settle(changes: &mut mpsc::Receiver<()>, debounce: Duration) {
-    for _ in 0..MAX_DEBOUNCES {
-        if timeout(debounce, changes.recv()).await.is_err() {
-            return;
+/// What has been notified of and not yet read.
+struct Changes {
+    receiver: mpsc::Receiver<()>,
+    /// Whether the last was of a file that is still being written.
+    unfinished: Arc<AtomicBool>,
+    /// When the first and the last were.
+    times: Option<(Instant, Instant)>,
+}
+
+impl Changes {
+    /// Changes, and what to call at each: with whether more of it is to come.
+    fn new() -> (Self, impl FnMut(bool) + Send + 'static) {
+        let (sender, receiver) = mpsc::channel(1);
+        let unfinished = Arc::new(AtomicBool::new(false));
+        let noted = Arc::clone(&unfinished);
+        let notify = move |is_unfinished| {
+            noted.store(is_unfinished, Ordering::Relaxed);
+            // A full channel already says that something has changed.
+            let _already_told = sender.try_send(()).is_err();
+        };
+        let changes = Self {
+            receiver,
+            unfinished,
+            times: None,
+        };
+        (changes, notify)
+    }
+
+    /// Waits until something has changed and nothing has for a while since, so that a file is read after it has been
+    /// written: for `debounce`, or for a part of that when the last file was closed or renamed. Can be waited for again.
+    async fn settle(&mut self, debounce: Duration) {
+        loop {
+            let Some((first, last)) = self.times else {
+                if self.receiver.recv().await.is_none() {
+                    // There will be no more: its watcher is gone.
+                    return std::future::pending().await;
+                }
+                let now = Instant::now();
+                self.times = Some((now, now));
+                continue;
+            };
+            let quiet = if self.unfinished.load(Ordering::Relaxed) {
+                debounce
+            } else {
+                debounce / FINISHED_IS_QUIET_SOONER
+            };
+            let until = (last + quiet).min(first + debounce * MAX_DEBOUNCES);
+            if !matches!(timeout_at(until, self.receiver.recv()).await, Ok(Some(()))) {
+                self.times = None;
+                return;
+            }
+            self.times = Some((first, Instant::now()));
         }
     }
 }
@@ -152,4 +218,10 @@ fn is_change(event: &Event) -> bool {
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
         _ => true,
     }
+}
+
+/// Whether somebody still has the file open that it is of, to write more.
+fn is_unfinished(event: &Event) -> bool {
+    let written = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)));
+    written || event.kind == EventKind::Create(CreateKind::File)
 }

@@ -165,7 +165,7 @@ impl<'a> Callout<'a> {
             Some(callout) if problems.is_empty() => Ok(callout),
             _ => Err(ParseError::Invalid {
                 problems: problems.into_vec(),
-                correlation_id,
+                correlation_id: correlation_id.map(Cow::into_owned),
             }),
         }
     }
@@ -176,7 +176,7 @@ impl<'a> Callout<'a> {
 fn read_envelope<'a>(
     document: Value<'a>,
     event: Event,
-    seen_correlation_id: &mut Option<String>,
+    seen_correlation_id: &mut Option<Cow<'a, str>>,
     problems: &mut Problems,
 ) -> Result<Option<Callout<'a>>, ParseError> {
     let Some(mut envelope) = ObjectReader::new("", document, problems) else {
@@ -226,7 +226,7 @@ fn read_envelope<'a>(
     };
     additional.add_all("", data.into_rest());
     let correlation_id = context.required_guid("correlationId", problems);
-    *seen_correlation_id = correlation_id.as_ref().map(|guid| guid.text.clone().into_owned());
+    *seen_correlation_id = correlation_id.as_ref().map(|guid| guid.text.clone());
     let client = read_client(&mut context, &mut additional, problems);
     let protocol = context.text("protocol", problems);
     let request_type = context.text("requestType", problems);
@@ -315,7 +315,7 @@ fn read_client<'a>(
 }
 
 fn read_service_principal<'a>(
-    member: &str,
+    member: &'static str,
     context: &mut ObjectReader<'a>,
     additional: &mut Additional<'a>,
     problems: &mut Problems,
@@ -365,7 +365,7 @@ struct Additional<'a> {
 }
 
 impl<'a> Additional<'a> {
-    fn add_all(&mut self, prefix: &str, members: Vec<(Cow<'a, str>, Value<'a>)>) {
+    fn add_all(&mut self, prefix: &str, members: impl IntoIterator<Item = (Cow<'a, str>, Value<'a>)>) {
         for (name, value) in members {
             // Nothing is built for what will not be kept: a path can be long, and there can be many.
             if !self.has_room(prefix.len() + name.len()) {

@@ -15,6 +15,9 @@ pub const MAX_CHILDREN: usize = 1_000;
 /// How many bytes of UTF-8 one string or member name may have.
 pub const MAX_STRING_BYTES: usize = 32 * 1024;
 
+/// Room for the members that are open at once in what Entra mostly sends.
+const USUAL_MEMBERS: usize = 32;
+
 /// A JSON value. Strings borrow from the document where it has no escape in them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
@@ -39,8 +42,23 @@ impl<'a> Value<'a> {
     /// Text that is not one JSON document (RFC 8259), repeats a member or exceeds a limit of this module. The error
     /// names line and column.
     pub fn parse(document: &'a [u8]) -> Result<Self, serde_json::Error> {
-        let mut deserializer = serde_json::Deserializer::from_slice(document);
-        let value = Nested { depth: 0 }.deserialize(&mut deserializer)?;
+        // Text that is known to be UTF-8 is not checked again string by string; what is wrong elsewhere is told with its
+        // place.
+        match std::str::from_utf8(document) {
+            Ok(text) => Self::read(serde_json::Deserializer::from_str(text)),
+            Err(_) => Self::read(serde_json::Deserializer::from_slice(document)),
+        }
+    }
+
+    fn read<R: serde_json::de::Read<'a>>(
+        mut deserializer: serde_json::Deserializer<R>,
+    ) -> Result<Self, serde_json::Error> {
+        let mut open = Vec::with_capacity(USUAL_MEMBERS);
+        let whole = Nested {
+            depth: 0,
+            open: &mut open,
+        };
+        let value = whole.deserialize(&mut deserializer)?;
         deserializer.end()?;
         Ok(value)
     }
@@ -59,13 +77,18 @@ impl<'a> Value<'a> {
     }
 }
 
+/// A member's name and value.
+type Member<'a> = (Cow<'a, str>, Value<'a>);
+
 /// A value at a depth: carries the depth into the visitor.
-#[derive(Clone, Copy)]
-struct Nested {
+struct Nested<'o, 'de> {
     depth: usize,
+    /// The members of the objects around this value that have been read so far, so that each object is allocated once and
+    /// has no more room than it needs.
+    open: &'o mut Vec<Member<'de>>,
 }
 
-impl<'de> DeserializeSeed<'de> for Nested {
+impl<'de> DeserializeSeed<'de> for Nested<'_, 'de> {
     type Value = Value<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
@@ -73,14 +96,21 @@ impl<'de> DeserializeSeed<'de> for Nested {
     }
 }
 
-impl Nested {
-    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+impl<'de> Nested<'_, 'de> {
+    fn check_depth<E: serde::de::Error>(&self) -> Result<(), E> {
         if self.depth == MAX_DEPTH {
             return Err(E::custom(format_args!(
                 "more than {MAX_DEPTH} levels of objects and arrays"
             )));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(())
+    }
+
+    fn inner(&mut self) -> Nested<'_, 'de> {
+        Nested {
+            depth: self.depth + 1,
+            open: self.open,
+        }
     }
 }
 
@@ -93,7 +123,7 @@ fn bounded<E: serde::de::Error>(text: Cow<'_, str>) -> Result<Cow<'_, str>, E> {
     Ok(text)
 }
 
-impl<'de> Visitor<'de> for Nested {
+impl<'de> Visitor<'de> for Nested<'_, 'de> {
     type Value = Value<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,10 +164,10 @@ impl<'de> Visitor<'de> for Nested {
         bounded(Cow::Owned(text)).map(Value::String)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value<'de>, A::Error> {
-        let inner = self.deeper()?;
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut sequence: A) -> Result<Value<'de>, A::Error> {
+        self.check_depth()?;
         let mut items = Vec::new();
-        while let Some(item) = sequence.next_element_seed(inner)? {
+        while let Some(item) = sequence.next_element_seed(self.inner())? {
             if items.len() == MAX_CHILDREN {
                 return Err(A::Error::custom(format_args!(
                     "more than {MAX_CHILDREN} items in an array"
@@ -148,10 +178,11 @@ impl<'de> Visitor<'de> for Nested {
         Ok(Value::Array(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
-        let inner = self.deeper()?;
-        let mut members: Vec<(Cow<'de, str>, Value<'de>)> = Vec::new();
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value<'de>, A::Error> {
+        self.check_depth()?;
+        let first = self.open.len();
         while let Some(name) = map.next_key_seed(MemberName)? {
+            let members = self.open.get(first..).unwrap_or_default();
             if members.len() == MAX_CHILDREN {
                 return Err(A::Error::custom(format_args!(
                     "more than {MAX_CHILDREN} members in an object"
@@ -162,9 +193,10 @@ impl<'de> Visitor<'de> for Nested {
                 let shown: String = name.chars().take(128).flat_map(char::escape_debug).collect();
                 return Err(A::Error::custom(format_args!("member `{shown}` occurs twice")));
             }
-            members.push((name, map.next_value_seed(inner)?));
+            let value = map.next_value_seed(self.inner())?;
+            self.open.push((name, value));
         }
-        Ok(Value::Object(members))
+        Ok(Value::Object(self.open.drain(first..).collect()))
     }
 }
 

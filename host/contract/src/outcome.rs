@@ -133,6 +133,8 @@ outcomes! {
     Throttled = "throttled",
     /// As many callouts are being answered as the host may have at once.
     Overloaded = "overloaded",
+    /// The callout's audit record could not be kept, and the host's configuration requires it.
+    AuditUnavailable = "audit_unavailable",
     /// A defect of the host.
     InternalError = "internal_error",
 }

@@ -63,22 +63,86 @@ impl Problems {
     }
 }
 
+/// How many members deep a place is known by their names: `/data/authenticationContext/user` is the deepest in Entra's
+/// envelope.
+const KNOWN_DEPTH: usize = 3;
+
+/// Where an object is. It becomes text only when something is wrong there.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    /// A pointer, empty for the whole body.
+    base: String,
+    /// The members that lead on from there; the rest are empty.
+    names: [&'static str; KNOWN_DEPTH],
+}
+
+impl Place {
+    fn of(&self, member: &'static str) -> Self {
+        let mut place = self.clone();
+        match place.names.iter_mut().find(|name| name.is_empty()) {
+            Some(free) => {
+                *free = member;
+                place
+            }
+            None => Self::from(self.pointer_to(member)),
+        }
+    }
+
+    fn pointer_to(&self, member: &str) -> String {
+        format!("{self}/{}", escaped(member))
+    }
+}
+
+impl From<String> for Place {
+    fn from(base: String) -> Self {
+        Self {
+            base,
+            ..Self::default()
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.base)?;
+        let mut names = self.names.iter().filter(|name| !name.is_empty());
+        names.try_for_each(|name| write!(formatter, "/{}", escaped(name)))
+    }
+}
+
+/// A member's name as a pointer has it (RFC 6901, section 3).
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
 /// An object whose members are taken out one by one; `null` counts as absent (contract.md, section 0.4).
 #[derive(Debug)]
 pub(crate) struct ObjectReader<'a> {
-    /// The object's own place.
-    pointer: String,
+    place: Place,
+    /// Of a member that was taken, [`TAKEN`] is left.
     members: Vec<(Cow<'a, str>, Value<'a>)>,
+    /// After the member that was taken last: the next one is mostly asked for next.
+    next: usize,
 }
+
+/// What is left of a member that was taken, so that the others need not move up: one that has no name and says nothing.
+const TAKEN: (Cow<'static, str>, Value<'static>) = (Cow::Borrowed(""), Value::Null);
 
 impl<'a> ObjectReader<'a> {
     /// Reads `value`, which is at `pointer`; anything but an object is a problem.
     pub(crate) fn new(pointer: impl Into<String>, value: Value<'a>, problems: &mut Problems) -> Option<Self> {
-        let pointer = pointer.into();
+        Self::at(Place::from(pointer.into()), value, problems)
+    }
+
+    fn at(place: Place, value: Value<'a>, problems: &mut Problems) -> Option<Self> {
         match value {
-            Value::Object(members) => Some(Self { pointer, members }),
+            Value::Object(members) => Some(Self {
+                place,
+                members,
+                next: 0,
+            }),
             other => {
-                problems.add(pointer, format!("expected an object, found {}", other.kind()));
+                problems.add(place.to_string(), format!("expected an object, found {}", other.kind()));
                 None
             }
         }
@@ -86,13 +150,20 @@ impl<'a> ObjectReader<'a> {
 
     /// Where a member of this object is.
     pub(crate) fn pointer_to(&self, member: &str) -> String {
-        format!("{}/{}", self.pointer, member.replace('~', "~0").replace('/', "~1"))
+        self.place.pointer_to(member)
     }
 
     /// Takes a member; absent and `null` are the same.
     pub(crate) fn take(&mut self, member: &str) -> Option<Value<'a>> {
-        let index = self.members.iter().position(|(name, _)| name == member)?;
-        match self.members.remove(index).1 {
+        let is_asked_for = |(name, _): &(Cow<'_, str>, _)| name == member;
+        let (before, after) = self.members.split_at(self.next.min(self.members.len()));
+        let index = match after.iter().position(is_asked_for) {
+            Some(index) => before.len() + index,
+            None => before.iter().position(is_asked_for)?,
+        };
+        self.next = index + 1;
+        let found = self.members.get_mut(index)?;
+        match std::mem::replace(found, TAKEN).1 {
             Value::Null => None,
             value => Some(value),
         }
@@ -107,9 +178,12 @@ impl<'a> ObjectReader<'a> {
     /// could disagree about which counts.
     fn take_in_any_case(&mut self, member: &str, problems: &mut Problems) -> Option<Value<'a>> {
         let mut found = None;
-        let matches = |(name, _): &(Cow<'_, str>, _)| name.eq_ignore_ascii_case(member);
-        while let Some(index) = self.members.iter().position(matches) {
-            match self.members.remove(index) {
+        for index in 0..self.members.len() {
+            let matches = |(name, _): &&mut (Cow<'_, str>, _)| name.eq_ignore_ascii_case(member);
+            let Some(one) = self.members.get_mut(index).filter(matches) else {
+                continue;
+            };
+            match std::mem::replace(one, TAKEN) {
                 (_, Value::Null) => {}
                 (_, value) if found.is_none() => found = Some(value),
                 (name, _) => problems.add(self.pointer_to(&name), "occurs twice, in two spellings"),
@@ -125,18 +199,22 @@ impl<'a> ObjectReader<'a> {
     }
 
     /// Takes an object.
-    pub(crate) fn object(&mut self, member: &str, problems: &mut Problems) -> Option<ObjectReader<'a>> {
+    pub(crate) fn object(&mut self, member: &'static str, problems: &mut Problems) -> Option<ObjectReader<'a>> {
         let value = self.take(member)?;
-        ObjectReader::new(self.pointer_to(member), value, problems)
+        ObjectReader::at(self.place.of(member), value, problems)
     }
 
     /// Takes an object that must be there.
-    pub(crate) fn required_object(&mut self, member: &str, problems: &mut Problems) -> Option<ObjectReader<'a>> {
+    pub(crate) fn required_object(
+        &mut self,
+        member: &'static str,
+        problems: &mut Problems,
+    ) -> Option<ObjectReader<'a>> {
         let Some(value) = self.take(member) else {
             problems.add(self.pointer_to(member), "missing, expected an object");
             return None;
         };
-        ObjectReader::new(self.pointer_to(member), value, problems)
+        ObjectReader::at(self.place.of(member), value, problems)
     }
 
     /// Takes a string.
@@ -224,9 +302,13 @@ impl<'a> ObjectReader<'a> {
 
     /// All members, with their places.
     pub(crate) fn into_members(self) -> Vec<(Cow<'a, str>, String, Value<'a>)> {
-        let places: Vec<_> = self.members.iter().map(|(name, _)| self.pointer_to(name)).collect();
-        let members = self.members.into_iter().zip(places);
-        members.map(|((name, value), place)| (name, place, value)).collect()
+        let Self { place, members, .. } = self;
+        let left = members.into_iter().filter(is_left);
+        left.map(|(name, value)| {
+            let pointer = place.pointer_to(&name);
+            (name, pointer, value)
+        })
+        .collect()
     }
 
     /// All members as strings; `null` counts as absent.
@@ -243,9 +325,14 @@ impl<'a> ObjectReader<'a> {
     }
 
     /// The members nobody took.
-    pub(crate) fn into_rest(self) -> Vec<(Cow<'a, str>, Value<'a>)> {
-        self.members
+    pub(crate) fn into_rest(self) -> impl Iterator<Item = (Cow<'a, str>, Value<'a>)> {
+        self.members.into_iter().filter(is_left)
     }
+}
+
+/// Whether a member has not been taken. An absent member may be without a name, too: nobody asks for it either.
+fn is_left((name, value): &(Cow<'_, str>, Value<'_>)) -> bool {
+    !(name.is_empty() && *value == Value::Null)
 }
 
 /// A GUID and its text as it was sent.

@@ -8,6 +8,9 @@ use serde::ser::{SerializeMap, Serializer};
 
 use crate::event::Event;
 
+/// Room for an answer as most are, so that it does not grow step by step.
+const USUAL_BYTES: usize = 512;
+
 /// A response's body. `action` serialises to an object with its own `@odata.type`.
 pub(crate) fn response<A: Serialize>(event: Event, action: &A, nonce: Option<&str>) -> Vec<u8> {
     let response = Response {
@@ -17,8 +20,10 @@ pub(crate) fn response<A: Serialize>(event: Event, action: &A, nonce: Option<&st
             nonce,
         },
     };
+    let mut body = Vec::with_capacity(USUAL_BYTES);
     // Serialising text to memory cannot fail; the empty vector would be refused by Entra (1003009).
-    serde_json::to_vec(&response).unwrap_or_default()
+    let written = serde_json::to_writer(&mut body, &response);
+    written.map(|()| body).unwrap_or_default()
 }
 
 /// A whole response.

@@ -244,7 +244,7 @@ fn read_page(action: &mut ObjectReader<'_>, problems: &mut Problems) -> BlockPag
     }
 }
 
-fn read_values(action: &mut ObjectReader<'_>, member: &str, problems: &mut Problems) -> Vec<NamedValue> {
+fn read_values(action: &mut ObjectReader<'_>, member: &'static str, problems: &mut Problems) -> Vec<NamedValue> {
     let Some(values) = action.required_object(member, problems) else {
         return Vec::new();
     };

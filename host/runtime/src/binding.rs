@@ -198,6 +198,10 @@ macro_rules! invocations {
                     Ok(permits) => permits,
                     Err(error) => return Report::refused(error),
                 };
+                #[cfg(feature = "native-plugins")]
+                if let Some(native) = <$answer as crate::native::Native>::of(&self.plugin) {
+                    return self.invoke_natively(native, &context, &limits, deadline).await;
+                }
                 let mut run = Some(self.begin(limits, deadline));
                 if let Some(run) = run.as_mut() {
                     run.store.data_mut().belongs_to(context.correlation_id);
@@ -246,6 +250,8 @@ invocations! {
 }
 
 async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, BindError> {
+    // Never closed: then there would be no limit, and the pool has one all the same.
+    let _place = binding.host.lifecycle.acquire().await.ok();
     let deadline = Instant::now() + LIFECYCLE_TIME;
     let indices = &binding.plugin.exports.lifecycle;
     // Settings are checked without upstreams: a tenant's configuration loads whether they answer or not.
@@ -294,7 +300,7 @@ impl Given for password_submit::Credentials<'_> {
 }
 
 /// An answer, of which there can be too much.
-trait Answer {
+pub(crate) trait Answer {
     /// How many claims, values or messages it has.
     fn items(&self) -> usize;
 }
@@ -349,7 +355,7 @@ impl Answer for verified_id_claim_validation::Verdict {
     }
 }
 
-fn bounded<A: Answer>(answer: A, most: usize) -> Result<A, InvocationError> {
+pub(crate) fn bounded<A: Answer>(answer: A, most: usize) -> Result<A, InvocationError> {
     let items = answer.items();
     if items > most {
         return Err(InvocationError::AnswerLimit { items, most });
@@ -357,7 +363,7 @@ fn bounded<A: Answer>(answer: A, most: usize) -> Result<A, InvocationError> {
     Ok(answer)
 }
 
-fn failure(failure: Failure) -> InvocationError {
+pub(crate) fn failure(failure: Failure) -> InvocationError {
     match failure {
         Failure::Unavailable(message) => InvocationError::Unavailable(clean(&message)),
         Failure::Rejected(message) => InvocationError::Rejected(clean(&message)),

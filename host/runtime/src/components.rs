@@ -1,9 +1,10 @@
 //! From a component's bytes to a component that can be linked: out of the cache, or compiled and put there.
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::MutexGuard;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -21,8 +22,10 @@ pub(crate) struct Components {
     compiler: Compiler,
     limits: CompileLimits,
     cache: Option<Arc<Cache>>,
-    /// One compilation at a time leaves the other core to callouts.
-    compiling: tokio::sync::Mutex<()>,
+    /// The turns to compile: one for each core until callouts come, then one.
+    compiling: Semaphore,
+    /// The turns to take components out of the cache, each of which is in memory twice meanwhile.
+    taking: Semaphore,
 }
 
 impl Components {
@@ -32,6 +35,7 @@ impl Components {
     /// # Errors
     /// When others could have put code into the cache.
     pub(crate) fn open(engine: &Engine, options: &RuntimeOptions) -> Result<Self, CacheError> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let origin = Origin::of(engine);
         let limits = options.compile_limits;
         let open = |cache: &crate::aot::CacheOptions| {
@@ -51,7 +55,8 @@ impl Components {
             compiler: options.compiler.clone(),
             limits,
             cache,
-            compiling: tokio::sync::Mutex::default(),
+            compiling: Semaphore::new(cores),
+            taking: Semaphore::new(cores),
         })
     }
 
@@ -59,9 +64,18 @@ impl Components {
         self.cache.is_some()
     }
 
-    /// Waits for the turn to compile. Whoever has it looks first whether somebody else has compiled the same.
-    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.compiling.lock().await
+    /// Waits for the turn to compile.
+    ///
+    /// # Errors
+    /// [`LoadError::Interrupted`]
+    pub(crate) async fn turn(&self) -> Result<SemaphorePermit<'_>, LoadError> {
+        self.compiling.acquire().await.map_err(|_| LoadError::Interrupted)
+    }
+
+    /// Leaves one turn of those that nobody has: one compilation at a time leaves the other cores to callouts.
+    pub(crate) fn leave_one_turn(&self) {
+        self.compiling
+            .forget_permits(self.compiling.available_permits().saturating_sub(1));
     }
 
     /// The component as it was compiled before.
@@ -72,6 +86,7 @@ impl Components {
         let Some(cache) = self.cache.clone() else {
             return Ok(None);
         };
+        let _turn = self.taking.acquire().await.map_err(|_| LoadError::Interrupted)?;
         let engine = self.engine.clone();
         let found = spawn_blocking(move || match cache.get(digest) {
             Found::Hit(code) => load(&code, &engine)

@@ -16,7 +16,7 @@ pub(crate) const MAX_MEMORY_BYTES: usize = 64 << 20;
 
 /// Places in the pool besides the invocations', for plugins that are loaded and whose settings are checked: those do
 /// not wait for callouts, and must not take their places either.
-const LIFECYCLE_PLACES: u32 = 4;
+pub(crate) const LIFECYCLE_PLACES: u32 = 4;
 
 /// An engine for at most `concurrency` instances that run at once and `idle` that do not, with its epoch ticking until
 /// the engine is dropped.
@@ -62,6 +62,9 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
         .async_stack_zeroing(true)
         // Compiling in parallel would take the cores from the callouts being served.
         .parallel_compilation(false)
+        // wasmtime walks stacks by frame pointers; a table for native unwinders would be registered and kept for each
+        // component.
+        .native_unwind_info(false)
         // What a failed invocation's log record has.
         .wasm_backtrace_max_frames(NonZeroUsize::new(16))
         // What a Rust plugin does not need is less to attack. Threads, garbage collection and exceptions are not even

@@ -17,6 +17,7 @@ mod budget;
 mod capability;
 mod compiler;
 mod components;
+mod descriptors;
 mod engine;
 mod error;
 mod exports;
@@ -26,6 +27,8 @@ mod guest_text;
 mod journal;
 mod limits;
 mod linker;
+#[cfg(feature = "native-plugins")]
+pub mod native;
 mod pagemap;
 mod plugin;
 mod reuse;
@@ -34,6 +37,9 @@ mod runtime;
 mod share;
 mod state;
 mod turns;
+
+/// Whether this build can run plugins outside the sandbox (feature `native-plugins`): only a benchmark's can.
+pub const HAS_NATIVE_PLUGINS: bool = cfg!(feature = "native-plugins");
 
 pub use aot::{CacheError, CacheOptions};
 pub use binding::Binding;
@@ -47,6 +53,7 @@ pub mod interface {
 }
 pub use capability::{CallContext, Grants, HttpFuture, HttpUpstream};
 pub use compiler::{ChildLimits, CompileLimits, Compiler, CompilerProgram, compile_for_parent};
+pub use descriptors::raise_descriptor_limit;
 pub use engine::EPOCH_TICK;
 pub use error::{
     BindError, EngineError, Growth, HostResource, InvocationError, LoadError, PrecompileError, ReuseNotAllowed,

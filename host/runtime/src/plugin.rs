@@ -1,12 +1,17 @@
 //! A plugin: a component that has been compiled, linked, type-checked and asked for its description.
 
 use std::fmt;
+use std::io::{self, Read};
+use std::sync::Arc;
 
 use claimsmith_contract::Event;
 use semver::Version;
 use sha2::{Digest as _, Sha256};
 
 use crate::exports::Exports;
+
+/// Bytes that are read at once for a digest.
+const READ_BYTES: usize = 64 << 10;
 
 /// The SHA-256 of a component's bytes: what identifies a version.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,7 +28,26 @@ impl Digest {
         Self(bytes)
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+    /// The digest of all that `reader` still has, of which little is in memory at once.
+    ///
+    /// # Errors
+    /// What `reader` says.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+        let mut digest = Sha256::new();
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(Self(digest.finalize().into())),
+                Ok(length) => digest.update(buffer.get(..length).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -45,6 +69,8 @@ pub struct Plugin {
     pub(crate) digest: Digest,
     pub(crate) name: String,
     pub(crate) version: Version,
+    /// The version as text, for records that share it.
+    pub(crate) version_text: Arc<str>,
     pub(crate) summary: Option<String>,
     pub(crate) exports: Exports,
 }
@@ -66,6 +92,12 @@ impl Plugin {
     #[must_use]
     pub fn version(&self) -> &Version {
         &self.version
+    }
+
+    /// The same as text, which need not be copied.
+    #[must_use]
+    pub fn version_text(&self) -> &Arc<str> {
+        &self.version_text
     }
 
     /// One sentence for people.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use claimsmith_contract::Event;
 use semver::Version;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
@@ -81,6 +81,8 @@ pub struct Runtime {
     linker: Linker<CallState>,
     /// Every plugin somebody still uses, so that one digest is compiled once.
     loaded: Mutex<HashMap<Digest, Weak<Plugin>>>,
+    /// The digests that somebody is loading now, so that nobody else loads the same.
+    being_loaded: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
     components: Components,
     /// The share of plugins that describe themselves, before a tenant has them.
     loading: TenantShare,
@@ -99,6 +101,8 @@ pub struct Precompiled {
 pub(crate) struct Host {
     pub(crate) engine: Engine,
     pub(crate) shared: Shared,
+    /// Places of plugins that describe themselves or check settings, which the pool has besides the invocations'.
+    pub(crate) lifecycle: Semaphore,
     pub(crate) instance_reuse: InstanceReuse,
     /// Places for instances that are idle.
     pub(crate) idle_places: Arc<Semaphore>,
@@ -136,12 +140,14 @@ impl Runtime {
             host: Arc::new(Host {
                 engine,
                 shared,
+                lifecycle: Semaphore::new(engine::LIFECYCLE_PLACES as usize),
                 instance_reuse,
                 idle_places: Arc::new(Semaphore::new(instance_reuse.places() as usize)),
                 most: ArcSwap::from_pointee(Limits::UNBOUNDED),
             }),
             linker,
             loaded: Mutex::default(),
+            being_loaded: Mutex::default(),
             components,
             loading: TenantShare::new(1),
         })
@@ -158,27 +164,65 @@ impl Runtime {
     /// # Errors
     /// [`LoadError`], whose messages tell the plugin's author what to do.
     pub async fn load(&self, bytes: Vec<u8>, limits: &Limits) -> Result<Arc<Plugin>, LoadError> {
-        let loaded = self.find_or_load(bytes, limits).await;
-        let result = loaded.as_ref().map_or_else(LoadError::code, |_| "loaded");
-        metrics::counter!("claimsmith_plugin_loads_total", "result" => result).increment(1);
-        loaded
+        let (digest, length) = (Digest::of(&bytes), bytes.len());
+        self.load_found(digest, length, limits, async { Ok(bytes) }).await
     }
 
-    async fn find_or_load(&self, bytes: Vec<u8>, limits: &Limits) -> Result<Arc<Plugin>, LoadError> {
-        let digest = self.check(&bytes)?;
+    /// The same for a component of so many bytes whose digest is known. It is read only if it has to be compiled, once it is
+    /// its turn; whoever reads it sees to it that it has the digest.
+    ///
+    /// # Errors
+    /// [`LoadError`], and those of reading.
+    pub async fn load_found<E: From<LoadError> + Send>(
+        &self,
+        digest: Digest,
+        bytes: usize,
+        limits: &Limits,
+        read: impl Future<Output = Result<Vec<u8>, E>> + Send,
+    ) -> Result<Arc<Plugin>, E> {
+        let mut unread = None;
+        let read = async {
+            let failed = |error| {
+                unread = Some(error);
+                LoadError::Interrupted
+            };
+            read.await.map_err(failed)
+        };
+        let loaded = self.find_or_load(digest, bytes, limits, read).await;
+        if let Some(error) = unread {
+            return Err(error);
+        }
+        let result = loaded.as_ref().map_or_else(LoadError::code, |_| "loaded");
+        metrics::counter!("claimsmith_plugin_loads_total", "result" => result).increment(1);
+        Ok(loaded?)
+    }
+
+    async fn find_or_load(
+        &self,
+        digest: Digest,
+        bytes: usize,
+        limits: &Limits,
+        read: impl Future<Output = Result<Vec<u8>, LoadError>> + Send,
+    ) -> Result<Arc<Plugin>, LoadError> {
+        self.check_size(bytes)?;
+        if let Some(plugin) = self.find(digest) {
+            return Ok(plugin);
+        }
+        // Held until the plugin can be found, so that one digest is compiled once.
+        let _alone = self.alone_with(digest).await;
         if let Some(plugin) = self.find(digest) {
             return Ok(plugin);
         }
         if let Some(component) = self.components.cached(digest).await? {
             return self.make_plugin(digest, &component, limits).await;
         }
-        // Held until the plugin can be found, so that one digest is compiled once.
-        let _turn = self.components.turn().await;
-        if let Some(plugin) = self.find(digest) {
-            return Ok(plugin);
-        }
-        let (component, _kept) = self.components.compile(digest, &bytes).await?;
-        drop(bytes);
+        let component = {
+            let _turn = self.components.turn().await?;
+            let bytes = read.await?;
+            check_preamble(&bytes)?;
+            let (component, _kept) = self.components.compile(digest, &bytes).await?;
+            component
+        };
         self.make_plugin(digest, &component, limits).await
     }
 
@@ -193,7 +237,7 @@ impl Runtime {
         let digest = self.check(bytes)?;
         let compiled = self.components.cached(digest).await?.is_none();
         if compiled {
-            let _turn = self.components.turn().await;
+            let _turn = self.components.turn().await?;
             let (_component, kept) = self.components.compile(digest, bytes).await?;
             kept.unwrap_or(Ok(())).map_err(PrecompileError::NotKept)?;
         }
@@ -213,17 +257,39 @@ impl Runtime {
         }
     }
 
+    /// From now on one component is compiled at a time, because callouts need the other cores.
+    pub fn begin_callouts(&self) {
+        self.components.leave_one_turn();
+    }
+
+    /// Waits until nobody else loads a digest, and keeps others from it.
+    async fn alone_with(&self, digest: Digest) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.being_loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| lock.strong_count() > 0);
+            let known = locks.get(&digest).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let lock = Arc::default();
+                locks.insert(digest, Arc::downgrade(&lock));
+                lock
+            })
+        };
+        lock.lock_owned().await
+    }
+
     /// What can be seen without compiling.
     fn check(&self, bytes: &[u8]) -> Result<Digest, LoadError> {
-        let limit = self.options.max_component_bytes;
-        if bytes.len() > limit {
-            return Err(LoadError::TooLarge {
-                bytes: bytes.len(),
-                limit,
-            });
-        }
+        self.check_size(bytes.len())?;
         check_preamble(bytes)?;
         Ok(Digest::of(bytes))
+    }
+
+    fn check_size(&self, bytes: usize) -> Result<(), LoadError> {
+        let limit = self.options.max_component_bytes;
+        if bytes > limit {
+            return Err(LoadError::TooLarge { bytes, limit });
+        }
+        Ok(())
     }
 
     async fn make_plugin(
@@ -270,6 +336,12 @@ impl Runtime {
 
     /// Instantiates the component once: shows that it starts, that its exports have the right types, and what it is.
     async fn describe(&self, digest: Digest, exports: Exports, limits: &Limits) -> Result<Plugin, LoadError> {
+        let _place = self
+            .host
+            .lifecycle
+            .acquire()
+            .await
+            .map_err(|_| LoadError::Interrupted)?;
         let label: Arc<str> = format!("sha256:{digest}").into();
         let deadline = Instant::now() + LIFECYCLE_TIME;
         let mut run = Run::new(
@@ -308,6 +380,7 @@ impl Runtime {
         Ok(Plugin {
             digest,
             name: clean(&described.name),
+            version_text: version.to_string().into(),
             version,
             summary: described.summary.as_deref().map(clean),
             exports,

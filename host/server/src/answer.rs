@@ -1,15 +1,18 @@
 //! From outcome to HTTP: the one table of statuses, and the bodies of answers (RFC 9457 problem documents).
 
-use axum::body::Body;
+use axum::body::Bytes;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
-use axum::response::Response;
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use claimsmith_contract::{EntraError, Outcome};
 use claimsmith_runtime::GuestWords;
+use http_body_util::Full;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::schema::Code;
+
+/// An answer, all of it.
+pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// Why a callout is not answered with an action.
 #[derive(Debug)]
@@ -154,6 +157,10 @@ pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static 
             StatusCode::TOO_MANY_REQUESTS,
             "Too many callouts of the extension or its tenant at once",
         ),
+        Outcome::AuditUnavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The callout's audit record could not be kept",
+        ),
         Outcome::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "Too many callouts at once"),
         Outcome::DeadlineExceeded => (
             StatusCode::GATEWAY_TIMEOUT,
@@ -163,12 +170,12 @@ pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static 
 }
 
 /// Entra's action.
-pub(crate) fn action(body: Vec<u8>) -> Response {
+pub(crate) fn action(body: Vec<u8>) -> Answer {
     with_content("application/json", StatusCode::OK, body)
 }
 
 /// A refusal, in the form that its status asks for.
-pub(crate) fn refusal(refusal: &Refusal, correlation_id: Option<&str>) -> Response {
+pub(crate) fn refusal(refusal: &Refusal, correlation_id: Option<&str>) -> Answer {
     let (status, title) = status_and_title(refusal.outcome);
     let mut response = if status == StatusCode::UNAUTHORIZED {
         // Says nothing of which check failed: that is for the log.
@@ -225,8 +232,8 @@ pub(crate) struct Problem<'a> {
     errors: &'a [String],
 }
 
-fn with_status(status: StatusCode) -> Response {
-    let mut response = Response::new(Body::empty());
+fn with_status(status: StatusCode) -> Answer {
+    let mut response = Response::new(Full::default());
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -234,9 +241,9 @@ fn with_status(status: StatusCode) -> Response {
     response
 }
 
-fn with_content(content_type: &'static str, status: StatusCode, body: Vec<u8>) -> Response {
+fn with_content(content_type: &'static str, status: StatusCode, body: Vec<u8>) -> Answer {
     let mut response = with_status(status);
-    *response.body_mut() = Body::from(body);
+    *response.body_mut() = Full::from(body);
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use claimsmith_catalog::{BoundPlugin, Extension};
 use claimsmith_contract::{Outcome, token_issuance_start};
-use claimsmith_runtime::{Binding, BreakerPermit, InvocationError, Report};
+use claimsmith_runtime::{Binding, BreakerPermit, InvocationError, Report, Usage};
 use tokio::time::Instant;
 
 use crate::answer::Refusal;
+use crate::audit::Invocations;
 use crate::invoke::{Action, Invoked};
 use crate::telemetry;
 
 /// An invocation of a binding, from leave to invoke until the guard has seen its answer.
 pub(crate) struct Attempt<'e> {
     extension: &'e Extension,
+    invocations: &'e Invocations,
     pub(crate) bound: &'e BoundPlugin,
     /// What is invoked: the binding, or the version before it.
     pub(crate) binding: &'e Binding,
@@ -29,14 +31,21 @@ pub(crate) struct Attempt<'e> {
 
 impl<'e> Attempt<'e> {
     /// Leave to invoke a binding, or the version before it while the breaker is open.
-    pub(crate) fn begin(extension: &'e Extension, bound: &'e BoundPlugin, deadline: Instant) -> Result<Self, Refusal> {
+    pub(crate) fn begin(
+        extension: &'e Extension,
+        bound: &'e BoundPlugin,
+        invocations: &'e Invocations,
+        deadline: Instant,
+    ) -> Result<Self, Refusal> {
         let permit = bound.breaker.permit();
         let previous = bound.previous.as_deref().filter(|_| permit.is_none());
         let binding = match (&permit, previous) {
             (Some(_), _) => Arc::as_ref(&bound.binding),
             (None, Some(previous)) => previous,
             (None, None) => {
-                telemetry::count_invocation(extension, &bound.name, Outcome::PluginQuarantined);
+                telemetry::count_invocation(extension, bound, Outcome::PluginQuarantined);
+                let plugin = bound.binding.plugin();
+                invocations.note(&bound.name, plugin, Outcome::PluginQuarantined, &Usage::default());
                 let version = bound.binding.plugin().version();
                 let detail = format!(
                     "{}@{version}: failed too often and is not invoked for a while",
@@ -48,6 +57,7 @@ impl<'e> Attempt<'e> {
         let left = deadline.saturating_duration_since(Instant::now());
         Ok(Self {
             extension,
+            invocations,
             bound,
             binding,
             deadline,
@@ -61,6 +71,8 @@ impl<'e> Attempt<'e> {
     pub(crate) fn ended<A>(&mut self, report: Report<A>) -> Result<A, Refusal> {
         let usage = report.usage;
         let outcome = report.result.as_ref().map_or_else(outcome, |_| Outcome::Answered);
+        self.invocations
+            .note(&self.bound.name, self.binding.plugin(), outcome, &usage);
         let version = self.binding.plugin().version();
         tracing::debug!(
             plugin = &*self.bound.name,
@@ -71,12 +83,12 @@ impl<'e> Attempt<'e> {
             host_calls = usage.host_calls,
             "plugin invoked"
         );
-        telemetry::count_invocation(self.extension, &self.bound.name, outcome);
-        telemetry::note_usage(self.extension, &self.bound.name, &usage);
+        telemetry::count_invocation(self.extension, self.bound, outcome);
+        telemetry::note_usage(self.extension, self.bound, &usage);
         let words = report.words;
         report.result.map_err(|error| {
             if let Some(limit) = error.limit() {
-                telemetry::count_limit(self.extension, &self.bound.name, limit);
+                telemetry::count_limit(self.extension, self.bound, limit);
             }
             let late = matches!(error, InvocationError::DeadlineExceeded) && !self.in_time;
             // A permit that is dropped tells nothing: the failure is of something else.

@@ -3,56 +3,81 @@
 //! [`answer()`] is the whole of it, one call a step. Each step either hands on what the next one needs or ends the
 //! callout with a [`Refusal`]. The catalog is taken once, so a callout ends on the configuration it began with.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use axum::http::HeaderValue;
+use axum::extract::{self, Path, State};
 use axum::http::header::{AUTHORIZATION, EXPECT};
 use axum::http::request::Parts;
-use axum::response::Response;
+use axum::http::{HeaderValue, Request};
 use claimsmith_catalog::{Catalog, Extension, Lookup};
 use claimsmith_contract::{Callout, EntraError, Outcome, ParseError};
 use claimsmith_token::{Caller, ValidToken, bearer_token};
 use futures::FutureExt as _;
+use http_body_util::Either;
+use hyper::body::Incoming;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
 
-use crate::answer::{self, Refusal, status_and_title};
+use crate::answer::{self, Answer, Refusal, status_and_title};
+use crate::audit;
 use crate::invoke::{guard, invoke};
 use crate::password;
-use crate::request::{admit, discard, read_body};
+use crate::request::{RequestBody, admit, discard, read_body};
 use crate::server::App;
 use crate::telemetry;
 
-/// The handler of `/tenants/{tenant}/extensions/{extension}`.
-pub(crate) async fn handle(
+/// The path of callouts, for the router.
+pub(crate) const PATH: &str = "/tenants/{tenant}/extensions/{extension}";
+
+/// The tenant and the extension of a path that says them as they are; other paths are the router's to read.
+pub(crate) fn plain_names(path: &str) -> Option<(&str, &str)> {
+    let (tenant, rest) = path.strip_prefix("/tenants/")?.split_once('/')?;
+    let extension = rest.strip_prefix("extensions/")?;
+    let plain = |name: &str| !name.is_empty() && !name.contains(['%', '/']);
+    (plain(tenant) && plain(extension)).then_some((tenant, extension))
+}
+
+/// Answers a callout whose path has [`plain_names`].
+pub(crate) async fn handle(app: Arc<App>, request: Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    let (tenant, extension) = plain_names(head.uri.path()).unwrap_or_default();
+    answer_named(&app, tenant, extension, &head, Either::Left(body)).await
+}
+
+/// The handler of [`PATH`], for all that are not as Entra sends them: other methods, names with escapes.
+pub(crate) async fn handle_unusual(
     State(app): State<Arc<App>>,
     path: Result<Path<(String, String)>, PathRejection>,
-    request: Request,
-) -> Response {
-    let arrived = Instant::now();
+    request: extract::Request,
+) -> Answer {
     // A path whose bytes are no text names nobody.
     let (tenant, extension) = path.map_or_else(|_| Default::default(), |Path(names)| names);
+    let (head, body) = request.into_parts();
+    // Boxed, or the router would move all that an invocation may need about.
+    Box::pin(answer_named(&app, &tenant, &extension, &head, Either::Right(body))).await
+}
+
+async fn answer_named(app: &App, tenant: &str, extension: &str, head: &Parts, mut body: RequestBody) -> Answer {
+    let arrived = Instant::now();
     // Of the most important level, so that a line of any level has it.
     let span = tracing::error_span!(
         "callout",
-        tenant = %label(&tenant),
-        extension = %label(&extension),
+        tenant = %label(tenant),
+        extension = %label(extension),
         correlation_id = field::Empty,
     );
     let whole = async {
-        let (head, mut body) = request.into_parts();
         let mut facts = Facts::default();
-        let answered = answer(&app, &tenant, &extension, &head, &mut body, arrived, &mut facts);
-        // Boxed, or each request would be moved about with all that an invocation may need.
-        let answered = Box::pin(or_panicked(answered)).await;
+        let answered = answer(app, tenant, extension, head, &mut body, arrived, &mut facts);
+        let answered = or_panicked(answered).await;
         // What had not come by the deadline is not waited for any longer; and a client that waits for `100 Continue` has
         // not sent its body, which reading would ask for.
         let discarded = matches!(&answered, Err(refusal) if refusal.outcome != Outcome::DeadlineExceeded)
             && !head.headers.contains_key(EXPECT);
+        let answered = audit::record(&app.audit, answered, &mut facts, arrived).await;
         let response = finish(answered, &facts, arrived);
         if discarded {
             discard(body).await;
@@ -79,12 +104,17 @@ async fn or_panicked<T>(step: impl Future<Output = Result<T, Refusal>>) -> Resul
     })
 }
 
+/// How many characters of a path segment are logged: as many as a name may have.
+const MAX_LABEL: usize = 63;
+
 /// What becomes known on the way, for the answer and the log.
 #[derive(Default)]
-struct Facts {
-    extension: Option<Arc<Extension>>,
+pub(crate) struct Facts {
+    pub(crate) extension: Option<Arc<Extension>>,
     correlation_id: Option<String>,
-    generation: u64,
+    pub(crate) generation: u64,
+    pub(crate) audit: audit::Notes,
+    pub(crate) invocations: audit::Invocations,
 }
 
 async fn answer(
@@ -92,7 +122,7 @@ async fn answer(
     tenant: &str,
     extension: &str,
     head: &Parts,
-    body: &mut Body,
+    body: &mut RequestBody,
     arrived: Instant,
     facts: &mut Facts,
 ) -> Result<Vec<u8>, Refusal> {
@@ -104,13 +134,16 @@ async fn answer(
     let deadline = arrived + extension.deadline;
     admit(&head.method, &head.headers, app.max_body_bytes)?;
     let token = authenticate(&extension, head, deadline).await?;
+    facts.audit.token(&token);
     // Only now: without a valid token nobody takes a place from those who have one.
     let _place = app.place()?;
     let body = read_body(body, app.max_body_bytes, deadline).await?;
     let callout = parse(&body, &extension, facts)?;
+    facts.audit.callout(&callout, &extension);
     cross_check(&callout, &token)?;
     let password = password::open(&extension, &callout, deadline).await?;
-    let invoked = invoke(&extension, &callout, password.as_ref(), deadline).await?;
+    let invoked = invoke(&extension, &callout, password.as_ref(), &facts.invocations, deadline).await?;
+    facts.audit.action(&invoked.action, &extension);
     guard(invoked, &callout, password.as_ref(), &extension)
 }
 
@@ -177,7 +210,7 @@ fn cross_check(callout: &Callout<'_>, token: &ValidToken) -> Result<(), Refusal>
 }
 
 /// The answer, and the line that tells of the callout.
-fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -> Response {
+fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -> Answer {
     let took = arrived.elapsed();
     let outcome = answered
         .as_ref()
@@ -187,7 +220,8 @@ fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -
     let duration_ms = (took.as_secs_f64() * 1e6).round() / 1e3;
     match answered {
         Ok(body) => {
-            tracing::info!(
+            // Not at `info`: at thousands a second the lines cost more than the callouts' own checks.
+            tracing::debug!(
                 outcome = Outcome::Answered.code(),
                 status = 200,
                 duration_ms,
@@ -217,8 +251,12 @@ fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -
 }
 
 /// A path segment for the log: anybody can send any, so it is cut and without control characters.
-fn label(segment: &str) -> String {
-    segment.chars().take(63).flat_map(char::escape_debug).collect()
+fn label(segment: &str) -> Cow<'_, str> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if segment.len() <= MAX_LABEL && segment.bytes().all(is_name) {
+        return Cow::Borrowed(segment);
+    }
+    segment.chars().take(MAX_LABEL).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]
@@ -232,7 +270,9 @@ mod tests {
     use axum::http::StatusCode;
     use claimsmith_contract::Outcome;
 
-    use super::or_panicked;
+    use http_body_util::BodyExt as _;
+
+    use super::{or_panicked, plain_names};
     use crate::answer::{self, Refusal};
 
     #[tokio::test]
@@ -243,9 +283,30 @@ mod tests {
         assert_eq!(refusal.detail, "the host panicked: a secret 2");
         let response = answer::refusal(&refusal, None);
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        let body = axum::body::to_bytes(response.into_body(), 9_999).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8(body.to_vec()).unwrap();
         assert!(text.contains("internal_error") && !text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn only_plain_names_take_the_short_way() {
+        assert_eq!(plain_names("/tenants/a/extensions/b"), Some(("a", "b")));
+        for path in [
+            "/tenants/a/extensions/b/",
+            "/tenants/a/extensions/b/c",
+            "/tenants/a/extensions/",
+            "/tenants//extensions/b",
+            "/tenants/a/b/extensions/c",
+            "/tenants/%61/extensions/b",
+            "/tenants/a/extensions/%62",
+            "/tenants/a/extension/b",
+            "//tenants/a/extensions/b",
+            "/healthz",
+            "*",
+            "",
+        ] {
+            assert_eq!(plain_names(path), None, "{path}");
+        }
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::answer::Refusal;
 use crate::attempt::{self, Attempt};
+use crate::audit::Invocations;
 use crate::convert;
 
 /// What the plugins of an extension answered.
@@ -38,6 +39,7 @@ pub(crate) async fn invoke<'e>(
     extension: &'e Extension,
     callout: &Callout<'_>,
     password: Option<&PasswordContext>,
+    invocations: &'e Invocations,
     deadline: Instant,
 ) -> Result<Invoked<'e>, Refusal> {
     let client = callout.client_service_principal.as_ref();
@@ -45,12 +47,12 @@ pub(crate) async fn invoke<'e>(
     let additional = convert::additional(callout);
     let context = || convert::context(callout, &additional);
     if callout.event == Event::TokenIssuanceStart {
-        return claims(extension, choice, context, deadline).await;
+        return claims(extension, choice, context, invocations, deadline).await;
     }
     let Some(bound) = choice.bindings.first() else {
         return Err(Refusal::new(Outcome::InternalError, "the extension has no binding"));
     };
-    let mut attempt = match Attempt::begin(extension, bound, deadline) {
+    let mut attempt = match Attempt::begin(extension, bound, invocations, deadline) {
         Ok(attempt) => attempt,
         Err(refusal) => {
             let action = default_behaviour(bound, callout.event, refusal)?;
@@ -100,13 +102,14 @@ async fn claims<'c, 'e>(
     extension: &'e Extension,
     choice: &'e Choice,
     context: impl Fn() -> wit::callout::Context<'c>,
+    invocations: &'e Invocations,
     deadline: Instant,
 ) -> Result<Invoked<'e>, Refusal> {
     let mut all = Vec::new();
     let mut from = Vec::with_capacity(choice.bindings.len());
     for bound in &choice.bindings {
         let before = all.len();
-        let answered = match Attempt::begin(extension, bound, deadline) {
+        let answered = match Attempt::begin(extension, bound, invocations, deadline) {
             Ok(mut attempt) => {
                 let report = attempt.binding.token_issuance_start(context(), deadline).await;
                 let answered = attempt.ended(report);

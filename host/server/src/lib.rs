@@ -3,6 +3,7 @@
 
 mod answer;
 mod attempt;
+mod audit;
 mod callout;
 mod convert;
 mod health;
@@ -13,6 +14,7 @@ mod password;
 mod request;
 pub mod schema;
 mod server;
+mod service;
 mod status;
 mod telemetry;
 

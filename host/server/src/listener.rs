@@ -6,16 +6,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use claimsmith_catalog::ServerConfig;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
+
+use crate::service::Answers;
 
 /// Room for a request's head, and for one piece of its body.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -25,7 +25,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until `shutdown`, then lets requests in flight finish for `drain_timeout` at most.
 pub(crate) async fn serve(
     listener: TcpListener,
-    router: Router,
+    answers: Answers,
     config: &ServerConfig,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -51,7 +51,7 @@ pub(crate) async fn serve(
                 limited(stream, config.write_timeout),
                 place,
                 &builder,
-                &router,
+                answers.clone(),
                 &graceful,
             ),
             Err(error) => refused(&error).await,
@@ -88,11 +88,10 @@ fn connect(
     stream: Pin<Box<TimeoutStream<TcpStream>>>,
     place: OwnedSemaphorePermit,
     builder: &Builder<TokioExecutor>,
-    router: &Router,
+    answers: Answers,
     graceful: &GracefulShutdown,
 ) {
-    let service = TowerToHyperService::new(router.clone());
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let connection = builder.serve_connection(TokioIo::new(stream), answers).into_owned();
     let watched = graceful.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = watched.await {

@@ -6,7 +6,8 @@ use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use claimsmith_contract::Outcome;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Either, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::answer::Refusal;
@@ -15,6 +16,9 @@ use crate::answer::Refusal;
 /// still writing to would lose the answer that tells it why.
 const MAX_DISCARDED_BYTES: usize = 4 << 20;
 const MAX_DISCARD_TIME: Duration = Duration::from_millis(500);
+
+/// A request's body, as it comes from the connection or from the router.
+pub(crate) type RequestBody = Either<Incoming, Body>;
 
 /// Checks method, content type and announced size.
 pub(crate) fn admit(method: &Method, headers: &HeaderMap, max_body_bytes: usize) -> Result<(), Refusal> {
@@ -50,7 +54,7 @@ fn is_json(content_type: &[u8]) -> bool {
 }
 
 /// Reads the body, of `max_bytes` at most, until `deadline`.
-pub(crate) async fn read_body(body: &mut Body, max_bytes: usize, deadline: Instant) -> Result<Bytes, Refusal> {
+pub(crate) async fn read_body(body: &mut RequestBody, max_bytes: usize, deadline: Instant) -> Result<Bytes, Refusal> {
     match timeout_at(deadline, Limited::new(body, max_bytes).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(max_bytes)),
@@ -70,7 +74,7 @@ fn too_large(max_bytes: usize) -> Refusal {
 }
 
 /// Reads what is left of a body that nobody wants, within bounds.
-pub(crate) async fn discard(body: Body) {
+pub(crate) async fn discard(body: RequestBody) {
     let rest = Limited::new(body, MAX_DISCARDED_BYTES);
     let mut rest = std::pin::pin!(rest);
     let read_all = async { while let Some(Ok(_frame)) = rest.frame().await {} };

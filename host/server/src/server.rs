@@ -10,15 +10,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{any, get};
+use claimsmith_audit::{Auditor, StoreError};
 use claimsmith_catalog::{Catalog, ConfigError, CurrentCatalog, HostConfig, Loader, watch};
 use claimsmith_contract::Outcome;
-use claimsmith_runtime::{Compiler, Runtime, RuntimeError};
+use claimsmith_runtime::{Compiler, Runtime, RuntimeError, raise_descriptor_limit};
 use claimsmith_token::{FetchError, MetadataStore};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::answer::{self, Refusal};
+use crate::service::Answers;
 use crate::{callout, health, listener, openapi, status, telemetry};
 
 /// What every request can see.
@@ -31,6 +33,7 @@ pub(crate) struct App {
     /// What `/openapi.json` answers.
     pub(crate) openapi: Bytes,
     pub(crate) runtime: Arc<Runtime>,
+    pub(crate) audit: Auditor,
     places: Semaphore,
     draining: AtomicBool,
     /// Whether the service has been ready once: then a new tenant's documents do not make it unready again.
@@ -79,6 +82,10 @@ pub enum StartError {
     /// Nothing can be counted: a defect.
     #[error("metrics cannot be set up: {0}")]
     Telemetry(String),
+    /// The audit store's directory or key cannot be used. (A store that is full, locked or damaged does not keep the
+    /// service from starting.)
+    #[error(transparent)]
+    Audit(StoreError),
     /// The directory of tenants cannot be read.
     #[error(transparent)]
     Tenants(ConfigError),
@@ -104,6 +111,7 @@ impl Server {
     /// [`StartError`]: nothing could be served.
     pub async fn start(config: HostConfig, config_file: &Path, compiler: Compiler) -> Result<Self, StartError> {
         let metrics = telemetry::begin().map_err(|error| StartError::Telemetry(error.to_string()))?;
+        raise_descriptor_limit();
         let runtime = Runtime::new(config.runtime_options(compiler)).map_err(StartError::Runtime)?;
         let runtime = Arc::new(runtime);
         let metadata = MetadataStore::new(config.metadata_options()).map_err(StartError::Metadata)?;
@@ -118,6 +126,7 @@ impl Server {
         );
         let empty = Catalog::default();
         let catalog = loader.load(&empty).await.map_err(StartError::Tenants)?.unwrap_or(empty);
+        runtime.begin_callouts();
         if !catalog.serves() {
             tracing::warn!(tenants = %config.tenants.display(), "no tenant serves yet");
         }
@@ -126,7 +135,9 @@ impl Server {
         let listen_error = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
+        let audit = Auditor::start(config.audit.options()).map_err(StartError::Audit)?;
         let app = App {
+            audit,
             catalog: Arc::new(CurrentCatalog::new(catalog)),
             max_body_bytes: config.server.max_body_bytes,
             metrics,
@@ -180,7 +191,9 @@ impl Server {
             tracing::info!("shutting down: callouts in flight may finish");
             tokio::time::sleep(drain_delay).await;
         };
-        listener::serve(listener, router(app), &config.server, shutdown).await;
+        let answers = Answers::new(Arc::clone(&app), router(Arc::clone(&app)));
+        listener::serve(listener, answers, &config.server, shutdown).await;
+        app.audit.close(config.server.drain_timeout).await;
         if let Some(reload) = reload {
             reload.abort();
         }
@@ -191,7 +204,7 @@ impl Server {
 
 fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/tenants/{tenant}/extensions/{extension}", any(callout::handle))
+        .route(callout::PATH, any(callout::handle_unusual))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(telemetry::render))

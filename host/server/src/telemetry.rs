@@ -2,17 +2,17 @@
 //!
 //! Labels are names that operators and tenants configured, and outcomes: never anything that a request said.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use claimsmith_catalog::{Catalog, Extension};
+use claimsmith_catalog::{BoundPlugin, Catalog, Extension};
 use claimsmith_contract::Outcome;
 use claimsmith_runtime::Usage;
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::server::App;
@@ -140,54 +140,78 @@ pub(crate) fn count_callout(extension: Option<&Extension>, outcome: Outcome, too
             .increment(1);
         return;
     };
-    let (tenant, name) = (Arc::clone(&extension.tenant), Arc::clone(&extension.name));
-    counter!("claimsmith_callouts_total", "tenant" => tenant, "extension" => name, "outcome" => outcome.code())
-        .increment(1);
-    let (tenant, name) = (Arc::clone(&extension.tenant), Arc::clone(&extension.name));
-    histogram!("claimsmith_callout_seconds", "tenant" => tenant, "extension" => name).record(took);
+    let names = || (Arc::clone(&extension.tenant), Arc::clone(&extension.name));
+    let counted = || {
+        let (tenant, name) = names();
+        counter!("claimsmith_callouts_total", "tenant" => tenant, "extension" => name, "outcome" => outcome.code())
+    };
+    let meters = &extension.meters;
+    increment(&meters.answered, outcome, counted);
+    let seconds = meters.seconds.get_or_init(|| {
+        let (tenant, name) = names();
+        histogram!("claimsmith_callout_seconds", "tenant" => tenant, "extension" => name)
+    });
+    seconds.record(took);
+}
+
+/// Counts one more of an outcome. Only the handle of what mostly happens is kept, in `answered`.
+fn increment(answered: &OnceLock<Counter>, outcome: Outcome, counted: impl Fn() -> Counter) {
+    if outcome == Outcome::Answered {
+        answered.get_or_init(counted).increment(1);
+    } else {
+        counted().increment(1);
+    }
 }
 
 /// Counts an invocation, also one that was not begun.
-pub(crate) fn count_invocation(extension: &Extension, plugin: &Arc<str>, outcome: Outcome) {
-    counter!(
-        "claimsmith_invocations_total",
-        "tenant" => Arc::clone(&extension.tenant),
-        "extension" => Arc::clone(&extension.name),
-        "plugin" => Arc::clone(plugin),
-        "outcome" => outcome.code(),
-    )
-    .increment(1);
+pub(crate) fn count_invocation(extension: &Extension, bound: &BoundPlugin, outcome: Outcome) {
+    increment(&bound.meters.answered, outcome, || {
+        counter!(
+            "claimsmith_invocations_total",
+            "tenant" => Arc::clone(&extension.tenant),
+            "extension" => Arc::clone(&extension.name),
+            "plugin" => Arc::clone(&bound.name),
+            "outcome" => outcome.code(),
+        )
+    });
 }
 
 /// Counts an invocation that has reached a limit.
-pub(crate) fn count_limit(extension: &Extension, plugin: &Arc<str>, limit: &'static str) {
+pub(crate) fn count_limit(extension: &Extension, bound: &BoundPlugin, limit: &'static str) {
     counter!(
         "claimsmith_limit_reached_total",
         "tenant" => Arc::clone(&extension.tenant),
         "extension" => Arc::clone(&extension.name),
-        "plugin" => Arc::clone(plugin),
+        "plugin" => Arc::clone(&bound.name),
         "limit" => limit,
     )
     .increment(1);
 }
 
 /// Notes what an invocation used.
-pub(crate) fn note_usage(extension: &Extension, plugin: &Arc<str>, usage: &Usage) {
+pub(crate) fn note_usage(extension: &Extension, bound: &BoundPlugin, usage: &Usage) {
     let labels = || {
         [
             metrics::Label::new("tenant", Arc::clone(&extension.tenant)),
             metrics::Label::new("extension", Arc::clone(&extension.name)),
-            metrics::Label::new("plugin", Arc::clone(plugin)),
+            metrics::Label::new("plugin", Arc::clone(&bound.name)),
         ]
         .to_vec()
     };
     if usage.suppressed_log_records > 0 {
-        count_limit(extension, plugin, "log_records");
+        count_limit(extension, bound, "log_records");
     }
-    histogram!("claimsmith_invocation_seconds", labels()).record(usage.elapsed);
-    histogram!("claimsmith_invocation_cpu_seconds", labels()).record(usage.cpu);
+    let meters = &bound.meters;
+    let seconds = || histogram!("claimsmith_invocation_seconds", labels());
+    meters.seconds.get_or_init(seconds).record(usage.elapsed);
+    let cpu_seconds = || histogram!("claimsmith_invocation_cpu_seconds", labels());
+    meters.cpu_seconds.get_or_init(cpu_seconds).record(usage.cpu);
+    let memory_bytes = || histogram!("claimsmith_invocation_memory_bytes", labels());
     #[expect(clippy::cast_precision_loss, reason = "no memory has 2^52 bytes")]
-    histogram!("claimsmith_invocation_memory_bytes", labels()).record(usage.memory_bytes as f64);
+    meters
+        .memory_bytes
+        .get_or_init(memory_bytes)
+        .record(usage.memory_bytes as f64);
 }
 
 /// The handler of `/metrics`.

@@ -6,11 +6,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use claimsmith_contract::json::Value;
 use jsonwebtoken::Algorithm;
+use uuid::Uuid;
 
 use crate::error::{TokenError, quoted};
 
 /// Longer tokens are refused unread. Entra's app-only tokens have about 1.5 KiB.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// Longer token identifiers are not recorded. Entra's have 22 characters.
+const MAX_UTI_BYTES: usize = 64;
 
 /// Header members that say that the token is more than a plain JWS of claims: critical extensions (RFC 7515, section
 /// 4.1.11), a nested token (RFC 7519, section 5.2) and an unencoded payload (RFC 7797). Entra sends none, and whoever
@@ -33,6 +37,8 @@ pub(crate) struct Claims {
     pub(crate) tid: String,
     pub(crate) azp: Option<String>,
     pub(crate) appid: Option<String>,
+    /// Not checked, and recorded: it is left out when it is no short text.
+    pub(crate) uti: Option<String>,
 }
 
 /// A compact JWS (RFC 7515, section 7.1) taken apart; nothing of it is verified yet.
@@ -121,7 +127,18 @@ impl Claims {
             tid: payload.text("tid")?,
             azp: payload.optional_text("azp")?,
             appid: payload.optional_text("appid")?,
+            uti: payload
+                .optional_text("uti")
+                .ok()
+                .flatten()
+                .filter(|uti| uti.len() <= MAX_UTI_BYTES),
         })
+    }
+
+    /// The application that asked for the token, whichever member names it.
+    pub(crate) fn caller_id(&self) -> Option<Uuid> {
+        let id = self.azp.as_deref().or(self.appid.as_deref())?;
+        Uuid::try_parse(id).ok()
     }
 }
 

@@ -75,14 +75,20 @@ pub enum Caller {
 }
 
 /// What is known of an accepted token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidToken {
     /// The directory that issued the token.
     pub directory: Uuid,
     /// Who called.
     pub caller: Caller,
+    /// The application that asked for the token: `azp` or `appid`.
+    pub caller_id: Option<Uuid>,
     /// `exp`, seconds since 1970.
     pub expires_at: u64,
+    /// The `kid` of the key that it was verified with.
+    pub key_id: Arc<str>,
+    /// `uti`, which identifies the token and is no secret; absent when it is missing or unusually long.
+    pub token_id: Option<Arc<str>>,
 }
 
 /// A [`Policy`] and the tokens it has accepted.
@@ -144,10 +150,13 @@ impl TokenPolicy {
         let token = ValidToken {
             directory: found.directory,
             caller,
+            caller_id: unverified.claims.caller_id(),
             expires_at: unverified.claims.exp,
+            key_id: unverified.kid.as_str().into(),
+            token_id: unverified.claims.uti.as_deref().map(Into::into),
         };
         let remembered = Remembered {
-            token,
+            token: token.clone(),
             document: found.document,
             keys: found.keys,
         };

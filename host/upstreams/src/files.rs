@@ -12,13 +12,27 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 /// # Errors
 /// What the system says, or that the file is no regular file or too large.
 pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(too_large());
+    }
+    Ok(bytes)
+}
+
+/// Opens what [`read_regular`] reads. Whoever has read all that may be read has found a file that is too large.
+///
+/// # Errors
+/// What the system says, or that the file is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<io::Take<fs::File>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(bytes)
+    Ok(fs::File::open(path)?.take(MAX_FILE_BYTES + 1))
+}
+
+/// The error of a file that is too large.
+#[must_use]
+pub fn too_large() -> io::Error {
+    io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes"))
 }

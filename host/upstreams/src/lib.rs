@@ -11,5 +11,5 @@ mod problem;
 pub mod secret;
 
 pub use egress::{Egress, Lookup, Lookups, Network};
-pub use files::read_regular;
+pub use files::{open_regular, read_regular, too_large};
 pub use problem::{Problem, Problems};

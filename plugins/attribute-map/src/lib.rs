@@ -8,10 +8,14 @@ mod settings;
 
 use claimsmith_plugin::{Callout, Claims, Result};
 
-use crate::settings::Settings;
+pub use crate::settings::Settings;
 
+/// The claims of the rules that have a value for this callout.
+///
+/// # Errors
+/// When a pattern does not compile: settings that were not checked.
 #[claimsmith_plugin::token_issuance_start]
-fn provide_claims(callout: &Callout, settings: &Settings) -> Result<Claims> {
+pub fn provide_claims(callout: &Callout, settings: &Settings) -> Result<Claims> {
     let mut claims = Claims::new();
     for rule in &settings.rules {
         if let Some(value) = rule.value(callout)? {

@@ -8,9 +8,10 @@ use serde::{Deserialize, Deserializer};
 use crate::extract::{Extract, Pattern};
 use crate::rule::{Case, Lookup, Otherwise, Rule, Source};
 
+/// What the operator configures: the rules, in their order.
 #[derive(Debug)]
 #[claimsmith_plugin::settings]
-pub(crate) struct Settings {
+pub struct Settings {
     pub(crate) rules: Vec<Rule>,
 }
 

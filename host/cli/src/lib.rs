@@ -1,5 +1,6 @@
-//! The `claimsmith` command.
+//! The `claimsmith` command, as a library: what the command does, without the executable around it.
 
+mod audit;
 mod compile;
 mod compiler;
 mod explain_token;
@@ -50,11 +51,15 @@ enum Command {
     Validate(validate::Arguments),
     /// Print the JSON Schema of a request or response body, or the OpenAPI document.
     Schema(schema::Arguments),
+    /// Read, check and prune the records of callouts.
+    Audit(audit::Arguments),
     /// Run a local Entra: signs users in, calls extensions as Entra does, applies claims mapping and issues tokens.
     LocalEntra(serve::LocalEntraArguments),
 }
 
-fn main() -> ExitCode {
+/// The whole command: reads the process's arguments, does what they say, and says how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Command::CompileForParent(arguments) = &cli.command {
         // Before there are threads, which would need a share of its memory.
@@ -87,6 +92,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::ExplainToken(arguments) => runtime.block_on(explain_token::explain_token(&arguments)),
         Command::Validate(arguments) => validate::validate(&arguments),
         Command::Schema(arguments) => schema::schema(&arguments),
+        Command::Audit(arguments) => runtime.block_on(audit::audit(&arguments)),
         Command::LocalEntra(arguments) => runtime.block_on(serve::local_entra(&arguments)),
     };
     // A blocking read that never ends, of a network file system say, must not keep the process.

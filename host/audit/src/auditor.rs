@@ -1,0 +1,235 @@
+//! What callouts see of the audit: a queue, and whether a record is kept.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::key::Key;
+use crate::record::Record;
+use crate::refusals::Refusals;
+use crate::store::StoreError;
+use crate::writer::{self, Metrics};
+
+/// Whether callouts wait for their records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// An answer leaves when its record is durable: it outlives a loss of power.
+    Required,
+    /// An answer never waits; records that cannot be kept are counted.
+    BestEffort,
+}
+
+/// How the audit is done.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether callouts wait for their records.
+    pub mode: Mode,
+    /// The store's file; its key is beside it.
+    pub path: PathBuf,
+    /// How many records can wait to be written.
+    pub queue_length: usize,
+    /// How long records are kept.
+    pub retention: Duration,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// It is kept, or nobody has to wait for it.
+    Kept,
+    /// It is not durable, and must be.
+    Unavailable,
+}
+
+/// A record on its way to the store.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) record: Record,
+    /// Who waits for it.
+    pub(crate) waiter: Option<oneshot::Sender<()>>,
+}
+
+/// What callouts and the writer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    queue: Mutex<Vec<Pending>>,
+    refusals: Mutex<Refusals>,
+    pub(crate) lost: AtomicU64,
+    pub(crate) closing: AtomicBool,
+    writer: OnceLock<Thread>,
+    pub(crate) metrics: Metrics,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is left half done under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Takes all that waits, and leaves `empty` in its place.
+    pub(crate) fn take(&self, empty: &mut Vec<Pending>) {
+        std::mem::swap(&mut *locked(&self.queue), empty);
+    }
+
+    pub(crate) fn queue_length(&self) -> usize {
+        locked(&self.queue).len()
+    }
+
+    pub(crate) fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        locked(&self.refusals)
+    }
+
+    /// Counts records that are not going to be kept.
+    pub(crate) fn lose(&self, records: u64) {
+        self.lost.fetch_add(records, Ordering::Relaxed);
+        self.metrics.lost.increment(records);
+    }
+
+    fn wake(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+
+    /// Puts a record into the queue unless it has `most` already.
+    fn push(&self, pending: Pending, most: usize) -> bool {
+        let length = {
+            let mut queue = locked(&self.queue);
+            if queue.len() >= most {
+                drop(queue);
+                self.lose(1);
+                return false;
+            }
+            queue.push(pending);
+            queue.len()
+        };
+        // Without anybody waiting the writer looks by itself now and then: waking a thread costs more than a record.
+        if self.options.mode == Mode::Required || length == self.options.queue_length / 4 {
+            self.wake();
+        }
+        true
+    }
+}
+
+/// The audit of a running service.
+#[derive(Debug)]
+pub struct Auditor {
+    shared: Arc<Shared>,
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl Auditor {
+    /// Starts the writer. A store that cannot be used yet does not keep it from starting: it is tried again.
+    ///
+    /// # Errors
+    /// The store's directory or key cannot be used, or no thread can be made.
+    pub fn start(options: Options) -> Result<Self, StoreError> {
+        let path = options.path.clone();
+        if let Some(directory) = path.parent() {
+            make_directory(directory).map_err(|source| StoreError::File {
+                path: directory.to_owned(),
+                source,
+            })?;
+        }
+        let key = Key::read_or_make(&path)?;
+        let shared = Arc::new(Shared {
+            options,
+            queue: Mutex::default(),
+            refusals: Mutex::default(),
+            lost: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            writer: OnceLock::new(),
+            metrics: Metrics::register(),
+        });
+        let (sender, ended) = oneshot::channel();
+        let for_writer = Arc::clone(&shared);
+        let failed = |source| StoreError::File { path, source };
+        let writer = std::thread::Builder::new().name("audit".to_owned()).spawn(move || {
+            writer::run(&for_writer, &key);
+            let _nobody_waits = sender.send(()).is_err();
+        });
+        let writer = writer.map_err(failed)?;
+        let _was_set = shared.writer.set(writer.thread().clone()).is_err();
+        Ok(Self {
+            shared,
+            ended: Mutex::new(Some(ended)),
+        })
+    }
+
+    /// Whether callouts wait for their records.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.shared.options.mode
+    }
+
+    /// Records a callout whose caller is known. With [`Mode::Required`], waits until the record is durable, until
+    /// `deadline` at most.
+    pub async fn record(&self, record: Record, deadline: Instant) -> Verdict {
+        let most = self.shared.options.queue_length;
+        match self.shared.options.mode {
+            Mode::BestEffort => {
+                let pending = Pending { record, waiter: None };
+                let _was_lost = !self.shared.push(pending, most);
+                Verdict::Kept
+            }
+            Mode::Required => {
+                let (waiter, kept) = oneshot::channel();
+                let pending = Pending {
+                    record,
+                    waiter: Some(waiter),
+                };
+                if !self.shared.push(pending, most) {
+                    return Verdict::Unavailable;
+                }
+                match timeout_at(deadline, kept).await {
+                    Ok(Ok(())) => Verdict::Kept,
+                    Ok(Err(_)) | Err(_) => Verdict::Unavailable,
+                }
+            }
+        }
+    }
+
+    /// Records what nobody waits for. Half of the queue is left to those who do.
+    pub fn note(&self, record: Record) {
+        let pending = Pending { record, waiter: None };
+        let _was_lost = !self.shared.push(pending, self.shared.options.queue_length / 2);
+    }
+
+    /// Records a refusal of a caller that nothing is known of; of many, only some have records, and the others are counted.
+    pub fn note_refusal(&self, record: Record) {
+        if self.shared.refusals().admit(&record.context, record.outcome) {
+            self.note(record);
+        }
+    }
+
+    /// Writes what is in the queue and ends, within this time.
+    pub async fn close(&self, within: Duration) {
+        self.shared.closing.store(true, Ordering::Relaxed);
+        self.shared.wake();
+        let ended = locked(&self.ended).take();
+        if let Some(ended) = ended
+            && timeout(within, ended).await.is_err()
+        {
+            let records = self.shared.queue_length();
+            tracing::error!(records, "audit records were not written in time and are lost");
+        }
+    }
+}
+
+fn make_directory(directory: &std::path::Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(directory)
+}

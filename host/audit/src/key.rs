@@ -1,0 +1,120 @@
+//! The store's key: makes pseudonyms of users and claim values, and authenticates the chain's marks.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::hmac;
+
+/// Bytes of a pseudonym: an HMAC-SHA-256 cut in half.
+pub(crate) const PSEUDONYM_BYTES: usize = 16;
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read or made.
+    #[error(
+        "the audit store's key {path} cannot be used: {source}; the service must be able to read it, or to make it"
+    )]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file holds something else.
+    #[error("{0} is no key of an audit store: expected 64 hexadecimal digits; restore the file from a backup")]
+    Malformed(PathBuf),
+}
+
+/// The key of one store.
+pub(crate) struct Key(hmac::Key);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Key")
+    }
+}
+
+impl Key {
+    /// Where the key of a store is: beside it.
+    pub(crate) fn path(store: &Path) -> PathBuf {
+        store.with_extension("key")
+    }
+
+    /// Reads the key of a store.
+    ///
+    /// # Errors
+    /// [`KeyError`]
+    pub(crate) fn read(store: &Path) -> Result<Self, KeyError> {
+        let path = Self::path(store);
+        let text = fs::read_to_string(&path).map_err(|source| KeyError::File {
+            path: path.clone(),
+            source,
+        })?;
+        let bytes: Option<Vec<u8>> = hex::decode(text.trim()).ok().filter(|bytes| bytes.len() == 32);
+        let bytes = bytes.ok_or(KeyError::Malformed(path))?;
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+    }
+
+    /// Reads the key of a store, or makes it at the first start.
+    ///
+    /// # Errors
+    /// [`KeyError`]
+    pub(crate) fn read_or_make(store: &Path) -> Result<Self, KeyError> {
+        let path = Self::path(store);
+        let made = make(&path);
+        match made {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(KeyError::File { path, source }),
+        }
+        Self::read(store)
+    }
+
+    /// A pseudonym of a value of a kind: of a user of a tenant, or of a claim's value.
+    pub(crate) fn pseudonym(&self, kind: &str, tenant: &str, value: &str) -> [u8; PSEUDONYM_BYTES] {
+        let tag = self.tag(&[kind.as_bytes(), tenant.as_bytes(), value.as_bytes()]);
+        let mut pseudonym = [0; PSEUDONYM_BYTES];
+        pseudonym
+            .iter_mut()
+            .zip(tag.as_ref())
+            .for_each(|(to, from)| *to = *from);
+        pseudonym
+    }
+
+    /// An HMAC over parts, each with its length, so that no other parts have the same.
+    pub(crate) fn tag(&self, parts: &[&[u8]]) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        context.sign()
+    }
+}
+
+/// Makes a key file that nobody else can read, if there is none: written aside and linked into place, so that it is
+/// whole when it is there.
+fn make(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut bytes = [0_u8; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(io::Error::other)?;
+    let scratch = path.with_extension(format!("key.{}", std::process::id()));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    let mut file = options.open(&scratch)?;
+    file.write_all(hex::encode(bytes).as_bytes())?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&scratch, path);
+    fs::remove_file(&scratch)?;
+    linked
+}

@@ -1,0 +1,163 @@
+//! What is recorded of a callout. Nothing here can hold a token, a password, a one-time code or an encrypted context.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use claimsmith_contract::Outcome;
+use claimsmith_contract::token_issuance_start::ClaimValue;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// How a kind of personal data is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disclosure {
+    /// As it is.
+    Plain,
+    /// As an HMAC-SHA-256 with the store's key: equal values can be found and told apart, and not read.
+    Hashed,
+    /// Not at all.
+    None,
+}
+
+/// A tenant's privacy policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Privacy {
+    /// Who signs in. Default `hashed`: a person's records can be found and erased by who knows the id, and are pseudonyms
+    /// to who reads the store.
+    pub users: Disclosure,
+    /// The values of claims; their names are always recorded. Default `none`: most values are personal, and what a value
+    /// was can be found out from the plugin's version.
+    pub claims: Disclosure,
+}
+
+impl Default for Privacy {
+    fn default() -> Self {
+        Self {
+            users: Disclosure::Hashed,
+            claims: Disclosure::None,
+        }
+    }
+}
+
+/// A version of a plugin that was to answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct PluginVersion {
+    /// The plugin's name in the configuration.
+    #[serde(serialize_with = "text")]
+    pub plugin: Arc<str>,
+    /// Its semantic version.
+    #[serde(serialize_with = "text")]
+    pub version: Arc<str>,
+    /// The SHA-256 of its component.
+    #[serde(serialize_with = "hexadecimal")]
+    pub digest: [u8; 32],
+}
+
+/// What many callouts have in common; kept once for all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Context {
+    /// The tenant; empty when the request's path led to none.
+    #[serde(serialize_with = "text")]
+    pub tenant: Arc<str>,
+    /// The extension; empty when the request's path led to none.
+    #[serde(serialize_with = "text")]
+    pub extension: Arc<str>,
+    /// The event's name.
+    pub event: &'static str,
+    /// Which catalog served.
+    pub generation: u64,
+    /// The directory where the user signs in: the one that issued the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<Uuid>,
+    /// `authenticationEventListenerId`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Uuid>,
+    /// `customAuthenticationExtensionId`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom_extension: Option<Uuid>,
+    /// The application that asked for the token: `azp` or `appid`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Uuid>,
+    /// The key that the token was verified with.
+    #[serde(serialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<Arc<str>>,
+    /// The plugins that were to answer, in the order of the record's [`Use`]s.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginVersion>,
+}
+
+/// How one invocation ended and what it used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Use {
+    /// How it ended.
+    #[serde(serialize_with = "code")]
+    pub outcome: Outcome,
+    /// From before the instance was made until it was done, in microseconds.
+    pub elapsed_us: u64,
+    /// CPU time, in whole milliseconds.
+    pub cpu_ms: u64,
+    /// Linear memory at the end, which is the most there was.
+    pub memory_bytes: u64,
+    /// Calls of imported functions.
+    pub host_calls: u64,
+}
+
+fn text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+fn optional_text<S: serde::Serializer>(text: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_deref().serialize(serializer)
+}
+
+fn hexadecimal<S: serde::Serializer>(digest: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex::encode(digest))
+}
+
+fn code<S: serde::Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(outcome.code())
+}
+
+/// A claim that was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its id.
+    pub id: Box<str>,
+    /// Its value; absent when the tenant's policy is not to record values.
+    pub value: Option<ClaimValue>,
+}
+
+/// One callout.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// When the request arrived.
+    pub time: SystemTime,
+    /// From then until the answer was ready.
+    pub duration: Duration,
+    /// What it has in common with other callouts.
+    pub context: Context,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The HTTP status.
+    pub status: u16,
+    /// What Entra would have said of an answer that was not sent.
+    pub entra_error: Option<u32>,
+    /// What the plugins answered, in Entra's terms.
+    pub action: Option<&'static str>,
+    /// The sign-in's correlation id.
+    pub correlation_id: Option<Uuid>,
+    /// The application that the user signs in to.
+    pub application: Option<Uuid>,
+    /// The token's `uti`, which identifies it and is no secret.
+    pub token_id: Option<Arc<str>>,
+    /// The invocations, in the order of the context's plugins.
+    pub uses: Vec<Use>,
+    /// The claims that were answered.
+    pub claims: Vec<Claim>,
+    /// Who signs in; absent when the tenant's policy is not to record it.
+    pub user: Option<Box<str>>,
+    /// How user and claim values are recorded.
+    pub privacy: Privacy,
+}

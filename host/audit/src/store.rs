@@ -1,0 +1,292 @@
+//! The store: a SQLite file, appended to in batches.
+//!
+//! Tables: `record`, one row a record, in the order of the chain, without other indexes: random keys cost more than the
+//! row itself, several times over. `context`, what many records have in common. `mark`, the chain's authenticated places.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::{Duration, SystemTime};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteError, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+
+use crate::chain::{self, BEGINNING, Hash, mark};
+use crate::encode::{Rows, micros};
+use crate::key::{Key, KeyError};
+
+/// How long to wait for another process's lock: shorter than any sensible deadline of a callout.
+const BUSY: Duration = Duration::from_millis(250);
+/// Bytes of a page, of new stores: fewer pages are written for as many records than with SQLite's 4096.
+const PAGE_BYTES: u32 = 8192;
+/// Pages of the write-ahead log after which it is written back.
+const CHECKPOINT_PAGES: &str = "2000";
+/// How often an append is tried again because another process has appended.
+const APPENDS: usize = 5;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS context (
+    id INTEGER PRIMARY KEY,
+    made INTEGER NOT NULL,
+    text TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS record (
+    seq INTEGER PRIMARY KEY,
+    time INTEGER NOT NULL,
+    context INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    correlation BLOB NOT NULL,
+    application BLOB NOT NULL,
+    subject BLOB NOT NULL,
+    salt BLOB NOT NULL,
+    hash BLOB NOT NULL,
+    detail TEXT NOT NULL,
+    personal TEXT NOT NULL,
+    erased BLOB
+) STRICT;
+CREATE TABLE IF NOT EXISTS mark (
+    name TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    tag BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// One statement for any number of rows: parameters for each value of each row would cost as much as the rows.
+const APPEND: &str = "
+INSERT INTO record (seq, time, context, outcome, correlation, application, subject, salt, hash, detail, personal)
+SELECT ?1 + key, value->>0, value->>1, value->>2,
+    substr(?2, key * 96 + 1, 16), substr(?2, key * 96 + 17, 16), substr(?2, key * 96 + 33, 16),
+    substr(?2, key * 96 + 49, 16), substr(?2, key * 96 + 65, 32),
+    CAST(substr(?3, value->>3, value->>4) AS TEXT),
+    CAST(substr(?3, (value->>3) + (value->>4), value->>5) AS TEXT)
+FROM json_each(?4)";
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it locked.
+    #[error("the audit store is locked by another process")]
+    Locked(#[source] sqlx::Error),
+    /// There is no room for it.
+    #[error("the audit store cannot be written: the disk is full, or the file as large as it may be")]
+    Full(#[source] sqlx::Error),
+    /// It is damaged, or no audit store.
+    #[error("the audit store is damaged; the next start of the service sets it aside")]
+    Corrupt(#[source] sqlx::Error),
+    /// Anything else.
+    #[error("the audit store cannot be used: {0}")]
+    Other(#[source] sqlx::Error),
+    /// Its directory cannot be made, or it cannot be set aside.
+    #[error("the audit store's file {path} cannot be used: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A record cannot be serialised: a defect.
+    #[error("an audit record cannot be serialised: {0}")]
+    Serialise(#[from] serde_json::Error),
+    /// Others append all the time.
+    #[error("other processes append to the audit store all the time")]
+    Contended,
+    /// What was exported cannot be written.
+    #[error("the export cannot be written: {0}")]
+    Export(#[source] std::io::Error),
+    /// A record is in no form that this version knows.
+    #[error("record {0} of the audit store is not readable")]
+    Unreadable(i64),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        // https://www.sqlite.org/rescode.html: the lowest byte is the primary code.
+        let primary = match &error {
+            sqlx::Error::Database(database) => database
+                .try_downcast_ref::<SqliteError>()
+                .and_then(|error| sqlx::error::DatabaseError::code(error)?.parse::<u32>().ok())
+                .map(|code| code & 0xff),
+            _ => None,
+        };
+        match primary {
+            Some(5 | 6) => Self::Locked(error),
+            Some(10 | 13) => Self::Full(error),
+            Some(11 | 26) => Self::Corrupt(error),
+            _ => Self::Other(error),
+        }
+    }
+}
+
+/// The end of the chain that is open for appending.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) connection: SqliteConnection,
+    pub(crate) seq: i64,
+    pub(crate) tail: Hash,
+    sealed: i64,
+}
+
+/// How a store is opened: for appending, or by a command beside the service.
+pub(crate) fn options(path: &Path) -> Result<SqliteConnectOptions, StoreError> {
+    let options = SqliteConnectOptions::from_str("sqlite:").map_err(StoreError::from)?;
+    Ok(options.filename(path).busy_timeout(BUSY).disable_statement_logging())
+}
+
+impl Store {
+    /// Opens the store, or makes it. `durable`: what is appended outlives a loss of power.
+    pub(crate) async fn open(path: &Path, durable: bool) -> Result<Self, StoreError> {
+        let synchronous = if durable {
+            SqliteSynchronous::Full
+        } else {
+            SqliteSynchronous::Normal
+        };
+        let options = options(path)?
+            .create_if_missing(true)
+            .page_size(PAGE_BYTES)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("journal_size_limit", "67108864");
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        let tables: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name IN ('context', 'record', 'mark')")
+                .fetch_one(&mut connection)
+                .await?;
+        if tables != 3 {
+            sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
+        }
+        let (seq, tail) = tail(&mut connection).await?;
+        Ok(Self {
+            connection,
+            seq,
+            tail,
+            sealed: 0,
+        })
+    }
+
+    /// Keeps a context; its number.
+    pub(crate) async fn insert_context(&mut self, text: &str) -> Result<i64, StoreError> {
+        let insert = sqlx::query_scalar("INSERT INTO context (made, text) VALUES (?, ?) RETURNING id");
+        let id = insert.bind(micros(SystemTime::now())).bind(text);
+        Ok(id.fetch_one(&mut self.connection).await?)
+    }
+
+    /// Appends rows, all or none.
+    pub(crate) async fn append(&mut self, rows: &Rows) -> Result<(), StoreError> {
+        for _ in 0..APPENDS {
+            let bound = rows.bind(self.seq + 1, self.tail)?;
+            let appended = sqlx::query(APPEND)
+                .bind(self.seq + 1)
+                .bind(bound.fixed)
+                .bind(bound.texts)
+                .bind(bound.index)
+                .execute(&mut self.connection)
+                .await;
+            match appended {
+                Ok(_) => {
+                    self.seq += i64::try_from(rows.len()).unwrap_or_default();
+                    self.tail = bound.tail;
+                    return Ok(());
+                }
+                // A command has appended meanwhile: the chain goes on after its record.
+                Err(error) if is_taken(&error) => (self.seq, self.tail) = tail(&mut self.connection).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    /// Notes how far the chain goes, so that a tail that is cut off later shows. `false` when nothing is new.
+    pub(crate) async fn seal(&mut self, key: &Key) -> Result<bool, StoreError> {
+        if self.sealed == self.seq {
+            return Ok(false);
+        }
+        put_mark(&mut self.connection, key, mark::SEALED, self.seq, &self.tail).await?;
+        self.sealed = self.seq;
+        Ok(true)
+    }
+}
+
+fn is_taken(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// The last record's number and hash. After all records have been retired, the mark's.
+pub(crate) async fn tail(connection: &mut SqliteConnection) -> Result<(i64, Hash), StoreError> {
+    let last = sqlx::query(
+        "SELECT seq, hash FROM (SELECT seq, hash FROM record ORDER BY seq DESC LIMIT 1)
+         UNION ALL SELECT seq, hash FROM mark WHERE name = 'begin' ORDER BY seq DESC LIMIT 1",
+    );
+    let Some(row) = last.fetch_optional(connection).await? else {
+        return Ok((0, BEGINNING));
+    };
+    let hash: Vec<u8> = row.try_get(1)?;
+    Ok((row.try_get(0)?, chain::to_hash(&hash)))
+}
+
+/// Writes a mark in place of the one of that name.
+pub(crate) async fn put_mark(
+    connection: &mut SqliteConnection,
+    key: &Key,
+    name: &str,
+    seq: i64,
+    hash: &Hash,
+) -> Result<(), StoreError> {
+    let tag = chain::mark_tag(key, name, seq, hash);
+    sqlx::query("INSERT OR REPLACE INTO mark (name, seq, hash, tag) VALUES (?, ?, ?, ?)")
+        .bind(name)
+        .bind(seq)
+        .bind(hash.as_slice())
+        .bind(tag.as_slice())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The file that tells the next start that this store is damaged.
+fn damaged(path: &Path) -> PathBuf {
+    path.with_extension("damaged")
+}
+
+/// Leaves word for the next start that the store is damaged.
+pub(crate) fn note_damaged(path: &Path) -> std::io::Result<()> {
+    std::fs::write(damaged(path), b"")
+}
+
+/// Whether a service before this one found the store damaged.
+pub(crate) fn was_damaged(path: &Path) -> bool {
+    damaged(path).exists()
+}
+
+/// Renames the store's files, with the time, so that a new one can be begun beside them.
+pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let time = humantime::format_rfc3339_seconds(SystemTime::now())
+        .to_string()
+        .replace(':', "");
+    let suffixed = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let aside = suffixed(&format!(".damaged-{time}"));
+    for suffix in ["", "-wal", "-shm"] {
+        let (from, to) = (suffixed(suffix), suffixed(&format!(".damaged-{time}{suffix}")));
+        match std::fs::rename(&from, &to) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(StoreError::File { path: from, source }),
+        }
+    }
+    let note = damaged(path);
+    match std::fs::remove_file(&note) {
+        Ok(()) => Ok(aside),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(aside),
+        Err(source) => Err(StoreError::File { path: note, source }),
+    }
+}

@@ -1,0 +1,382 @@
+//! The writer: one thread that takes what is in the queue and writes it in one transaction, so that the disk is asked to
+//! sync once for all of it. What comes meanwhile is the next batch.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::auditor::{Mode, Pending, Shared};
+use crate::chain::{self, Hash, Salt};
+use crate::encode::{Contexts, Rows, code};
+use crate::history;
+use crate::key::Key;
+use crate::record::Context;
+use crate::store::{self, Store, StoreError};
+
+/// How long the writer sleeps when nobody waits for it. Records of `best_effort` are as old as this before they are
+/// written; `required` wakes it.
+const NAP: Duration = Duration::from_millis(100);
+/// Records of one batch.
+const BATCH_RECORDS: usize = 1024;
+/// Bytes of one batch's texts, after which no more records are added.
+const BATCH_BYTES: usize = 1 << 20;
+/// How often the chain's end is sealed while there are new records.
+const SEAL: Duration = Duration::from_secs(10);
+/// How often old records are looked for.
+const RETIRE: Duration = Duration::from_secs(10);
+/// How often contexts are made anew, so that unused ones can be deleted.
+const CONTEXTS: Duration = Duration::from_hours(24);
+
+/// What is counted, with handles made once.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    queue: Gauge,
+    records: Counter,
+    batches: Counter,
+    commit: Histogram,
+    lag: Gauge,
+    available: Gauge,
+    pub(crate) lost: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn register() -> Self {
+        describe_gauge!("claimsmith_audit_queue_length", "Audit records that wait to be written");
+        describe_counter!("claimsmith_audit_records_total", "Audit records that were written");
+        describe_counter!(
+            "claimsmith_audit_batches_total",
+            "Transactions that they were written in: records divided by batches is the size of a batch"
+        );
+        describe_histogram!(
+            "claimsmith_audit_commit_seconds",
+            Unit::Seconds,
+            "Transactions of audit records"
+        );
+        describe_gauge!(
+            "claimsmith_audit_lag_seconds",
+            Unit::Seconds,
+            "From a request's arrival until its record was written: of the oldest of the last batch"
+        );
+        describe_gauge!("claimsmith_audit_available", "1 while the audit store can be written");
+        describe_counter!("claimsmith_audit_lost_total", "Audit records that could not be kept");
+        Self {
+            queue: gauge!("claimsmith_audit_queue_length"),
+            records: counter!("claimsmith_audit_records_total"),
+            batches: counter!("claimsmith_audit_batches_total"),
+            commit: histogram!("claimsmith_audit_commit_seconds"),
+            lag: gauge!("claimsmith_audit_lag_seconds"),
+            available: gauge!("claimsmith_audit_available"),
+            lost: counter!("claimsmith_audit_lost_total"),
+        }
+    }
+}
+
+/// Runs until the audit is closed.
+pub(crate) fn run(shared: &Shared, key: &Key) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    match runtime {
+        Ok(runtime) => Writer::new(shared, key).run(&runtime),
+        Err(error) => tracing::error!(%error, "the audit has no runtime: no record is kept"),
+    }
+}
+
+struct Writer<'s> {
+    shared: &'s Shared,
+    key: &'s Key,
+    store: Option<Store>,
+    contexts: Contexts,
+    /// Taken out of the queue.
+    pending: VecDeque<Pending>,
+    /// For the next swap with the queue.
+    empty: Vec<Pending>,
+    /// Whether the store could be used the last time; unknown at first.
+    available: Option<bool>,
+    lost_since: Option<SystemTime>,
+    /// Whether opening it was tried.
+    was_opened: bool,
+    sealed: Instant,
+    retired: Instant,
+    contexts_since: Instant,
+}
+
+#[derive(Serialize)]
+struct Lost {
+    records: u64,
+    since: String,
+}
+
+#[derive(Serialize)]
+struct Counted {
+    refusals: u64,
+    refused_for: &'static str,
+}
+
+impl<'s> Writer<'s> {
+    fn new(shared: &'s Shared, key: &'s Key) -> Self {
+        let now = Instant::now();
+        Self {
+            shared,
+            key,
+            store: None,
+            contexts: Contexts::default(),
+            pending: VecDeque::new(),
+            empty: Vec::new(),
+            available: None,
+            lost_since: None,
+            was_opened: false,
+            sealed: now,
+            retired: now,
+            contexts_since: now,
+        }
+    }
+
+    fn run(mut self, runtime: &tokio::runtime::Runtime) {
+        loop {
+            let closing = self.shared.closing.load(Ordering::Relaxed);
+            self.shared.take(&mut self.empty);
+            self.pending.extend(self.empty.drain(..));
+            #[expect(clippy::cast_precision_loss, reason = "no queue has 2^52 records")]
+            self.shared.metrics.queue.set(self.pending.len() as f64);
+            let went_well = runtime.block_on(self.turn(closing));
+            if closing && (self.pending.is_empty() || !went_well) {
+                self.lose_pending();
+                runtime.block_on(self.end());
+                return;
+            }
+            if self.pending.is_empty() || !went_well {
+                std::thread::park_timeout(NAP);
+            }
+        }
+    }
+
+    /// Writes one batch, and does what is due. Whether the store could be used.
+    async fn turn(&mut self, closing: bool) -> bool {
+        let done = match self.work(closing).await {
+            Ok(()) => true,
+            Err(error) => {
+                self.failed(&error);
+                false
+            }
+        };
+        if done && self.store.is_some() {
+            self.note_available();
+        }
+        done
+    }
+
+    async fn work(&mut self, closing: bool) -> Result<(), StoreError> {
+        self.open().await?;
+        self.write(closing).await?;
+        let now = Instant::now();
+        let Some(store) = &mut self.store else { return Ok(()) };
+        if closing || now.duration_since(self.sealed) >= SEAL {
+            self.sealed = now;
+            store.seal(self.key).await?;
+        }
+        if now.duration_since(self.contexts_since) >= CONTEXTS {
+            self.contexts_since = now;
+            self.contexts.forget();
+        }
+        if now.duration_since(self.retired) >= RETIRE && self.pending.is_empty() {
+            // Until nothing is left to do, one small transaction a turn.
+            if !history::retire(store, self.key, self.shared.options.retention).await? {
+                self.retired = now;
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<(), StoreError> {
+        if self.store.is_some() {
+            return Ok(());
+        }
+        let path = &self.shared.options.path;
+        let first = !std::mem::replace(&mut self.was_opened, true);
+        let durable = self.shared.options.mode == Mode::Required;
+        if first && store::was_damaged(path) {
+            self.set_aside()?;
+        }
+        let opened = Store::open(path, durable).await;
+        let opened = match opened {
+            // Only at the start: while the service runs, whoever looks after it must see what happened.
+            Err(StoreError::Corrupt(error)) if first => {
+                tracing::error!(%error, "the audit store is damaged");
+                self.set_aside()?;
+                Store::open(path, durable).await
+            }
+            opened => opened,
+        };
+        self.store = Some(opened?);
+        self.contexts.forget();
+        Ok(())
+    }
+
+    fn set_aside(&self) -> Result<(), StoreError> {
+        let aside = store::set_aside(&self.shared.options.path)?;
+        tracing::error!(
+            file = %aside.display(),
+            "the damaged audit store was set aside, and a new one is begun: what can be read of it, \
+             `claimsmith audit export --store FILE` reads"
+        );
+        Ok(())
+    }
+
+    async fn write(&mut self, closing: bool) -> Result<(), StoreError> {
+        // Who has stopped to wait was told that there is no record.
+        self.pending
+            .retain(|pending| pending.waiter.as_ref().is_none_or(|waiter| !waiter.is_closed()));
+        let salts = salts(self.pending.len().min(BATCH_RECORDS))?;
+        let mut rows = Rows::default();
+        let mut oldest: Option<SystemTime> = None;
+        let mut taken = 0;
+        for (pending, salt) in self.pending.iter().zip(&salts) {
+            let record = &pending.record;
+            let context = known(&mut self.contexts, &mut self.store, &record.context).await?;
+            rows.add(record, context, *salt, self.key)?;
+            oldest = Some(oldest.map_or(record.time, |oldest| oldest.min(record.time)));
+            taken += 1;
+            if rows.bytes() >= BATCH_BYTES {
+                break;
+            }
+        }
+        let lost = self.shared.lost.load(Ordering::Relaxed);
+        self.add_events(&mut rows, lost, closing).await?;
+        let Some(store) = self.store.as_mut().filter(|_| rows.len() > 0) else {
+            return Ok(());
+        };
+        let began = Instant::now();
+        store.append(&rows).await?;
+        let metrics = &self.shared.metrics;
+        metrics.commit.record(began.elapsed());
+        metrics.records.increment(rows.len() as u64);
+        metrics.batches.increment(1);
+        if let Some(age) = oldest.and_then(|oldest| oldest.elapsed().ok()) {
+            metrics.lag.set(age.as_secs_f64());
+        }
+        self.shared.lost.fetch_sub(lost, Ordering::Relaxed);
+        if lost > 0 {
+            self.lost_since = None;
+        }
+        for pending in self.pending.drain(..taken) {
+            let _stopped_waiting = pending.waiter.is_some_and(|waiter| waiter.send(()).is_err());
+        }
+        Ok(())
+    }
+
+    /// What the store has to tell of itself.
+    async fn add_events(&mut self, rows: &mut Rows, lost: u64, closing: bool) -> Result<(), StoreError> {
+        let now = SystemTime::now();
+        if lost > 0 {
+            let context = known(&mut self.contexts, &mut self.store, &Context::default()).await?;
+            let since = humantime::format_rfc3339_millis(self.lost_since.unwrap_or(now)).to_string();
+            rows.add_event(code::LOST, now, context, &Lost { records: lost, since })?;
+        }
+        let counted = self.shared.refusals().take(closing);
+        for ((tenant, extension, outcome), refusals) in counted {
+            let context = Context {
+                tenant,
+                extension,
+                ..Context::default()
+            };
+            let context = known(&mut self.contexts, &mut self.store, &context).await?;
+            let refused_for = outcome.code();
+            rows.add_event(code::COUNTED, now, context, &Counted { refusals, refused_for })?;
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        if self.available != Some(false) {
+            let consequence = match self.shared.options.mode {
+                Mode::Required => "callouts are refused (audit_unavailable) until it can be written again",
+                Mode::BestEffort => "records are lost, and counted, when the queue is full",
+            };
+            tracing::error!(%error, consequence, "the audit store cannot be written");
+        }
+        self.available = Some(false);
+        self.shared.metrics.available.set(0.0);
+        self.lost_since.get_or_insert_with(SystemTime::now);
+        if matches!(error, StoreError::Corrupt(_)) {
+            if let Err(error) = store::note_damaged(&self.shared.options.path) {
+                tracing::error!(%error, "no word can be left for the next start");
+            }
+        }
+        if !matches!(error, StoreError::Locked(_) | StoreError::Full(_)) {
+            self.store = None;
+        }
+        match self.shared.options.mode {
+            // They are told at once, and may be tried again by Entra.
+            Mode::Required => self.lose_pending(),
+            // They are tried again, as long as there is room.
+            Mode::BestEffort => {
+                let most = self.shared.options.queue_length;
+                let too_many = self.pending.len().saturating_sub(most);
+                drop(self.pending.drain(..too_many));
+                self.shared.lose(too_many as u64);
+            }
+        }
+    }
+
+    fn lose_pending(&mut self) {
+        let records = self.pending.len() as u64;
+        self.pending.clear();
+        if records > 0 {
+            self.shared.lose(records);
+        }
+    }
+
+    fn note_available(&mut self) {
+        if self.available == Some(false) {
+            tracing::warn!("the audit store can be written again");
+        }
+        if self.available != Some(true) {
+            self.shared.metrics.available.set(1.0);
+        }
+        self.available = Some(true);
+    }
+
+    /// Closes the store, and says where the chain ends: whoever keeps the log can tell whether its end was cut off.
+    async fn end(&mut self) {
+        use sqlx::Connection as _;
+        let lost = self.shared.lost.load(Ordering::Relaxed);
+        if lost > 0 {
+            tracing::error!(records = lost, "audit records were lost");
+        }
+        let Some(store) = self.store.take() else { return };
+        tracing::info!(records = store.seq, hash = hex::encode(store.tail), "audit closed");
+        if let Err(error) = store.connection.close().await {
+            tracing::warn!(%error, "the audit store was not closed well; the next start recovers it");
+        }
+    }
+}
+
+/// A context's number, made if it is new.
+async fn known(
+    contexts: &mut Contexts,
+    store: &mut Option<Store>,
+    context: &Context,
+) -> Result<(i64, Hash), StoreError> {
+    if let Some(known) = contexts.get(context) {
+        return Ok(known);
+    }
+    let text = serde_json::to_string(context)?;
+    let hash = chain::of_text(&text);
+    let Some(store) = store else { return Ok((0, hash)) };
+    let id = store.insert_context(&text).await?;
+    contexts.insert(context.clone(), id, hash);
+    Ok((id, hash))
+}
+
+/// Random salts, all at once.
+fn salts(count: usize) -> Result<Vec<Salt>, StoreError> {
+    let mut salts = vec![Salt::default(); count];
+    let filled = aws_lc_rs::rand::fill(salts.as_flattened_mut());
+    filled.map_err(|_| StoreError::Other(sqlx::Error::Io(std::io::Error::other("no random bytes"))))?;
+    Ok(salts)
+}

@@ -1,0 +1,275 @@
+//! `claimsmith audit`: reading, checking and pruning the audit store, also while the service runs.
+
+use std::io::{BufWriter, Write as _};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, bail};
+use claimsmith_audit::{Fault, Filter, Format, Reader};
+use claimsmith_catalog::HostConfig;
+use clap::{Subcommand, ValueEnum};
+use uuid::Uuid;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print records, for people.
+    Query {
+        #[command(flatten)]
+        store: StoreArguments,
+        #[command(flatten)]
+        filter: FilterArguments,
+        /// Print each record as a JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write records to standard output, as JSON Lines or CSV.
+    Export {
+        #[command(flatten)]
+        store: StoreArguments,
+        #[command(flatten)]
+        filter: FilterArguments,
+        /// The form.
+        #[arg(long, value_enum, default_value = "jsonl")]
+        format: ExportFormat,
+    },
+    /// Check that no record was removed, changed or reordered.
+    Verify {
+        #[command(flatten)]
+        store: StoreArguments,
+        /// A place in the chain and its hash, from the service's log (`audit closed`) or an earlier `verify`.
+        #[arg(long, value_name = "SEQ:HASH", value_parser = place)]
+        expect: Option<(i64, [u8; 32])>,
+        /// Print the result as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Erase the personal data of one person from a tenant's records.
+    Erase {
+        #[command(flatten)]
+        store: StoreArguments,
+        /// The tenant.
+        #[arg(long)]
+        tenant: String,
+        /// The person, as the records have them: an object id, or what the event has in its place.
+        #[arg(long)]
+        user: String,
+    },
+    /// Delete old records now; the running service does it by itself.
+    Retain {
+        #[command(flatten)]
+        store: StoreArguments,
+        /// How long records are kept; by default `audit.retention`.
+        #[arg(long, value_parser = humantime::parse_duration)]
+        keep: Option<Duration>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct StoreArguments {
+    /// The host's configuration, which says where the store is.
+    #[arg(long, default_value = "claimsmith.toml", env = "CLAIMSMITH_CONFIG")]
+    config: PathBuf,
+    /// Another store than the configuration's, for example one that was set aside.
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
+}
+
+impl StoreArguments {
+    fn path(&self) -> anyhow::Result<PathBuf> {
+        let path = match &self.store {
+            Some(store) => store.clone(),
+            None => HostConfig::read(&self.config)?.audit.path,
+        };
+        if !path.exists() {
+            bail!(
+                "there is no audit store {}; the service makes it at its first start",
+                path.display()
+            );
+        }
+        Ok(path)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct FilterArguments {
+    /// Of the sign-in with this correlation id.
+    #[arg(long)]
+    correlation_id: Option<Uuid>,
+    /// Of this person, as the records have them: an object id, or what the event has in its place.
+    #[arg(long)]
+    user: Option<String>,
+    /// Of this tenant.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Of sign-ins to this application (client) id.
+    #[arg(long)]
+    application: Option<Uuid>,
+    /// With this outcome, for example `answered`.
+    #[arg(long)]
+    outcome: Option<String>,
+    /// With this version of a plugin: `1.2.3`, `name@1.2.3` or at least 8 digits of its digest.
+    #[arg(long = "plugin-version")]
+    version: Option<String>,
+    /// From this time on: RFC 3339, or how long ago, such as `2h`.
+    #[arg(long, value_parser = time)]
+    since: Option<SystemTime>,
+    /// Until this time.
+    #[arg(long, value_parser = time)]
+    until: Option<SystemTime>,
+}
+
+impl FilterArguments {
+    fn filter(&self) -> Filter {
+        Filter {
+            correlation_id: self.correlation_id,
+            user: self.user.clone(),
+            tenant: self.tenant.clone(),
+            application: self.application,
+            outcome: self.outcome.clone(),
+            version: self.version.clone(),
+            since: self.since,
+            until: self.until,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ExportFormat {
+    /// One JSON object a line.
+    Jsonl,
+    /// Comma-separated values; cells that a spreadsheet would take for formulas begin with an apostrophe.
+    Csv,
+}
+
+/// A time, or how long ago it was.
+fn time(text: &str) -> Result<SystemTime, String> {
+    if let Ok(time) = humantime::parse_rfc3339_weak(text) {
+        return Ok(time);
+    }
+    let ago = humantime::parse_duration(text).ok();
+    ago.and_then(|ago| SystemTime::now().checked_sub(ago))
+        .ok_or_else(|| "expected a time such as 2026-01-31T12:00:00Z, or how long ago it was, such as 2h".to_owned())
+}
+
+fn place(text: &str) -> Result<(i64, [u8; 32]), String> {
+    let parsed = text.split_once(':').and_then(|(seq, hash)| {
+        let hash = hex::decode(hash).ok()?;
+        Some((seq.parse().ok()?, hash.try_into().ok()?))
+    });
+    parsed.ok_or_else(|| "expected a record's number, a colon and its hash of 64 hexadecimal digits".to_owned())
+}
+
+/// `claimsmith audit`
+pub(crate) async fn audit(arguments: &Arguments) -> anyhow::Result<()> {
+    match &arguments.command {
+        Command::Query { store, filter, json } => query(store, filter, *json).await,
+        Command::Export { store, filter, format } => {
+            let mut reader = Reader::open(&store.path()?, filter.filter()).await?;
+            let format = match format {
+                ExportFormat::Jsonl => Format::JsonLines,
+                ExportFormat::Csv => Format::Csv,
+            };
+            claimsmith_audit::export(&mut reader, format, BufWriter::new(std::io::stdout().lock())).await?;
+            Ok(())
+        }
+        Command::Verify { store, expect, json } => verify(store, *expect, *json).await,
+        Command::Erase { store, tenant, user } => {
+            let erased = claimsmith_audit::erase(&store.path()?, tenant, user).await?;
+            let mut output = std::io::stdout().lock();
+            writeln!(output, "erased the personal data of {} records", erased.records)?;
+            Ok(())
+        }
+        Command::Retain { store, keep } => {
+            let keep = match keep {
+                Some(keep) => *keep,
+                None => HostConfig::read(&store.config)?.audit.retention,
+            };
+            let deleted = claimsmith_audit::retain(&store.path()?, keep).await?;
+            let mut output = std::io::stdout().lock();
+            writeln!(output, "deleted {deleted} records")?;
+            Ok(())
+        }
+    }
+}
+
+async fn query(store: &StoreArguments, filter: &FilterArguments, json: bool) -> anyhow::Result<()> {
+    let mut reader = Reader::open(&store.path()?, filter.filter()).await?;
+    let mut output = BufWriter::new(std::io::stdout().lock());
+    if json {
+        claimsmith_audit::export(&mut reader, Format::JsonLines, output).await?;
+        return Ok(());
+    }
+    while let Some(entry) = reader.next().await? {
+        let member = |name: &str| {
+            let value = entry.context.get(name).or_else(|| entry.detail.get(name));
+            value.map_or_else(
+                || "-".to_owned(),
+                |value| value.to_string().trim_matches('"').to_owned(),
+            )
+        };
+        let id = |id: Option<Uuid>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+        writeln!(
+            output,
+            "{} {} {}/{} {} {} {} us correlation {} application {} user {}",
+            entry.seq,
+            entry.time,
+            member("tenant"),
+            member("extension"),
+            entry.outcome,
+            member("status"),
+            member("duration_us"),
+            id(entry.correlation_id),
+            id(entry.application),
+            entry.user_pseudonym.as_deref().unwrap_or("-"),
+        )?;
+    }
+    output.flush()?;
+    Ok(())
+}
+
+async fn verify(store: &StoreArguments, expect: Option<(i64, [u8; 32])>, json: bool) -> anyhow::Result<()> {
+    let path = store.path()?;
+    let verified = claimsmith_audit::verify(&path, expect).await?;
+    let mut output = std::io::stdout().lock();
+    if json {
+        writeln!(output, "{}", serde_json::to_string_pretty(&verified)?)?;
+    } else {
+        for fault in &verified.faults {
+            writeln!(output, "{}", told(fault))?;
+        }
+        writeln!(
+            output,
+            "{} records, {} to {}, sealed up to {}, {} erased; the chain ends with {}:{}",
+            verified.records,
+            verified.first,
+            verified.last,
+            verified.sealed,
+            verified.erased,
+            verified.last,
+            verified.hash
+        )?;
+    }
+    output.flush().context("the result cannot be printed")?;
+    if !verified.faults.is_empty() {
+        bail!("{} is not as it was written", path.display());
+    }
+    Ok(())
+}
+
+fn told(fault: &Fault) -> String {
+    match fault {
+        Fault::Removed { from, to } => format!("records {from} to {to} were removed"),
+        Fault::Changed { seq } => format!("record {seq}, its context or its place was changed"),
+        Fault::CutOff { expected } => format!("the end was cut off: there was a record {expected}"),
+        Fault::Rewritten { seq } => {
+            format!("the chain up to record {seq} is not the one that was there: it was rewritten")
+        }
+        Fault::Mark { name } => format!("the mark `{name}` was not made with the store's key"),
+    }
+}
