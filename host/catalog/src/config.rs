@@ -2,9 +2,9 @@
 
 mod audit;
 mod cache;
+mod egress;
 mod instance_reuse;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use claimsmith_runtime::{
     BreakerOptions, CompileLimits, Compiler, Limits, MAX_TABLE_ELEMENTS, PagemapScan, RuntimeOptions,
 };
 use claimsmith_token::MetadataOptions;
-use claimsmith_upstreams::Network;
 use serde::Deserialize;
 
 pub use self::audit::{AuditConfig, AuditMode};
 pub use self::cache::CacheConfig;
+pub use self::egress::EgressConfig;
 pub use self::instance_reuse::InstanceReuseConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
@@ -321,22 +321,6 @@ impl Default for TokenConfig {
             allow_loopback_http: options.allow_loopback_http,
             timeout: options.timeout,
         }
-    }
-}
-
-/// `[egress]`
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields, default)]
-pub struct EgressConfig {
-    /// Networks that are not of the public internet and that tenants' upstreams may open, by the tenant's name. Default
-    /// none.
-    pub networks: BTreeMap<String, Vec<Network>>,
-}
-
-impl EgressConfig {
-    /// What a tenant's upstreams may open.
-    pub(crate) fn of(&self, tenant: &str) -> &[Network] {
-        self.networks.get(tenant).map(Vec::as_slice).unwrap_or_default()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use claimsmith_runtime::{BreakerOptions, Digest, Limits, Runtime, TenantShare};
 use claimsmith_token::MetadataStore;
+use claimsmith_upstreams::SystemLookup;
 use tokio::sync::Semaphore;
 use tokio::task::{self, JoinError, JoinSet};
 
@@ -313,6 +314,7 @@ impl Tools {
             directory: &files.directory,
             source: &source,
             egress: &self.egress,
+            lookup: SystemLookup::default(),
         };
         let upstreams = upstreams.load(&config.upstreams, &mut errors);
         let mut extensions = BTreeMap::new();

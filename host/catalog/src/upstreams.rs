@@ -7,7 +7,7 @@ use std::sync::Arc;
 use claimsmith_runtime::Grants;
 use claimsmith_upstreams::http::{HttpConfig, HttpUpstream};
 use claimsmith_upstreams::secret::SecretScope;
-use claimsmith_upstreams::{Egress, Network, Problem};
+use claimsmith_upstreams::{Egress, Network, Problem, SystemLookup};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -32,7 +32,7 @@ enum Upstream {
 }
 
 /// What loading a tenant's upstreams needs.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct UpstreamLoader<'l> {
     pub(crate) tenant: &'l str,
     /// The tenant's directory.
@@ -40,11 +40,13 @@ pub(crate) struct UpstreamLoader<'l> {
     pub(crate) source: &'l Source,
     /// What the operator allows.
     pub(crate) egress: &'l EgressConfig,
+    /// What resolves the names of all of them.
+    pub(crate) lookup: SystemLookup,
 }
 
 impl UpstreamLoader<'_> {
     /// Makes the upstreams; those that are not valid are left out.
-    pub(crate) fn load(self, configs: &BTreeMap<String, Table>, errors: &mut Vec<ConfigError>) -> Upstreams {
+    pub(crate) fn load(&self, configs: &BTreeMap<String, Table>, errors: &mut Vec<ConfigError>) -> Upstreams {
         if configs.len() > MAX_UPSTREAMS {
             let message = format!(
                 "`upstreams` has {} entries: expected at most {MAX_UPSTREAMS}",
@@ -65,14 +67,14 @@ impl UpstreamLoader<'_> {
         Upstreams(upstreams)
     }
 
-    fn error(self, name: &str, problem: &Problem) -> ConfigError {
+    fn error(&self, name: &str, problem: &Problem) -> ConfigError {
         let mut way = vec![Step::Key("upstreams"), Step::Key(name)];
         way.extend(steps(&problem.path));
         let message = format!("upstream `{name}`: {}", problem.message);
         self.source.error_at_path(&way, message)
     }
 
-    fn load_one(self, name: &str, config: &Table) -> Result<Upstream, Vec<Problem>> {
+    fn load_one(&self, name: &str, config: &Table) -> Result<Upstream, Vec<Problem>> {
         let at = |path: &str, message: String| {
             vec![Problem {
                 path: path.to_owned(),
@@ -101,7 +103,7 @@ impl UpstreamLoader<'_> {
     }
 
     /// What an upstream may connect to: what it opens, as far as the operator allows the tenant.
-    fn egress(self, networks: &[Network]) -> Result<Egress, Vec<Problem>> {
+    fn egress(&self, networks: &[Network]) -> Result<Egress, Vec<Problem>> {
         let allowed = self.egress.of(self.tenant);
         let is_allowed = |network: &Network| allowed.iter().any(|allowed| allowed.contains(network));
         let refused = networks.iter().enumerate().filter(|(_, network)| !is_allowed(network));
@@ -116,7 +118,7 @@ impl UpstreamLoader<'_> {
             })
             .collect();
         if problems.is_empty() {
-            return Ok(Egress::new(networks));
+            return Ok(Egress::new(networks).with_lookup(Arc::new(self.lookup.clone())));
         }
         Err(problems)
     }

@@ -9,7 +9,7 @@ mod address;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde::{Deserialize, Deserializer};
+use tokio::sync::Semaphore;
 
 pub(crate) use self::address::Refused;
 
@@ -74,16 +75,32 @@ pub trait Lookup: fmt::Debug + Send + Sync {
     fn lookup(&self, name: &str) -> Lookups;
 }
 
-/// The system's resolver.
-#[derive(Debug)]
-struct System;
+/// The system's resolver. Asking it occupies a thread that cannot be called back, perhaps for long: as many as
+/// [`MAX_LOOKUPS`] ask at once.
+#[derive(Clone, Debug)]
+pub struct SystemLookup(Arc<Semaphore>);
 
-impl Lookup for System {
+/// Names that one resolver, which is to say one tenant, has looked up at the same time; further ones wait.
+const MAX_LOOKUPS: usize = 8;
+
+impl Default for SystemLookup {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_LOOKUPS)))
+    }
+}
+
+impl Lookup for SystemLookup {
     fn lookup(&self, name: &str) -> Lookups {
-        let name = name.to_owned();
+        let (places, name) = (Arc::clone(&self.0), name.to_owned());
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name, 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
+            let place = places.acquire_owned().await.map_err(io::Error::other)?;
+            let asking = tokio::task::spawn_blocking(move || {
+                // Held until the system has answered, also when nobody waits for it any more.
+                let _place = place;
+                let found = (name.as_str(), 0).to_socket_addrs()?;
+                Ok(found.map(|address| address.ip()).collect())
+            });
+            asking.await.map_err(io::Error::other)?
         })
     }
 }
@@ -102,7 +119,7 @@ impl Egress {
     pub fn new(open: &[Network]) -> Self {
         Self {
             open: open.into(),
-            lookup: Arc::new(System),
+            lookup: Arc::new(SystemLookup::default()),
         }
     }
 

@@ -10,6 +10,6 @@ pub mod http;
 mod problem;
 pub mod secret;
 
-pub use egress::{Egress, Lookup, Lookups, Network};
+pub use egress::{Egress, Lookup, Lookups, Network, SystemLookup};
 pub use files::{open_regular, read_regular, too_large};
 pub use problem::{Problem, Problems};
