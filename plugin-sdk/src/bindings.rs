@@ -26,10 +26,10 @@ wit_bindgen::generate!({
     generate_all,
     generate_unused_types: true,
     additional_derives: [Default, PartialEq, Eq],
-    additional_derives_ignore: ["failure", "level"],
+    additional_derives_ignore: ["error", "failure", "level", "method", "request"],
 });
 
-pub use claimsmith::plugin::{callout, deadline, log, settings};
+pub use claimsmith::plugin::{callout, deadline, http, log, settings};
 
 /// Apart from the others, because its variants derive what records do except `Default`.
 mod shared {

@@ -1,14 +1,15 @@
 //! The host's functions. Outside WebAssembly, where plugins run in unit tests, there is no host: this is the one place
 //! that knows what they do then.
 
-pub(crate) use on_target::{log, remaining, settings_json};
+pub(crate) use on_target::{fetch, log, remaining, settings_json};
 
 #[cfg(target_family = "wasm")]
 mod on_target {
     use std::time::Duration;
 
     use crate::bindings::log::{Field, Level};
-    use crate::bindings::{deadline, log, settings};
+    use crate::bindings::{deadline, http, log, settings};
+    use crate::http::{Error, Request, Response};
 
     pub(crate) fn settings_json() -> String {
         settings::json()
@@ -21,6 +22,10 @@ mod on_target {
     pub(crate) fn log(level: Level, message: &str, fields: &[Field]) {
         log::write(level, message, fields);
     }
+
+    pub(crate) fn fetch(request: Request) -> Result<Response, Error> {
+        Ok(http::fetch(&request.into())?.into())
+    }
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -28,6 +33,7 @@ mod on_target {
     use std::time::Duration;
 
     use crate::bindings::log::{Field, Level};
+    use crate::http::{Error, Request, Response};
 
     /// Those of a binding that gives none.
     pub(crate) fn settings_json() -> String {
@@ -41,4 +47,10 @@ mod on_target {
 
     /// Nobody reads it; a test that wants records installs a logger of its own.
     pub(crate) const fn log(_: Level, _: &str, _: &[Field]) {}
+
+    /// What a test has prepared.
+    #[expect(clippy::needless_pass_by_value, reason = "the host takes it")]
+    pub(crate) fn fetch(request: Request) -> Result<Response, Error> {
+        crate::http::test::fetch(&request)
+    }
 }

@@ -108,6 +108,7 @@
 //! what fits its limits and chooses by its own level, so nothing is filtered here.
 
 pub mod deadline;
+pub mod http;
 pub mod settings;
 
 mod attribute_collection;

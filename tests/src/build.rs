@@ -54,6 +54,12 @@ pub fn canary() -> PathBuf {
     wasm("canary", "default")
 }
 
+/// The test plugin that calls an HTTP upstream.
+#[must_use]
+pub fn http_caller() -> PathBuf {
+    wasm("http-caller", "default")
+}
+
 fn wasm(package: &str, build: &str) -> PathBuf {
     static FILES: Mutex<Option<HashMap<(String, String), PathBuf>>> = Mutex::new(None);
     let mut files = FILES.lock().unwrap();

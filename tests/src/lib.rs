@@ -22,15 +22,19 @@ mod host;
 pub mod raw;
 pub mod soak;
 mod stage;
+mod tls;
 mod trap;
+mod upstream;
 pub mod world;
 
-pub use build::{canary, host as host_program, misbehaving, plugin};
+pub use build::{canary, host as host_program, http_caller, misbehaving, plugin};
 pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};
 pub use stage::{Stage, host_config, relink, write_tenant};
+pub use tls::{Authority, Identity, TlsUpstream};
 pub use trap::Trap;
+pub use upstream::{Received, Upstream};
 
 use claimsmith_local_entra::{Directory, LocalEntra, SignInRequest};
 use reqwest::Response;

@@ -16,7 +16,12 @@ pub struct Trap {
 impl Trap {
     /// Sets a trap on a free port.
     pub async fn set() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::set_on(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// Sets a trap on an address.
+    pub async fn set_on(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);

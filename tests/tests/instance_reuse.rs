@@ -69,7 +69,14 @@ async fn load(runtime: &Runtime, bytes: Vec<u8>) -> Arc<Plugin> {
 
 async fn bind(runtime: &Runtime, plugin: &Arc<Plugin>, settings: &str, limits: Limits) -> Binding {
     let tenant = Arc::new(TenantShare::new(2));
-    let bound = runtime.bind(Arc::clone(plugin), "counter", settings.to_owned(), limits, tenant);
+    let bound = runtime.bind(
+        Arc::clone(plugin),
+        "counter",
+        settings.to_owned(),
+        limits,
+        tenant,
+        Arc::default(),
+    );
     bound.await.unwrap()
 }
 

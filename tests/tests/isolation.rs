@@ -75,9 +75,14 @@ impl Sandbox {
 
     async fn bind(&self, plugin: &Arc<Plugin>, tenant: usize, settings: &str) -> Binding {
         let tenant = Arc::clone(&self.tenants[tenant]);
-        let bound = self
-            .runtime
-            .bind(Arc::clone(plugin), "canary", settings.to_owned(), limits(), tenant);
+        let bound = self.runtime.bind(
+            Arc::clone(plugin),
+            "canary",
+            settings.to_owned(),
+            limits(),
+            tenant,
+            Arc::default(),
+        );
         bound.await.unwrap()
     }
 }

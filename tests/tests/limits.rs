@@ -45,6 +45,7 @@ const NUMBERS: &[(&str, usize)] = &[
     ("transfer_bytes", 1_048_576),
     ("total_transfer_bytes", 4_194_304),
     ("host_calls", 10_000),
+    ("capability_calls", 16),
     ("random_bytes", 16_384),
     ("handles", 64),
     ("log_records", 100),

@@ -2,6 +2,7 @@
 
 mod audit;
 mod cache;
+mod egress;
 mod instance_reuse;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 pub use self::audit::{AuditConfig, AuditMode};
 pub use self::cache::CacheConfig;
+pub use self::egress::EgressConfig;
 pub use self::instance_reuse::InstanceReuseConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
@@ -32,6 +34,8 @@ pub struct HostConfig {
     pub runtime: RuntimeConfig,
     /// Token validation.
     pub token: TokenConfig,
+    /// What upstreams may connect to.
+    pub egress: EgressConfig,
     /// Hot reload.
     pub watch: WatchConfig,
     /// The records of callouts.
@@ -45,6 +49,7 @@ impl Default for HostConfig {
             server: ServerConfig::default(),
             runtime: RuntimeConfig::default(),
             token: TokenConfig::default(),
+            egress: EgressConfig::default(),
             watch: WatchConfig::default(),
             audit: AuditConfig::default(),
         }
@@ -221,6 +226,8 @@ pub struct LimitsConfig {
     pub total_transfer_bytes: Option<usize>,
     /// Calls of imported functions. Default 10000.
     pub host_calls: Option<usize>,
+    /// Calls of upstreams. Default 16.
+    pub capability_calls: Option<usize>,
     /// Random bytes. Default 16384.
     pub random_bytes: Option<usize>,
     /// Handles held at once. Default 64.
@@ -250,6 +257,7 @@ impl LimitsConfig {
             transfer_bytes: self.transfer_bytes.unwrap_or(base.transfer_bytes),
             total_transfer_bytes: self.total_transfer_bytes.unwrap_or(base.total_transfer_bytes),
             host_calls: self.host_calls.unwrap_or(base.host_calls),
+            capability_calls: self.capability_calls.unwrap_or(base.capability_calls),
             random_bytes: self.random_bytes.unwrap_or(base.random_bytes),
             handles: self.handles.unwrap_or(base.handles),
             log_records: self.log_records.unwrap_or(base.log_records),
@@ -274,6 +282,7 @@ impl LimitsConfig {
                 larger(self.total_transfer_bytes, most.total_transfer_bytes),
             ),
             ("host_calls", larger(self.host_calls, most.host_calls)),
+            ("capability_calls", larger(self.capability_calls, most.capability_calls)),
             ("random_bytes", larger(self.random_bytes, most.random_bytes)),
             ("handles", larger(self.handles, most.handles)),
             ("log_records", larger(self.log_records, most.log_records)),

@@ -12,6 +12,7 @@ use claimsmith_runtime::{
     BindError, Binding, Breaker, BreakerOptions, BreakerState, Limits, LoadError, Plugin, Runtime, TenantShare,
 };
 use claimsmith_token::{MetadataStore, TokenPolicy};
+use claimsmith_upstreams::secret::SecretScope;
 use uuid::Uuid;
 
 use crate::catalog::{BoundPlugin, Choice, Extension, ExtensionMeters, OnFailure, Passwords};
@@ -19,13 +20,14 @@ use crate::error::{ConfigError, ConfigErrors};
 use crate::files::{TenantFiles, read_regular};
 use crate::policy::policy;
 use crate::rules;
-use crate::secret::SecretScope;
+
 use crate::settings::to_json;
 use crate::source::{Source, Step, steps};
 use crate::tenant::{
     ApplicationConfig, BindingConfig, DecryptionKeyConfig, DirectoryConfig, ExtensionConfig, IsolationConfig,
     OnFailureConfig,
 };
+use crate::upstreams::Upstreams;
 
 /// What loading one extension needs.
 #[derive(Clone, Copy)]
@@ -38,6 +40,8 @@ pub(crate) struct ExtensionLoader<'l> {
     pub(crate) before: Option<&'l Extension>,
     /// What the tenant may take of what all tenants share.
     pub(crate) share: &'l Arc<TenantShare>,
+    /// What the tenant's bindings can be granted.
+    pub(crate) upstreams: &'l Upstreams,
     pub(crate) files: &'l TenantFiles,
     pub(crate) source: &'l Source,
     pub(crate) directories: &'l [DirectoryConfig],
@@ -122,12 +126,14 @@ impl ExtensionLoader<'_> {
         }
         self.check_isolation(config.isolation)
             .map_err(|message| error("isolation", message))?;
+        let grants = self.upstreams.grants(self.tenant, &config.upstreams);
+        let grants = grants.map_err(|message| error("upstreams", message))?;
         let plugin = self.load_plugin(&place, config).await?;
         let settings = format!("{place}.settings");
         let json = self.settings(&settings, &config.settings)?;
         let bound = self
             .runtime
-            .bind(plugin, &config.plugin, json, limits, Arc::clone(self.share))
+            .bind(plugin, &config.plugin, json, limits, Arc::clone(self.share), grants)
             .await;
         let binding = self.bound(&settings, &config.plugin, bound)?;
         let binding = binding.with_isolation(config.isolation.into()).map_err(|refused| {

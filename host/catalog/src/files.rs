@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, Metadata};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use claimsmith_runtime::Digest;
+pub(crate) use claimsmith_upstreams::read_regular;
+use claimsmith_upstreams::secret::SECRETS_DIRECTORY;
+use claimsmith_upstreams::{open_regular, too_large};
 
 use crate::error::ConfigError;
 
@@ -94,25 +97,6 @@ impl TenantFiles {
     }
 }
 
-/// Where a tenant keeps the secrets that its configuration names.
-pub(crate) const SECRETS_DIRECTORY: &str = "secrets";
-
-/// Larger files are refused unread; the operator's limit of a component's size comes after it.
-const MAX_FILE_BYTES: u64 = 64 << 20;
-
-/// Reads a file that a tenant has written: only a regular one, because reading a pipe or a device may never end.
-///
-/// # Errors
-/// What the system says, or that the file is no regular file or too large.
-pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_regular(path)?.read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(too_large());
-    }
-    Ok(bytes)
-}
-
 /// The digest of what [`read_regular`] reads.
 fn digest_regular(path: &Path) -> io::Result<Digest> {
     let mut file = open_regular(path)?;
@@ -121,17 +105,6 @@ fn digest_regular(path: &Path) -> io::Result<Digest> {
         return Err(too_large());
     }
     Ok(digest)
-}
-
-fn open_regular(path: &Path) -> io::Result<io::Take<fs::File>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    Ok(fs::File::open(path)?.take(MAX_FILE_BYTES + 1))
-}
-
-fn too_large() -> io::Error {
-    io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes"))
 }
 
 /// A file may be written again, in place and to the same length, so long after it was written without its times telling:

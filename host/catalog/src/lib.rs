@@ -16,17 +16,19 @@ mod files;
 mod loader;
 mod policy;
 mod rules;
-mod secret;
 mod settings;
 mod source;
 mod tenant;
+mod upstreams;
 mod watch;
 
 pub use catalog::{
     BindingMeters, BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, ExtensionMeters, Lookup, OnFailure,
     Passwords, Tenant,
 };
-pub use config::{AuditConfig, AuditMode, CacheConfig, HostConfig, InstanceReuseConfig, ServerConfig, WatchConfig};
+pub use config::{
+    AuditConfig, AuditMode, CacheConfig, EgressConfig, HostConfig, InstanceReuseConfig, ServerConfig, WatchConfig,
+};
 pub use error::{ConfigError, ConfigErrors};
 pub use files::plugin_files;
 pub use loader::Loader;

@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use claimsmith_runtime::{BreakerOptions, Digest, Limits, Runtime, TenantShare};
 use claimsmith_token::MetadataStore;
+use claimsmith_upstreams::SystemLookup;
 use tokio::sync::Semaphore;
 use tokio::task::{self, JoinError, JoinSet};
 
 use crate::catalog::{Alive, Catalog, Tenant, TenantSlot};
+use crate::config::EgressConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::extension::ExtensionLoader;
 use crate::files::{DigestCache, TenantFiles, read_regular, scan};
 use crate::rules;
 use crate::source::Source;
 use crate::tenant::TenantConfig;
+use crate::upstreams::UpstreamLoader;
 
 /// Tenants that are loaded at the same time. Most of the time one takes is that of waiting for its turn to compile, so these
 /// are more than there are cores: a few whose components compile slowly do not keep others from being loaded.
@@ -47,6 +50,7 @@ pub struct Loader {
 struct Tools {
     limits: Limits,
     breaker: BreakerOptions,
+    egress: EgressConfig,
     runtime: Arc<Runtime>,
     metadata: Arc<MetadataStore>,
     places: Arc<Semaphore>,
@@ -79,6 +83,7 @@ impl Loader {
         tenants: PathBuf,
         limits: Limits,
         breaker: BreakerOptions,
+        egress: EgressConfig,
         tenant_concurrency: usize,
         runtime: Arc<Runtime>,
         metadata: Arc<MetadataStore>,
@@ -89,6 +94,7 @@ impl Loader {
             tools: Tools {
                 limits,
                 breaker,
+                egress,
                 runtime,
                 metadata,
                 places: Arc::new(Semaphore::new(MAX_LOADING)),
@@ -303,6 +309,14 @@ impl Tools {
         let source = Source::of(&toml, files.as_found(&toml, read))?;
         let config: TenantConfig = source.parse()?;
         let mut errors = rules::check_tenant(&config, &source, &self.metadata);
+        let upstreams = UpstreamLoader {
+            tenant: name,
+            directory: &files.directory,
+            source: &source,
+            egress: &self.egress,
+            lookup: SystemLookup::default(),
+        };
+        let upstreams = upstreams.load(&config.upstreams, &mut errors);
         let mut extensions = BTreeMap::new();
         for (extension_name, extension) in &config.extensions {
             let loader = ExtensionLoader {
@@ -314,6 +328,7 @@ impl Tools {
                     .and_then(|tenant| tenant.extensions.get(extension_name))
                     .map(AsRef::as_ref),
                 share,
+                upstreams: &upstreams,
                 files,
                 source: &source,
                 directories: &config.directories,

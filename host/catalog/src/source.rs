@@ -104,20 +104,25 @@ pub(crate) fn steps(path: &str) -> Vec<Step<'_>> {
 }
 
 /// Adds the nearest known key to serde's "unknown field" message, which lists the known ones.
-fn with_nearest_key(message: &str) -> String {
+pub(crate) fn with_nearest_key(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = message.starts_with("unknown field").then(|| quoted.next()).flatten();
     let Some(unknown) = unknown else {
         return message.to_owned();
     };
-    let nearest = quoted
-        .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, known)| *distance <= known.len().div_ceil(3));
-    match nearest {
-        Some((_, known)) => format!("{message}; did you mean `{known}`?"),
+    match nearest(unknown, &mut quoted) {
+        Some(known) => format!("{message}; did you mean `{known}`?"),
         None => message.to_owned(),
     }
+}
+
+/// The known name that was probably meant.
+pub(crate) fn nearest<'k>(unknown: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    known
+        .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, known)| *distance <= known.len().div_ceil(3))
+        .map(|(_, known)| known)
 }
 
 #[cfg(test)]

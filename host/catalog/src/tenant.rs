@@ -8,12 +8,12 @@ use claimsmith_contract::token_issuance_start::{ClaimValue, DEFAULT_MAX_CLAIM_BY
 use claimsmith_contract::{DEFAULT_MAX_RESPONSE_BYTES, Event};
 use claimsmith_runtime::Isolation;
 use claimsmith_token::ENTRA_CALLER;
+use claimsmith_upstreams::secret::SecretRef;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 use uuid::Uuid;
 
 use crate::config::LimitsConfig;
-use crate::secret::SecretRef;
 
 /// A tenant: its directories and its extensions.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +21,9 @@ use crate::secret::SecretRef;
 pub(crate) struct TenantConfig {
     /// The Entra directories whose sign-ins call this tenant's extensions.
     pub(crate) directories: Vec<DirectoryConfig>,
+    /// The systems that bindings can be granted, by name; what is in one depends on its `kind`.
+    #[serde(default)]
+    pub(crate) upstreams: BTreeMap<String, toml::Table>,
     /// How personal data is recorded of its callouts.
     #[serde(default)]
     pub(crate) audit: Privacy,
@@ -104,6 +107,9 @@ pub(crate) struct BindingConfig {
     /// The plugin's settings; checked by the plugin itself.
     #[serde(default)]
     pub(crate) settings: toml::Table,
+    /// The tenant's upstreams that the plugin may use. Default none.
+    #[serde(default)]
+    pub(crate) upstreams: BTreeSet<String>,
     /// Lower limits than the operator's.
     #[serde(default)]
     pub(crate) limits: LimitsConfig,

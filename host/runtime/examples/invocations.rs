@@ -124,7 +124,9 @@ async fn main() {
     let plugin = runtime.load(bytes, &limits).await.expect("a plugin");
     let settings = std::fs::read_to_string(settings).expect("the settings");
     let tenant = Arc::new(TenantShare::new(128));
-    let bound = runtime.bind(plugin, "measured", settings, limits, tenant).await;
+    let bound = runtime
+        .bind(plugin, "measured", settings, limits, tenant, Arc::default())
+        .await;
     let isolation = if reuse { Isolation::Reuse } else { Isolation::Fresh };
     let binding = bound.expect("a binding").with_isolation(isolation);
     let binding = Arc::new(binding.expect("reuse is allowed"));

@@ -13,6 +13,7 @@ use crate::bindings::{
     attribute_collection_start, attribute_collection_submit, email_otp_send, lifecycle, password_submit,
     token_issuance_start, verified_id_claim_validation,
 };
+use crate::capability::Grants;
 use crate::error::{BindError, InvocationError, ReuseNotAllowed, SettingsProblem};
 use crate::guest_text::clean;
 use crate::limits::Limits;
@@ -36,6 +37,8 @@ pub struct Binding {
     /// Shared with the bindings of other settings that were made of this one.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) tenant: Arc<TenantShare>,
+    /// The upstreams it may use.
+    pub(crate) grants: Arc<Grants>,
     /// Its idle instances, if it uses instances again.
     pub(crate) kept: Option<Arc<Kept>>,
 }
@@ -72,6 +75,7 @@ impl Binding {
             limits: self.limits,
             permits: Arc::clone(&self.permits),
             tenant: Arc::clone(&self.tenant),
+            grants: Arc::clone(&self.grants),
             // Instances of its own: what one application's users leave, no other's may see.
             kept: self.kept.as_ref().map(|_| self.host.keep()),
         };
@@ -119,7 +123,7 @@ impl Binding {
         let idle = self.kept.as_ref().and_then(|kept| kept.take(&limits));
         match idle {
             Some(used) => Run::again(used, &self.plugin.exports, deadline),
-            None => self.run(limits, deadline),
+            None => self.run(Arc::clone(&self.grants), limits, deadline),
         }
     }
 
@@ -129,10 +133,15 @@ impl Binding {
         run: &mut Option<Run<'_>>,
         ended: Result<wasmtime::Result<Result<A, Failure>>, Elapsed>,
     ) -> Report<A> {
-        let Some(run) = run.take() else {
+        let Some(mut run) = run.take() else {
             return Report::refused(InvocationError::Instantiation(ALREADY_ENDED.to_owned()));
         };
-        let Report { result, usage, words } = run.finish(ended);
+        let Report {
+            result,
+            usage,
+            words,
+            journal,
+        } = run.finish(ended);
         let answer = result.and_then(|answer| answer.map_err(failure));
         let result = answer.and_then(|answer| bounded(answer, run.limits().answer_items));
         if let Some(kept) = self.kept.as_ref().filter(|_| result.is_ok())
@@ -140,15 +149,21 @@ impl Binding {
         {
             kept.keep(used);
         }
-        Report { result, usage, words }
+        Report {
+            result,
+            usage,
+            words,
+            journal,
+        }
     }
 
-    pub(crate) fn run(&self, limits: Limits, deadline: Instant) -> Run<'_> {
+    pub(crate) fn run(&self, grants: Arc<Grants>, limits: Limits, deadline: Instant) -> Run<'_> {
         Run::new(
             &self.host.engine,
             &self.plugin.exports,
             Arc::clone(&self.label),
             Arc::clone(&self.settings),
+            grants,
             limits,
             deadline,
         )
@@ -188,6 +203,9 @@ macro_rules! invocations {
                     return self.invoke_natively(native, &context, &limits, deadline).await;
                 }
                 let mut run = Some(self.begin(limits, deadline));
+                if let Some(run) = run.as_mut() {
+                    run.store.data_mut().belongs_to(context.correlation_id);
+                }
                 $(if let (Some(run), Some(secret)) = (run.as_mut(), $argument.secret()) {
                     run.store.data_mut().log.keep_out(secret);
                 })*
@@ -236,7 +254,8 @@ async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, BindE
     let _place = binding.host.lifecycle.acquire().await.ok();
     let deadline = Instant::now() + LIFECYCLE_TIME;
     let indices = &binding.plugin.exports.lifecycle;
-    let mut run = binding.run(binding.limits_now(), deadline);
+    // Settings are checked without upstreams: a tenant's configuration loads whether they answer or not.
+    let mut run = binding.run(Arc::default(), binding.limits_now(), deadline);
     let call = async {
         let instance = run.instantiate().await?;
         let guest = indices.load(&mut run.store, &instance)?;

@@ -32,11 +32,14 @@ wasmtime::component::bindgen!({
     ",
     world: "claimsmith:host/plugin",
     ownership: Borrowing { duplicate_if_necessary: false },
-    imports: { default: trappable },
+    imports: {
+        "claimsmith:plugin/http.fetch": async | trappable,
+        default: trappable,
+    },
     exports: { default: async },
 });
 
-pub use claimsmith::plugin::{callout, deadline, log, settings, sign_up};
+pub use claimsmith::plugin::{callout, deadline, http, log, settings, sign_up};
 pub use exports::claimsmith::plugin::{
     attribute_collection_start, attribute_collection_submit, email_otp_send, lifecycle, password_submit,
     token_issuance_start, verified_id_claim_validation,

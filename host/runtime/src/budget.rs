@@ -27,6 +27,7 @@ pub(crate) enum HostLimit {
 pub(crate) struct Budget {
     calls: usize,
     max_calls: usize,
+    capability_calls_left: usize,
     random_bytes_left: usize,
     transfer: Transfer,
     reached: Option<HostLimit>,
@@ -37,6 +38,7 @@ impl Budget {
         Self {
             calls: 0,
             max_calls: limits.host_calls,
+            capability_calls_left: limits.capability_calls,
             random_bytes_left: limits.random_bytes,
             transfer: Transfer {
                 taken: Arc::default(),
@@ -67,6 +69,13 @@ impl Budget {
     /// How many calls there have been.
     pub(crate) fn calls(&self) -> usize {
         self.calls
+    }
+
+    /// Counts a call of an upstream, if there may be one more.
+    pub(crate) fn capability_call(&mut self) -> bool {
+        let left = self.capability_calls_left.checked_sub(1);
+        self.capability_calls_left = left.unwrap_or_default();
+        left.is_some()
     }
 
     /// Counts random bytes before they are made.

@@ -14,6 +14,7 @@ mod binding;
 mod bindings;
 mod breaker;
 mod budget;
+mod capability;
 mod compiler;
 mod components;
 mod descriptors;
@@ -23,6 +24,7 @@ mod exports;
 mod guest_log;
 mod guest_output;
 mod guest_text;
+mod journal;
 mod limits;
 mod linker;
 #[cfg(feature = "native-plugins")]
@@ -45,10 +47,11 @@ pub use breaker::{Breaker, BreakerOptions, BreakerPermit, BreakerState};
 /// The plugin interface's types, as the host gives and gets them: one module for each interface.
 pub mod interface {
     pub use crate::bindings::{
-        attribute_collection_start, attribute_collection_submit, callout, email_otp_send, password_submit, sign_up,
-        token_issuance_start, verified_id_claim_validation,
+        attribute_collection_start, attribute_collection_submit, callout, email_otp_send, http, password_submit,
+        sign_up, token_issuance_start, verified_id_claim_validation,
     };
 }
+pub use capability::{CallContext, Grants, HttpFuture, HttpUpstream};
 pub use compiler::{ChildLimits, CompileLimits, Compiler, CompilerProgram, compile_for_parent};
 pub use descriptors::raise_descriptor_limit;
 pub use engine::EPOCH_TICK;
@@ -57,6 +60,7 @@ pub use error::{
     RuntimeError, SettingsProblem, Whose,
 };
 pub use guest_output::GuestWords;
+pub use journal::{CapabilityCall, Journal};
 pub use limits::{Limits, MAX_TABLE_ELEMENTS};
 pub use pagemap::PagemapScan;
 pub use plugin::{Digest, Plugin};

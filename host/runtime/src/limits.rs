@@ -22,6 +22,8 @@ pub struct Limits {
     pub total_transfer_bytes: usize,
     /// Calls of any imported function. Default 10,000; a plugin that maps claims makes a few.
     pub host_calls: usize,
+    /// Calls of upstreams; further ones are answered with `quota-exceeded`. Default 16.
+    pub capability_calls: usize,
     /// Random bytes. Default 16 KiB; a seed has 16.
     pub random_bytes: usize,
     /// Resources (streams, pollables, the guest's own) that the guest may hold at once. Default 64.
@@ -46,6 +48,7 @@ impl Default for Limits {
             transfer_bytes: 1 << 20,
             total_transfer_bytes: 4 << 20,
             host_calls: 10_000,
+            capability_calls: 16,
             random_bytes: 16 << 10,
             handles: 64,
             log_records: 100,
@@ -65,6 +68,7 @@ impl Limits {
         transfer_bytes: usize::MAX,
         total_transfer_bytes: usize::MAX,
         host_calls: usize::MAX,
+        capability_calls: usize::MAX,
         random_bytes: usize::MAX,
         handles: usize::MAX,
         log_records: usize::MAX,
@@ -83,6 +87,7 @@ impl Limits {
             transfer_bytes: self.transfer_bytes.min(most.transfer_bytes),
             total_transfer_bytes: self.total_transfer_bytes.min(most.total_transfer_bytes),
             host_calls: self.host_calls.min(most.host_calls),
+            capability_calls: self.capability_calls.min(most.capability_calls),
             random_bytes: self.random_bytes.min(most.random_bytes),
             handles: self.handles.min(most.handles),
             log_records: self.log_records.min(most.log_records),

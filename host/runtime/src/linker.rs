@@ -9,7 +9,7 @@ use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
 use wasmtime_wasi::p2::bindings::{cli, clocks, random};
 use wasmtime_wasi_io::bindings::wasi::io;
 
-use crate::bindings::{callout, deadline, log, settings, sign_up};
+use crate::bindings::{callout, deadline, http, log, settings, sign_up};
 use crate::error::LoadError;
 use crate::guest_text::clean;
 use crate::state::CallState;
@@ -18,6 +18,7 @@ use crate::state::CallState;
 const ALLOWED: &[&str] = &[
     "claimsmith:plugin/callout",
     "claimsmith:plugin/deadline",
+    "claimsmith:plugin/http",
     "claimsmith:plugin/log",
     "claimsmith:plugin/settings",
     "claimsmith:plugin/sign-up",
@@ -51,6 +52,7 @@ pub(crate) fn build(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
     let l = &mut linker;
     callout::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     deadline::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
+    http::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     log::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     settings::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     sign_up::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;

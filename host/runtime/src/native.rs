@@ -16,6 +16,7 @@ use crate::interface::token_issuance_start::Claim;
 use crate::interface::{
     attribute_collection_start, attribute_collection_submit, password_submit, verified_id_claim_validation,
 };
+use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::run::{Report, Usage};
@@ -90,6 +91,7 @@ impl Binding {
                 ..Usage::default()
             },
             words: GuestWords::default(),
+            journal: Journal::default(),
         }
     }
 }

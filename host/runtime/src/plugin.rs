@@ -24,6 +24,10 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The digest of all that `reader` still has, of which little is in memory at once.
     ///
     /// # Errors

@@ -11,11 +11,13 @@ use wasmtime::component::{Instance, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use crate::budget::HostLimit;
+use crate::capability::Grants;
 use crate::engine::EPOCH_TICK;
 use crate::error::{HostResource, InvocationError, backtrace, trap_reason};
 use crate::exports::Exports;
 use crate::guest_output::GuestWords;
 use crate::guest_text::clean;
+use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::reuse::Used;
 use crate::state::CallState;
@@ -30,6 +32,8 @@ pub struct Report<R> {
     pub usage: Usage,
     /// What the guest said of its failure; empty when it answered.
     pub words: GuestWords,
+    /// What it asked of upstreams.
+    pub journal: Journal,
 }
 
 impl<R> Report<R> {
@@ -38,6 +42,7 @@ impl<R> Report<R> {
             result: Err(error),
             usage: Usage::default(),
             words: GuestWords::default(),
+            journal: Journal::default(),
         }
     }
 }
@@ -73,14 +78,19 @@ impl<'a> Run<'a> {
         exports: &'a Exports,
         label: Arc<str>,
         settings: Arc<str>,
+        grants: Arc<Grants>,
         limits: Limits,
         deadline: Instant,
     ) -> Self {
-        let mut store = Store::new(engine, CallState::new(label, settings, &limits, deadline));
+        let mut store = Store::new(engine, CallState::new(label, settings, grants, &limits, deadline));
         store.limiter(|state| &mut state.limiter);
         store.epoch_deadline_callback(|mut context| {
             let state = context.data_mut();
             state.budget.check()?;
+            // Ticks that came while the guest waited are not its own.
+            if std::mem::take(&mut state.has_waited) {
+                return Ok(UpdateDeadline::Continue(1));
+            }
             state.cpu_ticks += 1;
             if state.cpu_ticks > state.max_cpu_ticks {
                 return Err(CpuBudgetUsed.into());
@@ -152,7 +162,7 @@ impl<'a> Run<'a> {
     }
 
     /// How the invocation ended, whatever happened.
-    pub(crate) fn finish<R>(&self, ended: Result<wasmtime::Result<R>, Elapsed>) -> Report<R> {
+    pub(crate) fn finish<R>(&mut self, ended: Result<wasmtime::Result<R>, Elapsed>) -> Report<R> {
         let state = self.store.data();
         let mut frames = Vec::new();
         let result = match ended {
@@ -184,6 +194,7 @@ impl<'a> Run<'a> {
                 suppressed_log_records: state.log.suppressed(),
             },
             words,
+            journal: std::mem::take(&mut self.store.data_mut().journal),
         }
     }
 

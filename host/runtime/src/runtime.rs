@@ -16,6 +16,7 @@ use wasmtime::component::{Component, Linker};
 
 use crate::aot::CacheOptions;
 use crate::binding::Binding;
+use crate::capability::Grants;
 use crate::compiler::{CompileLimits, Compiler};
 use crate::components::Components;
 use crate::engine;
@@ -343,7 +344,15 @@ impl Runtime {
             .map_err(|_| LoadError::Interrupted)?;
         let label: Arc<str> = format!("sha256:{digest}").into();
         let deadline = Instant::now() + LIFECYCLE_TIME;
-        let mut run = Run::new(&self.host.engine, &exports, label, "{}".into(), *limits, deadline);
+        let mut run = Run::new(
+            &self.host.engine,
+            &exports,
+            label,
+            "{}".into(),
+            Arc::default(),
+            *limits,
+            deadline,
+        );
         let mut mistyped = None;
         let call = async {
             let instance = run.instantiate().await?;
@@ -379,7 +388,8 @@ impl Runtime {
     }
 
     /// Binds a plugin to settings (one JSON object), which the plugin checks, and to limits. `name` is the configuration's
-    /// for the plugin: its log is told by it, not by what the plugin calls itself. `tenant` is shared by all bindings of a tenant.
+    /// for the plugin: its log is told by it, not by what the plugin calls itself. `tenant` is shared by all bindings of a tenant;
+    /// `grants` are the upstreams that this one may use.
     ///
     /// # Errors
     /// [`BindError`] when the plugin refuses the settings or fails to check them.
@@ -390,6 +400,7 @@ impl Runtime {
         settings: String,
         limits: Limits,
         tenant: Arc<TenantShare>,
+        grants: Arc<Grants>,
     ) -> Result<Binding, BindError> {
         let binding = Binding {
             host: Arc::clone(&self.host),
@@ -399,6 +410,7 @@ impl Runtime {
             limits,
             permits: Arc::new(Semaphore::new(limits.concurrency)),
             tenant,
+            grants,
             kept: None,
         };
         binding.checked().await

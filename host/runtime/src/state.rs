@@ -13,9 +13,11 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, Was
 use crate::bindings::log::{Field, Level};
 use crate::bindings::{callout, deadline, log, settings, sign_up};
 use crate::budget::{Budget, Transfer};
+use crate::capability::Grants;
 use crate::engine::EPOCH_TICK;
 use crate::guest_log::GuestLog;
 use crate::guest_output::{GuestWords, Output};
+use crate::journal::Journal;
 use crate::limits::{Limiter, Limits};
 
 /// What the guest's clocks show: finer ones would help it to measure other guests.
@@ -33,11 +35,17 @@ pub(crate) struct CallState {
     /// How many it may run for.
     pub(crate) max_cpu_ticks: u32,
     /// The plugin's name in the configuration, and its version.
-    plugin: Arc<str>,
+    pub(crate) plugin: Arc<str>,
     settings: Arc<str>,
     /// When the invocation began.
     pub(crate) started: Instant,
-    deadline: Instant,
+    pub(crate) deadline: Instant,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) journal: Journal,
+    /// The trace that calls of upstreams belong to.
+    pub(crate) trace: u128,
+    /// Whether the guest has waited for an upstream since the last epoch tick.
+    pub(crate) has_waited: bool,
 }
 
 /// What WASI knows of one guest: making it costs random numbers and a dozen allocations.
@@ -65,7 +73,13 @@ impl Wasi {
 }
 
 impl CallState {
-    pub(crate) fn new(plugin: Arc<str>, settings: Arc<str>, limits: &Limits, deadline: Instant) -> Self {
+    pub(crate) fn new(
+        plugin: Arc<str>,
+        settings: Arc<str>,
+        grants: Arc<Grants>,
+        limits: &Limits,
+        deadline: Instant,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         Self {
@@ -80,6 +94,10 @@ impl CallState {
             settings,
             started: Instant::now(),
             deadline,
+            grants,
+            journal: Journal::default(),
+            trace: 0,
+            has_waited: false,
         }
     }
 
@@ -92,6 +110,9 @@ impl CallState {
         self.cpu_ticks = 0;
         self.started = Instant::now();
         self.deadline = deadline;
+        self.journal = Journal::default();
+        self.trace = 0;
+        self.has_waited = false;
         if let Some(wasi) = &self.wasi {
             wasi.stdout.clear();
             wasi.stderr.clear();

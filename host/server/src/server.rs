@@ -119,6 +119,7 @@ impl Server {
             config.tenants.clone(),
             config.limits(),
             config.breaker_options(),
+            config.egress.clone(),
             config.tenant_concurrency(),
             Arc::clone(&runtime),
             Arc::new(metadata),

@@ -109,6 +109,19 @@ fn describe() {
         "claimsmith_breaker_open",
         "1 while a plugin's circuit breaker is open, 0.5 while it is tried again"
     );
+    describe_counter!(
+        "claimsmith_capability_calls_total",
+        "Calls of upstreams, by what the plugin was given"
+    );
+    describe_histogram!(
+        "claimsmith_capability_call_seconds",
+        Unit::Seconds,
+        "Calls of upstreams, with waiting for a place and all attempts"
+    );
+    describe_gauge!(
+        "claimsmith_upstream_breaker_open",
+        "1 while an upstream's circuit breaker is open, 0.5 while it is tried again"
+    );
     describe_gauge!(
         "claimsmith_catalog_generation",
         "Which catalog serves: counts up with every change"

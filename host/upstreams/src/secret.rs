@@ -6,23 +6,30 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
-use crate::files::{SECRETS_DIRECTORY, read_regular};
+use crate::files::read_regular;
+
+/// Where a tenant keeps the secrets that its configuration names.
+pub const SECRETS_DIRECTORY: &str = "secrets";
 
 /// Larger secrets are none: keys and certificates have a few KiB.
 const MAX_SECRET_BYTES: usize = 64 << 10;
 
 /// `env:NAME`, a variable of the service's environment, or `file:NAME`, a file in the tenant's `secrets` directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SecretRef {
+pub enum SecretRef {
+    /// A variable of the service's environment.
     Env(String),
+    /// A file in the tenant's `secrets` directory.
     File(String),
 }
 
 /// Whose secrets may be read: a tenant's own.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SecretScope<'t> {
-    pub(crate) tenant: &'t str,
-    pub(crate) directory: &'t Path,
+pub struct SecretScope<'t> {
+    /// The tenant's name.
+    pub tenant: &'t str,
+    /// The tenant's directory.
+    pub directory: &'t Path,
 }
 
 impl SecretRef {
@@ -30,7 +37,7 @@ impl SecretRef {
     ///
     /// # Errors
     /// What is wrong and what to do; never anything of the secret.
-    pub(crate) fn read(&self, scope: SecretScope<'_>) -> Result<Zeroizing<Vec<u8>>, String> {
+    pub fn read(&self, scope: SecretScope<'_>) -> Result<Zeroizing<Vec<u8>>, String> {
         match self {
             Self::Env(name) => scope.variable(name),
             Self::File(name) => scope.file(name),
@@ -41,7 +48,7 @@ impl SecretRef {
     ///
     /// # Errors
     /// As [`Self::read`], or that it is no text.
-    pub(crate) fn read_text(&self, scope: SecretScope<'_>) -> Result<Zeroizing<String>, String> {
+    pub fn read_text(&self, scope: SecretScope<'_>) -> Result<Zeroizing<String>, String> {
         let bytes = self.read(scope)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| format!("{self} is not UTF-8 text"))?;
         Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))

@@ -1,0 +1,22 @@
+//! What upstreams may connect to.
+
+use std::collections::BTreeMap;
+
+use claimsmith_upstreams::Network;
+use serde::Deserialize;
+
+/// `[egress]`
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct EgressConfig {
+    /// Networks that are not of the public internet and that tenants' upstreams may open, by the tenant's name. Default
+    /// none.
+    pub networks: BTreeMap<String, Vec<Network>>,
+}
+
+impl EgressConfig {
+    /// What a tenant's upstreams may open.
+    pub(crate) fn of(&self, tenant: &str) -> &[Network] {
+        self.networks.get(tenant).map(Vec::as_slice).unwrap_or_default()
+    }
+}

@@ -1,0 +1,229 @@
+//! Capabilities: what plugins reach outside, by the names their bindings were granted.
+//!
+//! A capability is a trait here, implemented in a crate that knows its protocol, and the implementation of its interface
+//! of `wit/` in a module of its own (`http`). Whatever its kind, a call goes through [`CallState::through`]: the one place
+//! where calls are limited in number and time, listed, counted and traced.
+
+mod http;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::engine::EPOCH_TICK;
+use crate::journal::{CapabilityCall, Digester};
+use crate::state::CallState;
+
+pub use self::http::{HttpFuture, HttpUpstream};
+
+/// What a plugin has of the callout's time when a call used all of it: it may still answer with what it has.
+const RESERVE: Duration = Duration::from_millis(20);
+
+/// The upstreams a binding was granted, by the names of the tenant's configuration.
+#[derive(Debug, Default)]
+pub struct Grants {
+    tenant: Arc<str>,
+    http: BTreeMap<Arc<str>, Arc<dyn HttpUpstream>>,
+}
+
+impl Grants {
+    /// No upstreams, of a tenant.
+    #[must_use]
+    pub fn of(tenant: Arc<str>) -> Self {
+        Self {
+            tenant,
+            http: BTreeMap::new(),
+        }
+    }
+
+    /// Grants an HTTP upstream.
+    pub fn grant_http(&mut self, name: Arc<str>, upstream: Arc<dyn HttpUpstream>) {
+        self.http.insert(name, upstream);
+    }
+
+    /// The names of all upstreams.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.http.keys().map(AsRef::as_ref)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.http.is_empty()
+    }
+}
+
+/// What a call of an upstream is for, and until when.
+#[derive(Clone, Copy, Debug)]
+pub struct CallContext {
+    /// When there must be a result. Whoever makes the call is dropped then.
+    pub until: Instant,
+    /// The callout's correlation id, which is the trace that the call belongs to (W3C Trace Context); 0 if there is none.
+    pub trace: u128,
+}
+
+/// A capability's error, as far as it is the same for all of them.
+pub(crate) trait CapabilityError {
+    /// The time of the call is over.
+    fn deadline_exceeded() -> Self;
+    /// The invocation has made all the calls it may make.
+    fn quota_exceeded() -> Self;
+    /// Its name in lists, metrics and traces.
+    fn code(&self) -> &'static str;
+}
+
+/// A capability's result, as far as lists, metrics and traces tell of it.
+pub(crate) trait CapabilityResult {
+    /// Bytes that the guest is given.
+    fn bytes(&self) -> usize;
+    /// What the upstream's protocol says of it, in numbers.
+    fn status(&self) -> Option<u16>;
+}
+
+/// What is known of a call before it is made.
+pub(crate) struct Asked<'c> {
+    /// `interface.function`
+    pub(crate) function: &'static str,
+    /// As the guest named it.
+    pub(crate) upstream: &'c str,
+    pub(crate) arguments: Digester,
+    /// The guest's own limit.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl CallState {
+    /// Says what callout the invocation is for.
+    pub(crate) fn belongs_to(&mut self, correlation_id: &str) {
+        if !self.grants.is_empty() {
+            self.trace = trace_id(correlation_id);
+        }
+    }
+
+    /// The one way to an upstream. `make` is given the call's end, at which it is dropped.
+    ///
+    /// # Errors
+    /// What ends the guest: a limit of the host.
+    pub(crate) async fn through<R, E, F>(
+        &mut self,
+        asked: Asked<'_>,
+        make: impl FnOnce(CallContext) -> F,
+    ) -> wasmtime::Result<Result<R, E>>
+    where
+        R: CapabilityResult,
+        E: CapabilityError,
+        F: Future<Output = Result<R, E>>,
+    {
+        let Asked {
+            function,
+            upstream,
+            arguments,
+            timeout,
+        } = asked;
+        let sent_bytes = arguments.bytes();
+        self.budget.transfer().take(sent_bytes)?;
+        self.budget.check()?;
+        let began = Instant::now();
+        let result = if self.budget.capability_call() {
+            let until = self.end_of_call(began, timeout);
+            let context = CallContext {
+                until,
+                trace: self.trace,
+            };
+            let ended = timeout_at(until, make(context)).await;
+            ended.unwrap_or_else(|_| Err(E::deadline_exceeded()))
+        } else {
+            Err(E::quota_exceeded())
+        };
+        let took = began.elapsed();
+        // The epoch went on meanwhile, which is not time that the guest has computed.
+        self.has_waited |= took >= EPOCH_TICK;
+        let call = CapabilityCall {
+            function,
+            upstream: self.journal.name(upstream),
+            arguments: arguments.finish(),
+            result: result.as_ref().map_or_else(E::code, |_| "ok"),
+            status: result.as_ref().ok().and_then(R::status),
+            sent_bytes,
+            received_bytes: result.as_ref().map_or(0, R::bytes),
+            began: began.saturating_duration_since(self.started),
+            took,
+        };
+        self.tell(&call);
+        self.journal.list(call);
+        Ok(result)
+    }
+
+    /// When a call that begins now must be over.
+    fn end_of_call(&self, now: Instant, timeout: Option<Duration>) -> Instant {
+        let left = self.deadline.saturating_duration_since(now);
+        let most = left.saturating_sub(RESERVE.min(left / 10));
+        now + timeout.map_or(most, |timeout| timeout.min(most))
+    }
+
+    /// Counts and traces a call.
+    fn tell(&self, call: &CapabilityCall) {
+        // A name that was not granted is the guest's, and would be a label of its own each time.
+        let known = self.grants.names().any(|name| *name == *call.upstream);
+        let upstream = if known { call.upstream.as_ref() } else { "" };
+        let labels = [
+            metrics::Label::new("tenant", Arc::clone(&self.grants.tenant)),
+            metrics::Label::new("upstream", upstream.to_owned()),
+            metrics::Label::from_static_parts("function", call.function),
+        ];
+        metrics::histogram!("claimsmith_capability_call_seconds", labels.iter()).record(call.took);
+        let [tenant, upstream, function] = labels;
+        let labels = [
+            tenant,
+            upstream,
+            function,
+            metrics::Label::from_static_parts("result", call.result),
+        ];
+        metrics::counter!("claimsmith_capability_calls_total", labels.iter()).increment(1);
+        tracing::debug!(
+            plugin = &*self.plugin,
+            function = call.function,
+            upstream = &*call.upstream,
+            result = call.result,
+            status = call.status,
+            arguments = %call.arguments,
+            sent_bytes = call.sent_bytes,
+            received_bytes = call.received_bytes,
+            took_us = call.took.as_micros(),
+            "capability called"
+        );
+    }
+}
+
+/// The trace of a callout: its correlation id (a GUID) without hyphens.
+fn trace_id(correlation_id: &str) -> u128 {
+    let digits = correlation_id.bytes().filter(|byte| *byte != b'-');
+    let add = |id: u128, digit: u8| Some((id << 4) | u128::from(char::from(digit).to_digit(16)?));
+    digits.take(32).try_fold(0, add).unwrap_or_default()
+}
+
+impl fmt::Debug for Asked<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The arguments are the guest's.
+        formatter
+            .debug_struct("Asked")
+            .field("function", &self.function)
+            .field("upstream", &self.upstream)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trace_id;
+
+    #[test]
+    fn a_correlation_id_is_a_trace_id() {
+        assert_eq!(
+            trace_id("6c8ed0c9-8d1c-4ea7-b2fa-33d8c0b3a1f2"),
+            0x6c8e_d0c9_8d1c_4ea7_b2fa_33d8_c0b3_a1f2
+        );
+        assert_eq!(trace_id("no guid"), 0);
+    }
+}

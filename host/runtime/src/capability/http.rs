@@ -1,0 +1,109 @@
+//! `claimsmith:plugin/http`.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bindings::http::{self, Error, Method, Request, Response};
+use crate::capability::{Asked, CallContext, CapabilityError, CapabilityResult};
+use crate::guest_text::clean;
+use crate::journal::Digester;
+use crate::state::CallState;
+
+/// A response that is on its way.
+pub type HttpFuture<'u> = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send + 'u>>;
+
+/// An HTTP upstream: knows its address, its credentials and what may be asked of it.
+pub trait HttpUpstream: fmt::Debug + Send + Sync {
+    /// Sends a request and reads the whole response. The call's end drops the future, which then has to let go of
+    /// everything it holds.
+    fn fetch(&self, request: Request, context: CallContext) -> HttpFuture<'_>;
+}
+
+impl http::Host for CallState {
+    async fn fetch(&mut self, request: Request) -> wasmtime::Result<Result<Response, Error>> {
+        let grants = Arc::clone(&self.grants);
+        let upstream = grants.http.get(request.upstream.as_str());
+        let name = request.upstream.clone();
+        let asked = Asked {
+            function: "http.fetch",
+            upstream: &name,
+            arguments: digester(&request),
+            timeout: request.timeout_milliseconds.map(|ms| Duration::from_millis(ms.into())),
+        };
+        self.through(asked, |context| async move {
+            match upstream {
+                Some(upstream) => upstream.fetch(request, context).await,
+                None => Err(Error::NotGranted(format!(
+                    "upstream `{}` is not among the binding's `upstreams`",
+                    clean(&request.upstream)
+                ))),
+            }
+        })
+        .await
+    }
+}
+
+/// What is asked, in its order and each part with its length, so that no two requests are the same bytes.
+fn digester(request: &Request) -> Digester {
+    let mut digester = Digester::default();
+    digester.add(request.upstream.as_bytes());
+    digester.add(method_name(&request.method).as_bytes());
+    digester.add(request.path.as_bytes());
+    digester.add_option(request.query.as_deref().map(str::as_bytes));
+    digester.count(request.headers.len());
+    for header in &request.headers {
+        digester.add(header.name.as_bytes());
+        digester.add(header.value.as_bytes());
+    }
+    digester.add_option(request.body.as_deref());
+    digester
+}
+
+/// A method as it is sent.
+pub(crate) fn method_name(method: &Method) -> &str {
+    match method {
+        Method::Get => "GET",
+        Method::Head => "HEAD",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Patch => "PATCH",
+        Method::Delete => "DELETE",
+        Method::Other(name) => name,
+    }
+}
+
+impl CapabilityError for Error {
+    fn deadline_exceeded() -> Self {
+        Self::DeadlineExceeded
+    }
+
+    fn quota_exceeded() -> Self {
+        Self::QuotaExceeded
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotGranted(_) => "not_granted",
+            Self::NotAllowed(_) => "not_allowed",
+            Self::Invalid(_) => "invalid",
+            Self::TooLarge(_) => "too_large",
+            Self::Unavailable(_) => "unavailable",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::DeadlineExceeded => "deadline_exceeded",
+        }
+    }
+}
+
+impl CapabilityResult for Response {
+    fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|header| header.name.len() + header.value.len());
+        self.body.len() + headers.sum::<usize>()
+    }
+
+    fn status(&self) -> Option<u16> {
+        Some(self.status)
+    }
+}

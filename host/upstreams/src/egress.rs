@@ -1,0 +1,179 @@
+//! The egress policy: which addresses may be connected to.
+//!
+//! A name is resolved for each connection, and what comes out is checked before it is connected to: the connection goes to
+//! exactly an address that was checked, so an answer that changes between two questions changes nothing. Addresses that
+//! are not of the public internet are refused, unless the upstream opens a network that the operator allows its tenant.
+
+mod address;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use serde::{Deserialize, Deserializer};
+use tokio::sync::Semaphore;
+
+pub(crate) use self::address::Refused;
+
+/// A network, as `10.20.0.0/16`, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(IpNet);
+
+impl Network {
+    /// Whether all of another network is in this one.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        self.0.contains(&other.0)
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let network = text.parse::<IpNet>();
+        let network = network.or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        match network {
+            Ok(network) if network == network.trunc() => Ok(Self(network)),
+            Ok(network) => Err(format!(
+                "{network} has bits beyond its prefix: expected {}",
+                network.trunc()
+            )),
+            Err(_) => Err(format!(
+                "`{}` is no network: expected an address and the length of its prefix, such as 10.20.0.0/16",
+                text.escape_debug()
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Addresses that are on their way.
+pub type Lookups = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+
+/// What resolves names.
+pub trait Lookup: fmt::Debug + Send + Sync {
+    /// The addresses of a name.
+    fn lookup(&self, name: &str) -> Lookups;
+}
+
+/// The system's resolver. Asking it occupies a thread that cannot be called back, perhaps for long: as many as
+/// [`MAX_LOOKUPS`] ask at once.
+#[derive(Clone, Debug)]
+pub struct SystemLookup(Arc<Semaphore>);
+
+/// Names that one resolver, which is to say one tenant, has looked up at the same time; further ones wait.
+const MAX_LOOKUPS: usize = 8;
+
+impl Default for SystemLookup {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_LOOKUPS)))
+    }
+}
+
+impl Lookup for SystemLookup {
+    fn lookup(&self, name: &str) -> Lookups {
+        let (places, name) = (Arc::clone(&self.0), name.to_owned());
+        Box::pin(async move {
+            let place = places.acquire_owned().await.map_err(io::Error::other)?;
+            let asking = tokio::task::spawn_blocking(move || {
+                // Held until the system has answered, also when nobody waits for it any more.
+                let _place = place;
+                let found = (name.as_str(), 0).to_socket_addrs()?;
+                Ok(found.map(|address| address.ip()).collect())
+            });
+            asking.await.map_err(io::Error::other)?
+        })
+    }
+}
+
+/// Which addresses an upstream may connect to.
+#[derive(Clone, Debug)]
+pub struct Egress {
+    open: Arc<[Network]>,
+    lookup: Arc<dyn Lookup>,
+}
+
+impl Egress {
+    /// The public internet and these networks. Some addresses stay refused whatever is open: those of cloud metadata
+    /// services, `0.0.0.0` and multicast.
+    #[must_use]
+    pub fn new(open: &[Network]) -> Self {
+        Self {
+            open: open.into(),
+            lookup: Arc::new(SystemLookup::default()),
+        }
+    }
+
+    /// The same with names resolved otherwise.
+    #[must_use]
+    pub fn with_lookup(self, lookup: Arc<dyn Lookup>) -> Self {
+        Self { lookup, ..self }
+    }
+
+    /// Whether an address may be connected to.
+    pub(crate) fn check(&self, address: IpAddr) -> Result<(), Refused> {
+        address::check(address, &self.open)
+    }
+}
+
+/// No address of a name may be connected to.
+#[derive(Debug)]
+pub(crate) struct NameRefused {
+    pub(crate) name: String,
+    pub(crate) first: Option<Refused>,
+}
+
+impl fmt::Display for NameRefused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.first {
+            Some(refused) => write!(formatter, "{} resolves to {refused}", self.name),
+            None => write!(formatter, "{} has no address", self.name),
+        }
+    }
+}
+
+impl std::error::Error for NameRefused {}
+
+impl Resolve for Egress {
+    fn resolve(&self, name: Name) -> Resolving {
+        let policy = self.clone();
+        let looking = self.lookup.lookup(name.as_str());
+        Box::pin(async move {
+            let found = looking.await?;
+            let mut first = None;
+            let mut allowed = Vec::with_capacity(found.len());
+            for address in found {
+                match policy.check(address) {
+                    Ok(()) => allowed.push(SocketAddr::new(address, 0)),
+                    Err(refused) => {
+                        first.get_or_insert(refused);
+                    }
+                }
+            }
+            if allowed.is_empty() {
+                let name = name.as_str().to_owned();
+                return Err(NameRefused { name, first }.into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}

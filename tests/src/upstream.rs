@@ -1,0 +1,216 @@
+//! A system that plugins call: an HTTP server on loopback that answers as its path says, and keeps what it was sent.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+/// What a request was.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Request line and header fields.
+    pub head: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// A server that plugins call.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Where it listens.
+    pub address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connections: AtomicUsize,
+    /// Connections that the other side has closed while a response was due.
+    abandoned: AtomicUsize,
+    received: Mutex<Vec<Received>>,
+    tokens: AtomicUsize,
+}
+
+impl Upstream {
+    /// Starts it on a free port of 127.0.0.1.
+    pub async fn start() -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// Starts it on a free port of any address.
+    pub async fn start_on(address: IpAddr) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                shared.connections.fetch_add(1, Ordering::SeqCst);
+                let state = Arc::clone(&shared);
+                tokio::spawn(async move { serve(stream, &state).await });
+            }
+        });
+        Self { address, state }
+    }
+
+    /// A URL on it.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// How many connections there have been.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many connections were closed by the other side while it waited.
+    #[must_use]
+    pub fn abandoned(&self) -> usize {
+        self.state.abandoned.load(Ordering::SeqCst)
+    }
+
+    /// Everything it was sent.
+    #[must_use]
+    pub fn received(&self) -> Vec<Received> {
+        self.state.received.lock().unwrap().clone()
+    }
+
+    /// The requests whose target begins so.
+    #[must_use]
+    pub fn requests(&self, target: &str) -> Vec<Received> {
+        let of_target = |request: &Received| {
+            let found = request.head.split(' ').nth(1);
+            found.is_some_and(|found| found.starts_with(target))
+        };
+        self.received().into_iter().filter(of_target).collect()
+    }
+}
+
+/// Answers the requests of a connection one after another.
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, state: &State) -> Option<()> {
+    loop {
+        let head = crate::raw::read_head(&mut stream).await?;
+        let length = crate::raw::header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.ok()?;
+        let request = Received { head, body };
+        state.received.lock().unwrap().push(request.clone());
+        if !answer(&mut stream, &request, state).await? {
+            return None;
+        }
+    }
+}
+
+/// Answers one request; whether the connection can be used again.
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &Received, state: &State) -> Option<bool> {
+    let target = request.head.split(' ').nth(1)?;
+    let path = target.split('?').next()?;
+    let below = path.strip_prefix('/')?;
+    let (first, rest) = below.split_once('/').unwrap_or((below, ""));
+    let whole = match first {
+        "members" => response("200 OK", "content-type: application/json\r\n", br#"{"tier":"gold"}"#),
+        "echo" => response("200 OK", "", request.head.as_bytes()),
+        "status" => response(&format!("{rest} Status"), "retry-after: 1\r\n", b"as asked"),
+        "redirect" => {
+            let to = target.split_once("to=").map_or("", |(_, to)| to);
+            response("302 Found", &format!("location: {to}\r\n"), b"")
+        }
+        // Tokens are numbered; the rest of the path is how long they last.
+        "token" | "slow-token" => {
+            if first == "slow-token" {
+                sleep(Duration::from_millis(300)).await;
+            }
+            let number = state.tokens.fetch_add(1, Ordering::SeqCst) + 1;
+            let token = format!(r#"{{"access_token":"token-{number}","token_type":"bearer","expires_in":{rest}}}"#);
+            response("200 OK", "content-type: application/json\r\n", token.as_bytes())
+        }
+        // Takes the tokens from this number on.
+        "protected" => {
+            let from: usize = rest.parse().unwrap();
+            let sent = crate::raw::header(&request.head, "authorization").unwrap_or_default();
+            let number = sent
+                .strip_prefix("Bearer token-")
+                .and_then(|number| number.parse().ok());
+            let taken = number.is_some_and(|number: usize| number >= from);
+            let status = if taken { "200 OK" } else { "401 Unauthorized" };
+            response(status, "", b"protected")
+        }
+        "fields" => response(
+            "200 OK",
+            "Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nSet-Cookie: session=1\r\nX-Kept: yes\r\nKeep-Alive: 5\r\n",
+            b"",
+        ),
+        "big" => response("200 OK", "", &vec![b'b'; rest.parse().unwrap()]),
+        "endless" => {
+            send(stream, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+            loop {
+                send(stream, b"1000\r\n").await?;
+                send(stream, &[b'c'; 0x1000]).await?;
+                send(stream, b"\r\n").await?;
+            }
+        }
+        "endless-head" => {
+            send(stream, b"HTTP/1.1 200 OK\r\n").await?;
+            loop {
+                send(stream, b"x-more: and more and more and more\r\n").await?;
+            }
+        }
+        "hang" => return wait_until_abandoned(stream, state).await,
+        "half" => {
+            send(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").await?;
+            return wait_until_abandoned(stream, state).await;
+        }
+        "trickle" => {
+            send(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n").await?;
+            loop {
+                if send(stream, b".").await.is_none() {
+                    state.abandoned.fetch_add(1, Ordering::SeqCst);
+                    return None;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
+        "broken" => {
+            send(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbroken").await?;
+            return None;
+        }
+        "no-http" => {
+            send(stream, b"220 mail.example ESMTP\r\n").await?;
+            return None;
+        }
+        "close" => return None,
+        _ => response("200 OK", "", b"fine"),
+    };
+    let bodyless = request.head.starts_with("HEAD ");
+    let end = if bodyless {
+        whole.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4
+    } else {
+        whole.len()
+    };
+    send(stream, &whole[..end]).await?;
+    Some(true)
+}
+
+fn response(status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {status}\r\n{fields}content-length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> Option<()> {
+    stream.write_all(bytes).await.ok()?;
+    stream.flush().await.ok()
+}
+
+/// Never answers; notes when the other side goes.
+async fn wait_until_abandoned<S: AsyncRead + Unpin>(stream: &mut S, state: &State) -> Option<bool> {
+    let mut ignored = Vec::new();
+    let _was_reset = stream.read_to_end(&mut ignored).await.is_err();
+    state.abandoned.fetch_add(1, Ordering::SeqCst);
+    None
+}
