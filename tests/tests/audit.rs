@@ -36,14 +36,22 @@ async fn platform(host_config: &str, privacy: &str) -> Platform {
 }
 
 fn correlation_id(body: &Value) -> String {
-    body["data"]["authenticationContext"]["correlationId"].as_str().unwrap().to_owned()
+    body["data"]["authenticationContext"]["correlationId"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// Changes the store behind everybody's back.
 async fn tamper(platform: &Platform, sql: &str) {
     let path = store(platform.directory.path());
-    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display()))
+        .await
+        .unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))
+        .execute(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
 }
 
@@ -54,7 +62,9 @@ async fn an_answered_callout_has_a_record_and_no_secret_is_in_the_store() {
     assert_eq!(platform.call(&token, &body).await.status(), 200);
 
     let found = records(&platform, &["--correlation-id", &correlation_id(&body)]).await;
-    let [record] = found.as_slice() else { panic!("{found:?}") };
+    let [record] = found.as_slice() else {
+        panic!("{found:?}")
+    };
     for (member, expected) in [
         ("tenant", json!("contoso")),
         ("extension", json!("claims")),
@@ -65,7 +75,10 @@ async fn an_answered_callout_has_a_record_and_no_secret_is_in_the_store() {
         ("directory", json!(DIRECTORY)),
         ("custom_extension", json!(world::EXTENSION)),
         ("caller", json!("99045fe1-7639-4a75-9d4a-577b6ca3810f")),
-        ("application", body["data"]["authenticationContext"]["clientServicePrincipal"]["appId"].clone()),
+        (
+            "application",
+            body["data"]["authenticationContext"]["clientServicePrincipal"]["appId"].clone(),
+        ),
         ("claims", json!(["region"])),
     ] {
         assert_eq!(record[member], expected, "{member}: {record}");
@@ -79,7 +92,10 @@ async fn an_answered_callout_has_a_record_and_no_secret_is_in_the_store() {
     assert!(used["memory_bytes"].as_u64().unwrap() > 0, "{record}");
     // By default the user is a pseudonym and values of claims are not recorded.
     assert_eq!(record["user_pseudonym"].as_str().unwrap().len(), 32, "{record}");
-    assert!(record.get("user").is_none() && record.get("claim_values").is_none(), "{record}");
+    assert!(
+        record.get("user").is_none() && record.get("claim_values").is_none(),
+        "{record}"
+    );
     for secret in [&*token, token.rsplit('.').next().unwrap(), USER_ID, USER, "EUR"] {
         assert_nowhere_in_store(platform.directory.path(), secret);
     }
@@ -91,7 +107,11 @@ async fn a_refused_callout_has_a_record_and_a_flood_of_them_is_counted() {
     let platform = platform("", "").await;
     let mut other = platform.body();
     other["data"]["tenantId"] = json!(world::EXTERNAL_DIRECTORY);
-    other["source"] = json!(format!("/tenants/{}/applications/{}", world::EXTERNAL_DIRECTORY, world::RESOURCE));
+    other["source"] = json!(format!(
+        "/tenants/{}/applications/{}",
+        world::EXTERNAL_DIRECTORY,
+        world::RESOURCE
+    ));
     assert_eq!(platform.call(&platform.token(), &other).await.status(), 400);
     for _ in 0..300 {
         assert_eq!(platform.call("no.valid.token", &platform.body()).await.status(), 401);
@@ -99,7 +119,10 @@ async fn a_refused_callout_has_a_record_and_a_flood_of_them_is_counted() {
 
     let refused = records(&platform, &["--outcome", "tenant_mismatch"]).await;
     assert_eq!(refused.len(), 1);
-    assert_eq!(refused[0]["correlation_id"], other["data"]["authenticationContext"]["correlationId"]);
+    assert_eq!(
+        refused[0]["correlation_id"],
+        other["data"]["authenticationContext"]["correlationId"]
+    );
     eventually("refusals are recorded, up to a limit", async || {
         records(&platform, &["--outcome", "token_malformed"]).await.len() >= 100
     })
@@ -144,14 +167,22 @@ async fn one_persons_records_are_found_and_erased_and_the_chain_holds() {
     assert_eq!(records(&platform, &["--user", USER_ID]).await.len(), 3);
     let erase = ["erase", "--tenant", "contoso", "--user", USER_ID];
     let erased = audit(&platform, &erase).await;
-    assert_eq!((erased.code, erased.output.as_str()), (0, "erased the personal data of 3 records\n"), "{}", erased.errors);
+    assert_eq!(
+        (erased.code, erased.output.as_str()),
+        (0, "erased the personal data of 3 records\n"),
+        "{}",
+        erased.errors
+    );
     // While the service runs on, whose next record follows the command's.
     assert_eq!(platform.callout().await.0, 200);
 
     assert_eq!(records(&platform, &["--user", USER_ID]).await.len(), 1);
     let all = records(&platform, &[]).await;
     let outcomes: Vec<_> = all.iter().map(|record| record["outcome"].as_str().unwrap()).collect();
-    assert_eq!(outcomes, ["answered", "answered", "answered", "records_erased", "answered"]);
+    assert_eq!(
+        outcomes,
+        ["answered", "answered", "answered", "records_erased", "answered"]
+    );
     assert!(all[0].get("user").is_none() && all[0]["erased"] == true, "{}", all[0]);
     let verified = audit(&platform, &["verify"]).await;
     assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
@@ -161,7 +192,9 @@ async fn one_persons_records_are_found_and_erased_and_the_chain_holds() {
         let directory = store(platform.directory.path());
         let files = fs::read_dir(directory.parent().unwrap()).unwrap();
         let holds = |bytes: &[u8]| bytes.windows(USER_ID.len()).any(|window| window == USER_ID.as_bytes());
-        !files.flatten().any(|file| holds(&fs::read(file.path()).unwrap_or_default()))
+        !files
+            .flatten()
+            .any(|file| holds(&fs::read(file.path()).unwrap_or_default()))
     })
     .await;
 }
@@ -172,15 +205,27 @@ async fn removed_changed_reordered_and_cut_off_records_are_found() {
         ("DELETE FROM record WHERE seq = 2", "records 2 to 2 were removed"),
         ("UPDATE record SET outcome = 'throttled' WHERE seq = 2", "record 2, its"),
         ("UPDATE record SET time = time + 1 WHERE seq = 3", "record 3, its"),
-        ("UPDATE record SET detail = replace(detail, '200', '500') WHERE seq = 2", "record 2, its"),
-        ("UPDATE record SET subject = zeroblob(16) WHERE seq = 2", "record 2, its"),
-        ("UPDATE context SET text = replace(text, 'contoso', 'fabrikam')", "record 1, its"),
+        (
+            "UPDATE record SET detail = replace(detail, '200', '500') WHERE seq = 2",
+            "record 2, its",
+        ),
+        (
+            "UPDATE record SET subject = zeroblob(16) WHERE seq = 2",
+            "record 2, its",
+        ),
+        (
+            "UPDATE context SET text = replace(text, 'contoso', 'fabrikam')",
+            "record 1, its",
+        ),
         (
             "UPDATE record SET seq = -1 WHERE seq = 2; UPDATE record SET seq = 2 WHERE seq = 3;
              UPDATE record SET seq = 3 WHERE seq = -1",
             "record 2, its",
         ),
-        ("DELETE FROM record WHERE seq > 2", "the end was cut off: there was a record 4"),
+        (
+            "DELETE FROM record WHERE seq > 2",
+            "the end was cut off: there was a record 4",
+        ),
         ("DELETE FROM record WHERE seq < 2", "records 1 to 1 were removed"),
         (
             "INSERT INTO mark SELECT 'begin', seq, hash, tag FROM mark; DELETE FROM record WHERE seq < 5",

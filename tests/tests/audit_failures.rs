@@ -37,7 +37,10 @@ async fn stage(host_config: &str) -> Stage {
 async fn metric(platform: &Platform, name: &str) -> f64 {
     let url = format!("http://{}/metrics", platform.host.address);
     let text = platform.http.get(url).send().await.unwrap().text().await.unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap_or("0");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+        .unwrap_or("0");
     line.parse().unwrap()
 }
 
@@ -47,7 +50,9 @@ async fn load(url: String, token: String, mut body: Value, stop: Arc<AtomicBool>
     while !stop.load(Ordering::Relaxed) {
         let id = Uuid::new_v4();
         body["data"]["authenticationContext"]["correlationId"] = id.to_string().into();
-        let Ok(response) = http.post(&url).bearer_auth(&token).json(&body).send().await else { return };
+        let Ok(response) = http.post(&url).bearer_auth(&token).json(&body).send().await else {
+            return;
+        };
         if response.status() == 200 && response.bytes().await.is_ok() {
             answered.lock().unwrap().push(id);
         }
@@ -73,7 +78,10 @@ async fn every_callout_that_was_answered_has_its_record_however_the_host_is_kill
                 tokio::spawn(load(platform.url(), platform.token(), platform.body(), stop, answered))
             })
             .collect();
-        eventually("callouts are answered", async || answered.lock().unwrap().len() > before).await;
+        eventually("callouts are answered", async || {
+            answered.lock().unwrap().len() > before
+        })
+        .await;
         // Different moments of batches, from run to run.
         let moment = u64::from(Uuid::new_v4().as_bytes()[0]);
         tokio::time::sleep(Duration::from_micros(moment * 500)).await;
@@ -84,15 +92,26 @@ async fn every_callout_that_was_answered_has_its_record_however_the_host_is_kill
         }
         platform.restart(&[]).await;
         let url = format!("http://{}/readyz", platform.host.address);
-        eventually("the host is ready again", async || platform.http.get(&url).send().await.unwrap().status() == 200).await;
-        assert!(!store(platform.directory.path()).with_extension("damaged").exists(), "round {round}");
+        eventually("the host is ready again", async || {
+            platform.http.get(&url).send().await.unwrap().status() == 200
+        })
+        .await;
+        assert!(
+            !store(platform.directory.path()).with_extension("damaged").exists(),
+            "round {round}"
+        );
     }
     let recorded = records(&platform, &["--outcome", "answered"]).await;
     let id = |record: &Value| record["correlation_id"].as_str().unwrap().parse::<Uuid>().unwrap();
     let recorded: HashSet<_> = recorded.iter().map(id).collect();
     let answered = answered.lock().unwrap().clone();
     let missing: Vec<_> = answered.iter().filter(|id| !recorded.contains(id)).collect();
-    assert!(missing.is_empty(), "{} of {} have no record: {missing:?}", missing.len(), answered.len());
+    assert!(
+        missing.is_empty(),
+        "{} of {} have no record: {missing:?}",
+        missing.len(),
+        answered.len()
+    );
     let verified = audit(&platform, &["verify"]).await;
     assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
 }
@@ -103,9 +122,14 @@ struct SmallDisk<'d>(&'d Path);
 impl<'d> SmallDisk<'d> {
     fn mount(at: &'d Path) -> Self {
         fs::create_dir_all(at).unwrap();
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(at);
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(at);
         let mounted = { mount }.status().unwrap();
-        assert!(mounted.success(), "this test mounts a small tmpfs, for which it must be root");
+        assert!(
+            mounted.success(),
+            "this test mounts a small tmpfs, for which it must be root"
+        );
         Self(at)
     }
 
@@ -143,14 +167,22 @@ async fn a_full_disk_refuses_callouts_until_there_is_room() {
     assert_eq!(refused, Some((503, "audit_unavailable".into())));
     assert!(metric(&platform, "claimsmith_audit_lost_total").await > 0.0);
     disk.make_room();
-    eventually("callouts are answered again", async || platform.callout().await.0 == 200).await;
-    eventually("what was lost is told", async || !records(&platform, &["--outcome", "records_lost"]).await.is_empty()).await;
+    eventually("callouts are answered again", async || {
+        platform.callout().await.0 == 200
+    })
+    .await;
+    eventually("what was lost is told", async || {
+        !records(&platform, &["--outcome", "records_lost"]).await.is_empty()
+    })
+    .await;
     let verified = audit(&platform, &["verify"]).await;
     assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
 }
 
 async fn lock(path: &Path) -> SqliteConnection {
-    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display()))
+        .await
+        .unwrap();
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
     connection
 }
@@ -163,14 +195,23 @@ async fn a_locked_store_refuses_callouts_until_it_is_free() {
     let (status, answer) = platform.callout().await;
     assert_eq!((status, &answer["code"]), (503, &"audit_unavailable".into()));
     locked.close().await.unwrap();
-    eventually("callouts are answered again", async || platform.callout().await.0 == 200).await;
+    eventually("callouts are answered again", async || {
+        platform.callout().await.0 == 200
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn best_effort_answers_whatever_becomes_of_the_store_and_counts_what_is_lost() {
-    let platform = stage("audit.mode = \"best_effort\"\naudit.queue_length = 16").await.start().await;
+    let platform = stage("audit.mode = \"best_effort\"\naudit.queue_length = 16")
+        .await
+        .start()
+        .await;
     assert_eq!(platform.callout().await.0, 200);
-    eventually("the record is written", async || records(&platform, &["--outcome", "answered"]).await.len() == 1).await;
+    eventually("the record is written", async || {
+        records(&platform, &["--outcome", "answered"]).await.len() == 1
+    })
+    .await;
     let locked = lock(&store(platform.directory.path())).await;
     eventually("records are lost", async || {
         assert_eq!(platform.callout().await.0, 200);
@@ -178,7 +219,10 @@ async fn best_effort_answers_whatever_becomes_of_the_store_and_counts_what_is_lo
     })
     .await;
     locked.close().await.unwrap();
-    eventually("what was lost is told", async || !records(&platform, &["--outcome", "records_lost"]).await.is_empty()).await;
+    eventually("what was lost is told", async || {
+        !records(&platform, &["--outcome", "records_lost"]).await.is_empty()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,8 +239,14 @@ async fn a_damaged_store_is_set_aside_at_the_next_start() {
     let told = |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("set aside"));
     platform.host.log_line("the damaged store is told of", told).await;
     eventually("callouts are answered", async || platform.callout().await.0 == 200).await;
-    let files: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let aside = files.iter().find(|file| file.to_string_lossy().contains("audit.db.damaged-")).unwrap();
+    let files: Vec<_> = fs::read_dir(path.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    let aside = files
+        .iter()
+        .find(|file| file.to_string_lossy().contains("audit.db.damaged-"))
+        .unwrap();
     assert_eq!(fs::read(aside).unwrap(), damaged);
     assert_eq!(records(&platform, &[]).await.len(), 1);
 }

@@ -30,13 +30,26 @@ struct ErasedRecords {
     tenant: String,
 }
 
-/// Deletes some of the records that are older than `retention`, and notes where the chain now begins. Whether there may be
+/// Deletes some of the records that are older than `retention`, once the oldest is so by `late`, and notes where the chain now begins. Whether there may be
 /// more.
-pub(crate) async fn retire(store: &mut Store, key: &Key, retention: Duration) -> Result<bool, StoreError> {
+pub(crate) async fn retire(
+    store: &mut Store,
+    key: &Key,
+    retention: Duration,
+    late: Duration,
+) -> Result<bool, StoreError> {
     let Some(before) = SystemTime::now().checked_sub(retention) else {
         return Ok(false);
     };
+    // A short retention is kept more exactly.
+    let overdue = before.checked_sub(late.min(retention / 10)).map_or(0, micros);
     let before = micros(before);
+    let oldest: Option<i64> = sqlx::query_scalar("SELECT time FROM record ORDER BY seq LIMIT 1")
+        .fetch_optional(&mut store.connection)
+        .await?;
+    if oldest.is_none_or(|oldest| oldest >= overdue) {
+        return Ok(false);
+    }
     // Records are in the order in which they were written, and nearly in that of their times.
     let oldest = sqlx::query(
         "SELECT max(seq), count(*) FROM (SELECT seq, time FROM record ORDER BY seq LIMIT ?1) WHERE time < ?2
@@ -90,7 +103,7 @@ pub async fn retain(path: &Path, retention: Duration) -> Result<u64, StoreError>
     let key = Key::read(path)?;
     let mut store = Store::open(path, true).await?;
     let before = count(&mut store.connection).await?;
-    while retire(&mut store, &key, retention).await? {}
+    while retire(&mut store, &key, retention, Duration::ZERO).await? {}
     // Each round has a record of its own.
     Ok(before.saturating_sub(count(&mut store.connection).await?))
 }

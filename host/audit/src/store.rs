@@ -170,9 +170,13 @@ impl Store {
 
     /// Keeps a context; its number.
     pub(crate) async fn insert_context(&mut self, text: &str) -> Result<i64, StoreError> {
-        let insert = sqlx::query_scalar("INSERT INTO context (made, text) VALUES (?, ?) RETURNING id");
-        let id = insert.bind(micros(SystemTime::now())).bind(text);
-        Ok(id.fetch_one(&mut self.connection).await?)
+        // Without RETURNING, whose row is there before the transaction has been committed, which may still fail.
+        let inserted = sqlx::query("INSERT INTO context (made, text) VALUES (?, ?)")
+            .bind(micros(SystemTime::now()))
+            .bind(text)
+            .execute(&mut self.connection)
+            .await?;
+        Ok(inserted.last_insert_rowid())
     }
 
     /// Appends rows, all or none.

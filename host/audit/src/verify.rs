@@ -85,6 +85,8 @@ struct Mark {
 pub async fn verify(path: &Path, expected: Option<(i64, [u8; 32])>) -> Result<Verified, StoreError> {
     let key = Key::read(path)?;
     let mut reader = Reader::open(path, Filter::default()).await?;
+    // One view of it all, whatever is appended or retired meanwhile.
+    sqlx::raw_sql("BEGIN").execute(&mut reader.connection).await?;
     let mut faults = Vec::new();
     let begin = read_mark(&mut reader.connection, &key, mark::BEGIN, &mut faults).await?;
     let sealed = read_mark(&mut reader.connection, &key, mark::SEALED, &mut faults).await?;

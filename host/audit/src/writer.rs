@@ -30,6 +30,8 @@ const BATCH_BYTES: usize = 1 << 20;
 const SEAL: Duration = Duration::from_secs(10);
 /// How often old records are looked for.
 const RETIRE: Duration = Duration::from_secs(10);
+/// How much later than their time records may be deleted: each deletion has a record of its own.
+const RETIRE_LATE: Duration = Duration::from_hours(1);
 /// How often contexts are made anew, so that unused ones can be deleted.
 const CONTEXTS: Duration = Duration::from_hours(24);
 
@@ -185,7 +187,7 @@ impl<'s> Writer<'s> {
         }
         if now.duration_since(self.retired) >= RETIRE && self.pending.is_empty() {
             // Until nothing is left to do, one small transaction a turn.
-            if !history::retire(store, self.key, self.shared.options.retention).await? {
+            if !history::retire(store, self.key, self.shared.options.retention, RETIRE_LATE).await? {
                 self.retired = now;
             }
         }
@@ -229,8 +231,10 @@ impl<'s> Writer<'s> {
 
     async fn write(&mut self, closing: bool) -> Result<(), StoreError> {
         // Who has stopped to wait was told that there is no record.
+        let before = self.pending.len();
         self.pending
             .retain(|pending| pending.waiter.as_ref().is_none_or(|waiter| !waiter.is_closed()));
+        self.shared.lose((before - self.pending.len()) as u64);
         let salts = salts(self.pending.len().min(BATCH_RECORDS))?;
         let mut rows = Rows::default();
         let mut oldest: Option<SystemTime> = None;
@@ -246,12 +250,15 @@ impl<'s> Writer<'s> {
             }
         }
         let lost = self.shared.lost.load(Ordering::Relaxed);
-        self.add_events(&mut rows, lost, closing).await?;
+        let counted = self.add_events(&mut rows, lost, closing).await?;
         let Some(store) = self.store.as_mut().filter(|_| rows.len() > 0) else {
             return Ok(());
         };
         let began = Instant::now();
-        store.append(&rows).await?;
+        if let Err(error) = store.append(&rows).await {
+            self.shared.lose(counted);
+            return Err(error);
+        }
         let metrics = &self.shared.metrics;
         metrics.commit.record(began.elapsed());
         metrics.records.increment(rows.len() as u64);
@@ -269,8 +276,8 @@ impl<'s> Writer<'s> {
         Ok(())
     }
 
-    /// What the store has to tell of itself.
-    async fn add_events(&mut self, rows: &mut Rows, lost: u64, closing: bool) -> Result<(), StoreError> {
+    /// What the store has to tell of itself. How many refusals are counted there, and nowhere else any more.
+    async fn add_events(&mut self, rows: &mut Rows, lost: u64, closing: bool) -> Result<u64, StoreError> {
         let now = SystemTime::now();
         if lost > 0 {
             let context = known(&mut self.contexts, &mut self.store, &Context::default()).await?;
@@ -278,6 +285,7 @@ impl<'s> Writer<'s> {
             rows.add_event(code::LOST, now, context, &Lost { records: lost, since })?;
         }
         let counted = self.shared.refusals().take(closing);
+        let total = counted.iter().map(|(_, refusals)| refusals).sum();
         for ((tenant, extension, outcome), refusals) in counted {
             let context = Context {
                 tenant,
@@ -288,7 +296,7 @@ impl<'s> Writer<'s> {
             let refused_for = outcome.code();
             rows.add_event(code::COUNTED, now, context, &Counted { refusals, refused_for })?;
         }
-        Ok(())
+        Ok(total)
     }
 
     fn failed(&mut self, error: &StoreError) {

@@ -114,8 +114,8 @@ struct FilterArguments {
     #[arg(long)]
     outcome: Option<String>,
     /// With this version of a plugin: `1.2.3`, `name@1.2.3` or at least 8 digits of its digest.
-    #[arg(long = "plugin-version")]
-    version: Option<String>,
+    #[arg(long)]
+    plugin_version: Option<String>,
     /// From this time on: RFC 3339, or how long ago, such as `2h`.
     #[arg(long, value_parser = time)]
     since: Option<SystemTime>,
@@ -132,7 +132,7 @@ impl FilterArguments {
             tenant: self.tenant.clone(),
             application: self.application,
             outcome: self.outcome.clone(),
-            version: self.version.clone(),
+            version: self.plugin_version.clone(),
             since: self.since,
             until: self.until,
         }
