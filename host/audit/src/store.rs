@@ -24,6 +24,7 @@ const CHECKPOINT_PAGES: &str = "2000";
 const APPENDS: usize = 5;
 
 const SCHEMA: &str = "
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS context (
     id INTEGER PRIMARY KEY,
     made INTEGER NOT NULL,
@@ -49,6 +50,7 @@ CREATE TABLE IF NOT EXISTS mark (
     hash BLOB NOT NULL,
     tag BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+COMMIT;
 ";
 
 /// One statement for any number of rows: parameters for each value of each row would cost as much as the rows.
