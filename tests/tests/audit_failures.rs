@@ -122,10 +122,9 @@ struct SmallDisk<'d>(&'d Path);
 impl<'d> SmallDisk<'d> {
     fn mount(at: &'d Path) -> Self {
         fs::create_dir_all(at).unwrap();
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-            .arg(at);
-        let mounted = { mount }.status().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(at);
+        let mounted = mount.status().unwrap();
         assert!(
             mounted.success(),
             "this test mounts a small tmpfs, for which it must be root"

@@ -15,6 +15,9 @@ use crate::refusals::Refusals;
 use crate::store::StoreError;
 use crate::writer::{self, Metrics};
 
+/// How long a start waits for the store: longer, and callouts are answered or refused meanwhile.
+const FIRST_TRY: Duration = Duration::from_secs(2);
+
 /// Whether callouts wait for their records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -126,11 +129,12 @@ pub struct Auditor {
 }
 
 impl Auditor {
-    /// Starts the writer. A store that cannot be used yet does not keep it from starting: it is tried again.
+    /// Starts the writer, and gives it a moment to open the store. A store that cannot be used yet does not keep it from
+    /// starting: it is tried again.
     ///
     /// # Errors
     /// The store's directory or key cannot be used, or no thread can be made.
-    pub fn start(options: Options) -> Result<Self, StoreError> {
+    pub async fn start(options: Options) -> Result<Self, StoreError> {
         let path = options.path.clone();
         if let Some(directory) = path.parent() {
             make_directory(directory).map_err(|source| StoreError::File {
@@ -149,14 +153,16 @@ impl Auditor {
             metrics: Metrics::register(),
         });
         let (sender, ended) = oneshot::channel();
+        let (tried, was_tried) = oneshot::channel();
         let for_writer = Arc::clone(&shared);
         let failed = |source| StoreError::File { path, source };
         let writer = std::thread::Builder::new().name("audit".to_owned()).spawn(move || {
-            writer::run(&for_writer, &key);
+            writer::run(&for_writer, &key, tried);
             let _nobody_waits = sender.send(()).is_err();
         });
         let writer = writer.map_err(failed)?;
         let _was_set = shared.writer.set(writer.thread().clone()).is_err();
+        let _takes_longer = timeout(FIRST_TRY, was_tried).await.is_err();
         Ok(Self {
             shared,
             ended: Mutex::new(Some(ended)),

@@ -1,4 +1,4 @@
-//! The store: a SQLite file, appended to in batches.
+//! The store: a `SQLite` file, appended to in batches.
 //!
 //! Tables: `record`, one row a record, in the order of the chain, without other indexes: random keys cost more than the
 //! row itself, several times over. `context`, what many records have in common. `mark`, the chain's authenticated places.
@@ -16,7 +16,7 @@ use crate::key::{Key, KeyError};
 
 /// How long to wait for another process's lock: shorter than any sensible deadline of a callout.
 const BUSY: Duration = Duration::from_millis(250);
-/// Bytes of a page, of new stores: fewer pages are written for as many records than with SQLite's 4096.
+/// Bytes of a page, of new stores: fewer pages are written for as many records than with the usual 4096.
 const PAGE_BYTES: u32 = 8192;
 /// Pages of the write-ahead log after which it is written back.
 const CHECKPOINT_PAGES: &str = "2000";
@@ -24,6 +24,7 @@ const CHECKPOINT_PAGES: &str = "2000";
 const APPENDS: usize = 5;
 
 const SCHEMA: &str = "
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS context (
     id INTEGER PRIMARY KEY,
     made INTEGER NOT NULL,
@@ -49,6 +50,7 @@ CREATE TABLE IF NOT EXISTS mark (
     hash BLOB NOT NULL,
     tag BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+COMMIT;
 ";
 
 /// One statement for any number of rows: parameters for each value of each row would cost as much as the rows.

@@ -9,6 +9,7 @@ use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 use serde::Serialize;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::auditor::{Mode, Pending, Shared};
@@ -79,11 +80,11 @@ impl Metrics {
     }
 }
 
-/// Runs until the audit is closed.
-pub(crate) fn run(shared: &Shared, key: &Key) {
+/// Runs until the audit is closed. `tried` learns when the store has been opened, or could not be.
+pub(crate) fn run(shared: &Shared, key: &Key, tried: oneshot::Sender<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     match runtime {
-        Ok(runtime) => Writer::new(shared, key).run(&runtime),
+        Ok(runtime) => Writer::new(shared, key).run(&runtime, tried),
         Err(error) => tracing::error!(%error, "the audit has no runtime: no record is kept"),
     }
 }
@@ -138,7 +139,8 @@ impl<'s> Writer<'s> {
         }
     }
 
-    fn run(mut self, runtime: &tokio::runtime::Runtime) {
+    fn run(mut self, runtime: &tokio::runtime::Runtime, tried: oneshot::Sender<()>) {
+        let mut tried = Some(tried);
         loop {
             let closing = self.shared.closing.load(Ordering::Relaxed);
             self.shared.take(&mut self.empty);
@@ -146,6 +148,7 @@ impl<'s> Writer<'s> {
             #[expect(clippy::cast_precision_loss, reason = "no queue has 2^52 records")]
             self.shared.metrics.queue.set(self.pending.len() as f64);
             let went_well = runtime.block_on(self.turn(closing));
+            let _nobody_waits = tried.take().is_some_and(|tried| tried.send(()).is_err());
             if closing && (self.pending.is_empty() || !went_well) {
                 self.lose_pending();
                 runtime.block_on(self.end());
@@ -310,10 +313,10 @@ impl<'s> Writer<'s> {
         self.available = Some(false);
         self.shared.metrics.available.set(0.0);
         self.lost_since.get_or_insert_with(SystemTime::now);
-        if matches!(error, StoreError::Corrupt(_)) {
-            if let Err(error) = store::note_damaged(&self.shared.options.path) {
-                tracing::error!(%error, "no word can be left for the next start");
-            }
+        if matches!(error, StoreError::Corrupt(_))
+            && let Err(error) = store::note_damaged(&self.shared.options.path)
+        {
+            tracing::error!(%error, "no word can be left for the next start");
         }
         if !matches!(error, StoreError::Locked(_) | StoreError::Full(_)) {
             self.store = None;

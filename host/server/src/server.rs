@@ -135,7 +135,9 @@ impl Server {
         let listen_error = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let audit = Auditor::start(config.audit.options()).map_err(StartError::Audit)?;
+        let audit = Auditor::start(config.audit.options())
+            .await
+            .map_err(StartError::Audit)?;
         let app = App {
             audit,
             catalog: Arc::new(CurrentCatalog::new(catalog)),
