@@ -108,6 +108,7 @@ fn text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(text)
 }
 
+#[expect(clippy::ref_option, reason = "what serde calls")]
 fn optional_text<S: serde::Serializer>(text: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
     text.as_deref().serialize(serializer)
 }
@@ -116,6 +117,7 @@ fn hexadecimal<S: serde::Serializer>(digest: &[u8; 32], serializer: S) -> Result
     serializer.serialize_str(&hex::encode(digest))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
 fn code<S: serde::Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(outcome.code())
 }

@@ -17,12 +17,15 @@ const PER_SECOND: f64 = 0.1;
 /// How often what was only counted is told.
 const TOLD_EVERY: Duration = Duration::from_mins(1);
 
+/// What is counted together: refusals of one tenant's one extension, for one reason.
+type Key = (Arc<str>, Arc<str>, Outcome);
+
 /// What there has been of refusals.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     /// What each tenant has left, and since when. Only names of the catalog come here, and the empty one.
     left: HashMap<Arc<str>, (f64, Instant)>,
-    counted: HashMap<(Arc<str>, Arc<str>, Outcome), u64>,
+    counted: HashMap<Key, u64>,
     told: Option<Instant>,
 }
 
@@ -43,7 +46,7 @@ impl Refusals {
     }
 
     /// What was only counted, when it is time to tell it.
-    pub(crate) fn take(&mut self, at_once: bool) -> Vec<((Arc<str>, Arc<str>, Outcome), u64)> {
+    pub(crate) fn take(&mut self, at_once: bool) -> Vec<(Key, u64)> {
         let now = Instant::now();
         let due = self.told.is_none_or(|told| now.duration_since(told) >= TOLD_EVERY);
         if self.counted.is_empty() || !(due || at_once) {

@@ -172,7 +172,7 @@ fn computed(
     };
     let (correlation, application): (Vec<u8>, Vec<u8>) = (row.try_get("correlation")?, row.try_get("application")?);
     let (outcome, detail): (String, String) = (row.try_get("outcome")?, row.try_get("detail")?);
-    let content = Content {
+    let hashed = Content {
         time: row.try_get("time")?,
         context,
         outcome: &outcome,
@@ -181,7 +181,7 @@ fn computed(
         detail: &detail,
         commitment: &commitment,
     };
-    Ok(chain::hash(seq, previous, &content))
+    Ok(chain::hash(seq, previous, &hashed))
 }
 
 async fn read_mark(

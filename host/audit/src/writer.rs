@@ -310,10 +310,10 @@ impl<'s> Writer<'s> {
         self.available = Some(false);
         self.shared.metrics.available.set(0.0);
         self.lost_since.get_or_insert_with(SystemTime::now);
-        if matches!(error, StoreError::Corrupt(_)) {
-            if let Err(error) = store::note_damaged(&self.shared.options.path) {
-                tracing::error!(%error, "no word can be left for the next start");
-            }
+        if matches!(error, StoreError::Corrupt(_))
+            && let Err(error) = store::note_damaged(&self.shared.options.path)
+        {
+            tracing::error!(%error, "no word can be left for the next start");
         }
         if !matches!(error, StoreError::Locked(_) | StoreError::Full(_)) {
             self.store = None;

@@ -16,11 +16,11 @@ use claimsmith_token::MetadataOptions;
 use serde::Deserialize;
 
 pub use self::audit::{AuditConfig, AuditMode};
-pub use self::breaker::BreakerConfig;
+use self::breaker::BreakerConfig;
 pub use self::cache::CacheConfig;
 pub use self::egress::EgressConfig;
 pub use self::instance_reuse::InstanceReuseConfig;
-pub use self::limits::LimitsConfig;
+pub(crate) use self::limits::LimitsConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
 
