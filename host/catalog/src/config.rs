@@ -1,24 +1,26 @@
 //! `claimsmith.toml`: the operator's configuration of the host.
 
 mod audit;
+mod breaker;
 mod cache;
 mod egress;
 mod instance_reuse;
+mod limits;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use claimsmith_runtime::{
-    BreakerOptions, CompileLimits, Compiler, Limits, MAX_TABLE_ELEMENTS, PagemapScan, RuntimeOptions,
-};
+use claimsmith_runtime::{BreakerOptions, CompileLimits, Compiler, Limits, PagemapScan, RuntimeOptions};
 use claimsmith_token::MetadataOptions;
 use serde::Deserialize;
 
 pub use self::audit::{AuditConfig, AuditMode};
+use self::breaker::BreakerConfig;
 pub use self::cache::CacheConfig;
 pub use self::egress::EgressConfig;
 pub use self::instance_reuse::InstanceReuseConfig;
+pub(crate) use self::limits::LimitsConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
 
@@ -172,129 +174,6 @@ impl From<PagemapScanConfig> for PagemapScan {
     }
 }
 
-/// `[runtime.breaker]`: the circuit breaker that each version has in each binding.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct BreakerConfig {
-    /// So many failures in a row open it. Default 10.
-    pub consecutive_failures: u32,
-    /// A larger share of failures than this opens it, over a whole `window`; 0 to 1. Default 0.5.
-    pub failure_rate: f64,
-    /// Over which time the share is taken. Default 30 s.
-    #[serde(with = "humantime_serde")]
-    pub window: Duration,
-    /// How many invocations there must have been in the window. Default 20.
-    pub min_invocations: u32,
-    /// How long it is open at first, then twice as long each time that the attempt after it fails. Default 10 s.
-    #[serde(with = "humantime_serde")]
-    pub open_for: Duration,
-    /// How long it is open at most. Default 5 min.
-    #[serde(with = "humantime_serde")]
-    pub max_open_for: Duration,
-}
-
-impl Eq for BreakerConfig {}
-
-impl Default for BreakerConfig {
-    fn default() -> Self {
-        let options = BreakerOptions::default();
-        Self {
-            consecutive_failures: options.consecutive_failures,
-            failure_rate: options.failure_rate,
-            window: options.window,
-            min_invocations: options.min_invocations,
-            open_for: options.open_for,
-            max_open_for: options.max_open_for,
-        }
-    }
-}
-
-/// Limits of one invocation, each optional: what is missing is taken from the level above.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsConfig {
-    /// CPU time. Default 100 ms.
-    #[serde(with = "humantime_serde")]
-    pub cpu: Option<Duration>,
-    /// Bytes of linear memory. Default 16777216, at most 67108864.
-    pub memory_bytes: Option<usize>,
-    /// Elements of tables. Default 20000, which is also the most.
-    pub table_elements: Option<usize>,
-    /// Bytes handed to the host at once. Default 1048576.
-    pub transfer_bytes: Option<usize>,
-    /// Bytes handed to the host in all calls. Default 4194304.
-    pub total_transfer_bytes: Option<usize>,
-    /// Calls of imported functions. Default 10000.
-    pub host_calls: Option<usize>,
-    /// Calls of upstreams. Default 16.
-    pub capability_calls: Option<usize>,
-    /// Random bytes. Default 16384.
-    pub random_bytes: Option<usize>,
-    /// Handles held at once. Default 64.
-    pub handles: Option<usize>,
-    /// Log records. Default 100.
-    pub log_records: Option<usize>,
-    /// Bytes of log text. Default 16384.
-    pub log_bytes: Option<usize>,
-    /// Claims, values or messages of one answer. Default 1000.
-    pub answer_items: Option<usize>,
-    /// Invocations of one binding at once. Default 64.
-    pub concurrency: Option<usize>,
-}
-
-/// More of anything at once than one machine serves.
-const MAX_COUNT: usize = 1_000_000;
-/// The largest linear memory the instance pool has room for.
-const MAX_MEMORY_BYTES: usize = 64 << 20;
-
-impl LimitsConfig {
-    /// These limits, with `base` for what is not said.
-    pub(crate) fn over(&self, base: &Limits) -> Limits {
-        Limits {
-            cpu: self.cpu.unwrap_or(base.cpu),
-            memory_bytes: self.memory_bytes.unwrap_or(base.memory_bytes),
-            table_elements: self.table_elements.unwrap_or(base.table_elements),
-            transfer_bytes: self.transfer_bytes.unwrap_or(base.transfer_bytes),
-            total_transfer_bytes: self.total_transfer_bytes.unwrap_or(base.total_transfer_bytes),
-            host_calls: self.host_calls.unwrap_or(base.host_calls),
-            capability_calls: self.capability_calls.unwrap_or(base.capability_calls),
-            random_bytes: self.random_bytes.unwrap_or(base.random_bytes),
-            handles: self.handles.unwrap_or(base.handles),
-            log_records: self.log_records.unwrap_or(base.log_records),
-            log_bytes: self.log_bytes.unwrap_or(base.log_bytes),
-            answer_items: self.answer_items.unwrap_or(base.answer_items),
-            concurrency: self.concurrency.unwrap_or(base.concurrency),
-        }
-    }
-
-    /// The first limit that is larger than `most`: its name, what is asked, and what is allowed.
-    pub(crate) fn exceeding(&self, most: &Limits) -> Option<(&'static str, String, String)> {
-        if let Some(cpu) = self.cpu.filter(|cpu| *cpu > most.cpu) {
-            return Some(("cpu", format!("{cpu:?}"), format!("{:?}", most.cpu)));
-        }
-        let larger = |asked: Option<usize>, most: usize| Some((asked.filter(|asked| *asked > most)?, most));
-        [
-            ("memory_bytes", larger(self.memory_bytes, most.memory_bytes)),
-            ("table_elements", larger(self.table_elements, most.table_elements)),
-            ("transfer_bytes", larger(self.transfer_bytes, most.transfer_bytes)),
-            (
-                "total_transfer_bytes",
-                larger(self.total_transfer_bytes, most.total_transfer_bytes),
-            ),
-            ("host_calls", larger(self.host_calls, most.host_calls)),
-            ("capability_calls", larger(self.capability_calls, most.capability_calls)),
-            ("random_bytes", larger(self.random_bytes, most.random_bytes)),
-            ("handles", larger(self.handles, most.handles)),
-            ("log_records", larger(self.log_records, most.log_records)),
-            ("log_bytes", larger(self.log_bytes, most.log_bytes)),
-            ("answer_items", larger(self.answer_items, most.answer_items)),
-            ("concurrency", larger(self.concurrency, most.concurrency)),
-        ]
-        .into_iter()
-        .find_map(|(name, larger)| larger.map(|(asked, most)| (name, asked.to_string(), most.to_string())))
-    }
-}
-
 /// `[token]`
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
@@ -348,6 +227,9 @@ impl Default for WatchConfig {
     }
 }
 
+/// More of anything at once than one machine serves.
+const MAX_COUNT: usize = 1_000_000;
+
 impl HostConfig {
     /// Reads `claimsmith.toml`. Paths in it are resolved against its directory.
     ///
@@ -395,37 +277,6 @@ impl HostConfig {
                 "server.max_body_bytes must be at least 1",
             ),
             (
-                limits.memory_bytes <= MAX_MEMORY_BYTES,
-                "runtime.limits.memory_bytes can be 67108864 (64 MiB) at most",
-            ),
-            (
-                limits.table_elements <= MAX_TABLE_ELEMENTS,
-                "runtime.limits.table_elements can be 20000 at most",
-            ),
-            (limits.concurrency > 0, "runtime.limits.concurrency must be at least 1"),
-            (
-                limits.cpu >= Duration::from_millis(1),
-                "runtime.limits.cpu must be at least 1 ms",
-            ),
-            (
-                (0.0..=1.0).contains(&self.runtime.breaker.failure_rate),
-                "runtime.breaker.failure_rate must be between 0 and 1",
-            ),
-            (
-                self.runtime.breaker.consecutive_failures > 0,
-                "runtime.breaker.consecutive_failures must be at least 1",
-            ),
-            (
-                [self.runtime.breaker.window, self.runtime.breaker.open_for]
-                    .iter()
-                    .all(|time| *time >= Duration::from_secs(1)),
-                "runtime.breaker.window and open_for must be at least 1 s",
-            ),
-            (
-                self.runtime.breaker.max_open_for >= self.runtime.breaker.open_for,
-                "runtime.breaker.max_open_for must be at least open_for",
-            ),
-            (
                 !self.token.refresh_interval.is_zero(),
                 "token.refresh_interval must not be zero",
             ),
@@ -437,6 +288,8 @@ impl HostConfig {
         ];
         let errors: Vec<_> = rules
             .into_iter()
+            .chain(LimitsConfig::rules(&limits))
+            .chain(self.runtime.breaker.rules())
             .chain(self.runtime.cache.rules())
             .chain(self.runtime.instance_reuse.rules())
             .chain(self.audit.rules())
@@ -453,15 +306,7 @@ impl HostConfig {
     /// The circuit breakers' options.
     #[must_use]
     pub fn breaker_options(&self) -> BreakerOptions {
-        let breaker = &self.runtime.breaker;
-        BreakerOptions {
-            consecutive_failures: breaker.consecutive_failures,
-            failure_rate: breaker.failure_rate,
-            window: breaker.window,
-            min_invocations: breaker.min_invocations,
-            open_for: breaker.open_for,
-            max_open_for: breaker.max_open_for,
-        }
+        self.runtime.breaker.options()
     }
 
     /// The limits of a binding that says nothing, which are the most it can ask for.
