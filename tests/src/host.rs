@@ -41,13 +41,13 @@ impl Host {
         Self::begin(command).await
     }
 
-    /// The same with files that can have so many KiB at most: a disk that is full.
+    /// The same with files that can have so many KiB at most: a disk that is full, until [`Self::make_room`].
     pub async fn start_on_a_full_disk(directory: &Path, kib: u32) -> Self {
         let host = command(directory, "json");
         let mut shell = Command::new("sh");
         shell
             .arg("-c")
-            .arg(format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2))
+            .arg(format!("trap '' XFSZ; ulimit -S -f {}; exec \"$0\" \"$@\"", kib * 2))
             .arg(host.get_program())
             .args(host.get_args())
             .current_dir(directory)
@@ -56,6 +56,15 @@ impl Host {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         Self::begin(shell).await
+    }
+
+    /// Lets files have any size again.
+    pub fn make_room(&self) {
+        let pid = self.child.id().to_string();
+        let set = Command::new("prlimit")
+            .args(["--pid", &pid, "--fsize=unlimited"])
+            .status();
+        assert!(set.unwrap().success());
     }
 
     async fn begin(mut command: Command) -> Self {

@@ -11,7 +11,6 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -116,46 +115,12 @@ async fn every_callout_that_was_answered_has_its_record_however_the_host_is_kill
     assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
 }
 
-/// A small file system in memory; unmounted when dropped.
-struct SmallDisk<'d>(&'d Path);
-
-impl<'d> SmallDisk<'d> {
-    fn mount(at: &'d Path) -> Self {
-        fs::create_dir_all(at).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(at);
-        let mounted = mount.status().unwrap();
-        assert!(
-            mounted.success(),
-            "this test mounts a small tmpfs, for which it must be root"
-        );
-        Self(at)
-    }
-
-    fn fill(&self) {
-        let mut file = fs::File::create(self.0.join("filler")).unwrap();
-        while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
-    }
-
-    fn make_room(&self) {
-        fs::remove_file(self.0.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _still_used = Command::new("umount").arg("-l").arg(self.0).status().is_err();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_callouts_until_there_is_room() {
-    let stage = stage("audit.path = \"disk/audit.db\"").await;
-    let place = stage.file("disk");
-    let disk = SmallDisk::mount(&place);
-    let platform = stage.start().await;
-    assert_eq!(platform.callout().await.0, 200);
-    disk.fill();
+    let mut platform = stage("").await.start().await;
+    // Room for a store with some records.
+    platform.host = Host::start_on_a_full_disk(platform.directory.path(), 512).await;
+    eventually("a callout is answered", async || platform.callout().await.0 == 200).await;
     let mut refused = None;
     eventually("a callout is refused", async || {
         let (status, answer) = platform.callout().await;
@@ -165,7 +130,7 @@ async fn a_full_disk_refuses_callouts_until_there_is_room() {
     .await;
     assert_eq!(refused, Some((503, "audit_unavailable".into())));
     assert!(metric(&platform, "claimsmith_audit_lost_total").await > 0.0);
-    disk.make_room();
+    platform.host.make_room();
     eventually("callouts are answered again", async || {
         platform.callout().await.0 == 200
     })
