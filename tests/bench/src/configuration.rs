@@ -143,7 +143,10 @@ impl Configuration {
         }
         let mut extensions = Table::new();
         for extension in &tenant.extensions {
-            extensions.insert(extension.name.clone(), extension.document(tenant.upstream.is_some()).into());
+            extensions.insert(
+                extension.name.clone(),
+                extension.document(tenant.upstream.is_some()).into(),
+            );
         }
         let (directory_id, metadata_url) = (DIRECTORY.to_string(), self.metadata_url.as_str());
         let mut document = toml! {

@@ -323,7 +323,11 @@ pub(super) fn host_calls(results: &Results) -> String {
             let of = |value: fn(&Sample) -> f64| Summary::of(samples.iter().map(value));
             vec![
                 point.calls.to_string(),
-                if point.calls == 0 { "–".to_owned() } else { point.milliseconds.to_string() },
+                if point.calls == 0 {
+                    "–".to_owned()
+                } else {
+                    point.milliseconds.to_string()
+                },
                 spread(of(|sample| sample.load.per_second)),
                 median(of(|sample| sample.load.p50)),
                 median(of(|sample| sample.load.p99)),
