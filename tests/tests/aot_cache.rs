@@ -210,7 +210,7 @@ async fn a_cache_that_takes_no_files_costs_a_warning_and_nothing_else() {
 
     // Room for what wasmtime keeps in memory files, and for no entry.
     let directory = platform.directory.path().to_owned();
-    platform.host = Host::start_on_a_full_disk(&directory, 512).await;
+    platform.host = Host::start_on_a_full_disk(&directory, 256).await;
     eventually_answers(&platform, "default").await;
     assert_eq!(counted(&platform, "write_failed").await, 2);
     let line = platform.host.log_line("full", has("cannot be kept")).await;

@@ -76,24 +76,24 @@ fn build_programs() -> Result<()> {
     cargo::run(cargo(&build).args(["--bin", TWIN, "--features", "claimsmith-native-twin/native-plugins"]))
 }
 
-/// Builds what is measured, as it ships, and the plugin of the reloads.
+/// Builds what is measured, as it ships, the plugin of the reloads, and the one that calls an upstream.
 fn build_plugins(plugins: &Path) -> Result<()> {
     let shipped = cargo::build_plugins()?;
     copy(&shipped.join("attribute_map.wasm"), &plugins.join("attribute_map.wasm"))?;
-    for build in BUILDS {
-        let mut command = cargo(&[
-            "build",
-            "--profile",
-            "plugin",
-            "--target",
-            PLUGIN_TARGET,
-            "--package",
-            "misbehaving",
-        ]);
-        cargo::run(command.env("MISBEHAVING_BUILD", build))?;
+    let build = |package| {
+        let arguments = ["build", "--profile", "plugin", "--target", PLUGIN_TARGET, "--package"];
+        let mut command = cargo(&arguments);
+        command.arg(package);
+        command
+    };
+    cargo::run(&mut build("http-caller"))?;
+    copy(&shipped.join("http_caller.wasm"), &plugins.join("http_caller.wasm"))?;
+    for name in BUILDS {
+        let mut command = build("misbehaving");
+        cargo::run(command.env("MISBEHAVING_BUILD", name))?;
         copy(
             &shipped.join("misbehaving.wasm"),
-            &plugins.join(format!("misbehaving-{build}.wasm")),
+            &plugins.join(format!("misbehaving-{name}.wasm")),
         )?;
     }
     Ok(())

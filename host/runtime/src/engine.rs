@@ -65,6 +65,10 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
         // wasmtime walks stacks by frame pointers; a table for native unwinders would be registered and kept for each
         // component.
         .native_unwind_info(false)
+        // Nor does anything read where in a module an instruction comes from, or symbols: a log record names functions, which
+        // the name section has.
+        .generate_address_map(false)
+        .debug_symbols(false)
         // What a failed invocation's log record has.
         .wasm_backtrace_max_frames(NonZeroUsize::new(16))
         // What a Rust plugin does not need is less to attack. Threads, garbage collection and exceptions are not even

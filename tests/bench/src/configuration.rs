@@ -2,6 +2,7 @@
 //! a setting.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -31,7 +32,16 @@ pub struct Tenant {
     pub plugins: Vec<(String, PathBuf)>,
     /// Its extensions, each with one binding.
     pub extensions: Vec<Extension>,
+    /// An HTTP upstream on loopback, which every binding may call as [`UPSTREAM`].
+    pub upstream: Option<SocketAddr>,
 }
+
+/// The name of a tenant's upstream.
+pub const UPSTREAM: &str = "crm";
+/// Where upstreams are.
+const LOOPBACK: &str = "127.0.0.0/8";
+/// Calls to an upstream at once: more than there are connections, so that no call waits for another.
+const CONCURRENCY: i64 = 64;
 
 /// An extension with one binding.
 #[derive(Clone, Debug)]
@@ -63,6 +73,7 @@ impl Configuration {
                     settings,
                     isolation: "fresh",
                 }],
+                upstream: None,
             }],
         }
     }
@@ -98,6 +109,10 @@ impl Configuration {
         let (cache, audit) = (cache.display().to_string(), self.audit);
         let mut extensions = self.tenants.iter().flat_map(|tenant| &tenant.extensions);
         let reuses = extensions.any(|extension| extension.isolation == "reuse");
+        let calling = self.tenants.iter().filter(|tenant| tenant.upstream.is_some());
+        let networks: Table = calling
+            .map(|tenant| (tenant.name.clone(), vec![LOOPBACK].into()))
+            .collect();
         let host = toml! {
             [server]
             listen = listen
@@ -110,6 +125,8 @@ impl Configuration {
             allowed = reuses
             [audit]
             mode = audit
+            [egress]
+            networks = networks
         };
         fs::write(directory.join("claimsmith.toml"), host.to_string())?;
         self.tenants
@@ -126,26 +143,45 @@ impl Configuration {
         }
         let mut extensions = Table::new();
         for extension in &tenant.extensions {
-            extensions.insert(extension.name.clone(), extension.document().into());
+            extensions.insert(
+                extension.name.clone(),
+                extension.document(tenant.upstream.is_some()).into(),
+            );
         }
         let (directory_id, metadata_url) = (DIRECTORY.to_string(), self.metadata_url.as_str());
-        let document = toml! {
+        let mut document = toml! {
             extensions = extensions
             [[directories]]
             id = directory_id
             metadata = [{ url = metadata_url }]
         };
+        if let Some(upstream) = tenant.upstream {
+            let url = format!("http://{upstream}");
+            let upstream = toml! {
+                kind = "http"
+                url = url
+                plain_http = true
+                networks = [LOOPBACK]
+                allow = ["GET /**"]
+                concurrency = CONCURRENCY
+            };
+            let upstreams = Table::from_iter([(UPSTREAM.to_owned(), upstream.into())]);
+            document.insert("upstreams".to_owned(), upstreams.into());
+        }
         Ok(fs::write(directory.join("tenant.toml"), document.to_string())?)
     }
 }
 
 impl Extension {
-    fn document(&self) -> Table {
+    fn document(&self, calls: bool) -> Table {
         let mut binding = Table::new();
         binding.insert("plugin".to_owned(), self.plugin.clone().into());
         binding.insert("settings".to_owned(), self.settings.clone().into());
         if self.isolation != "fresh" {
             binding.insert("isolation".to_owned(), self.isolation.into());
+        }
+        if calls {
+            binding.insert("upstreams".to_owned(), vec![UPSTREAM].into());
         }
         Table::from_iter([
             ("event".to_owned(), "tokenIssuanceStart".into()),

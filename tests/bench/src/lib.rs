@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod entra;
 pub mod figures;
 pub mod floor;
+pub mod host_calls;
 pub mod load;
 pub mod peers;
 pub mod process;

@@ -10,7 +10,7 @@ use claimsmith_bench::peers::Paths;
 use claimsmith_bench::results::Results;
 use claimsmith_bench::run::Plan;
 use claimsmith_bench::subjects::Built;
-use claimsmith_bench::{figures, floor, load, report, run};
+use claimsmith_bench::{figures, floor, host_calls, load, report, run};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,6 +31,11 @@ enum Command {
     Load,
     /// Serve the constant answer.
     Floor {
+        /// The port to listen on.
+        port: u16,
+    },
+    /// Serve what plugins call.
+    Upstream {
         /// The port to listen on.
         port: u16,
     },
@@ -86,6 +91,7 @@ fn start() -> Result<()> {
             Ok(())
         }
         Command::Floor { port } => runtime()?.block_on(floor::serve(port)),
+        Command::Upstream { port } => runtime()?.block_on(host_calls::serve(port)),
         Command::Report(place) => {
             let text = std::fs::read(place.scratch.join("results.json")).context("there is no run to report")?;
             finish(&place, &serde_json::from_slice(&text)?)

@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use crate::report::machine::Machine;
 use crate::results::{Results, Sample};
 use crate::subjects::{self, Built, Kind, Subject};
-use crate::{reload, rounds, scale, scenario, shape};
+use crate::{host_calls, reload, rounds, scale, scenario, shape};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +89,8 @@ pub struct Bench {
     pub progress: Progress,
 }
 
+/// Plugins that call an upstream.
+const HOST_CALLS: &str = "host-calls";
 /// Callouts of several sizes.
 const PAYLOADS: &str = "payloads";
 /// New versions while running; it needs Claimsmith's throughput.
@@ -136,6 +138,9 @@ pub async fn run(built: Built, plan: Plan, only: &[String]) -> Result<Results> {
     if measures(PAYLOADS, only) && !plan.quick {
         shape::measure(&bench, &subjects, &mut results).await?;
     }
+    if measures(HOST_CALLS, only) && !plan.quick {
+        host_calls::measure(&bench, &mut results).await?;
+    }
     if measures(RELOAD, only) {
         reload::measure(&bench, &mut results).await?;
     }
@@ -155,7 +160,7 @@ fn measures(name: &str, only: &[String]) -> bool {
 fn choose(only: &[String]) -> Result<Vec<Subject>> {
     let all = subjects::all();
     let subjects = all.iter().map(|subject| subject.name);
-    let names: Vec<_> = subjects.chain([PAYLOADS, RELOAD, SCALE]).collect();
+    let names: Vec<_> = subjects.chain([PAYLOADS, HOST_CALLS, RELOAD, SCALE]).collect();
     for name in only {
         ensure!(
             names.contains(&name.as_str()),
@@ -205,7 +210,7 @@ fn expected(plan: &Plan, subjects: &[Subject], whole: bool) -> Duration {
     let rest = match (whole, plan.quick) {
         (false, _) => Duration::ZERO,
         (true, true) => Duration::from_secs(100),
-        (true, false) => Duration::from_mins(12),
+        (true, false) => Duration::from_mins(13),
     };
     let signing = Duration::from_millis(u64::try_from(plan.pool).unwrap_or(u64::MAX));
     (closed * subjects + open) * rounds + rest + signing

@@ -103,6 +103,7 @@ fn configuration(
             name: format!("tenant-{tenant}"),
             plugins: Vec::new(),
             extensions: Vec::new(),
+            upstream: None,
         })
         .collect();
     let rules = scenario::rules()?;

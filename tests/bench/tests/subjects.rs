@@ -10,7 +10,7 @@ use claimsmith_bench::load::{self, Job, Pace};
 use claimsmith_bench::peers::Paths;
 use claimsmith_bench::process::Cores;
 use claimsmith_bench::subjects::{self, Built, CLAIMSMITH, FLOOR, Subject};
-use claimsmith_bench::{conformance, scenario};
+use claimsmith_bench::{conformance, host_calls, scenario};
 use tempfile::TempDir;
 
 /// What is built, as the tests build it; the directory goes away with the test.
@@ -23,6 +23,7 @@ fn built() -> (Built, TempDir) {
         plugins.join("attribute_map.wasm"),
     )
     .unwrap();
+    fs::copy(claimsmith_tests::http_caller(), plugins.join("http_caller.wasm")).unwrap();
     let built = Built {
         programs: claimsmith_tests::host_program().parent().unwrap().to_owned(),
         plugins,
@@ -86,6 +87,21 @@ async fn a_server_that_leaves_the_checks_out_is_not_measured() {
     let server = subject(FLOOR).start(&built, &entra, cores).await.unwrap();
     let error = conformance::check(&entra, server.address).await.unwrap_err();
     assert!(error.to_string().starts_with("no token: answered 200"), "{error:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugins_call_the_upstream() {
+    let (built, _scratch) = built();
+    let entra = Entra::start().await.unwrap();
+    let cores = Cores::choose().unwrap();
+    let servers = host_calls::Servers::start(&built, &entra.metadata_url().unwrap(), cores)
+        .await
+        .unwrap();
+    let token = entra.token().unwrap();
+    for point in host_calls::POINTS {
+        servers.check(&token, point).await.unwrap();
+    }
+    servers.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

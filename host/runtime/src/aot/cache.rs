@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use memmap2::MmapMut;
 use metrics::counter;
 use sha2::{Digest as _, Sha256};
 
@@ -156,15 +157,17 @@ impl Cache {
         if length > self.max_entry_bytes {
             return Ok(Err(Unusable::Corrupt("it is larger than any entry")));
         }
-        // With one byte more than there are, the end is found without growing.
-        let mut bytes = Vec::with_capacity(length + 1);
-        let bound = (self.max_entry_bytes as u64).saturating_add(1);
-        (&file).take(bound).read_to_end(&mut bytes)?;
-        let code = entry::read(bytes, &self.key, digest, self.origin);
+        // Given back to the system when it has been loaded. What is allocated and freed again the allocator may keep, and
+        // one such piece of memory for each component adds up. With one byte more than there are, a file that has grown is
+        // not what it says.
+        let mut bytes = MmapMut::map_anon(length + 1)?;
+        let filled = fill(&file, &mut bytes)?;
+        let entry = bytes.get(..filled).unwrap_or_default();
+        let code = entry::read(entry, &self.key, digest, self.origin);
         if code.is_ok() {
             touch(&file, metadata.modified().ok());
         }
-        Ok(code)
+        Ok(code.map(|code| CompiledCode::vouched_part(bytes, code)))
     }
 
     /// Keeps a component's code. That it cannot be kept is logged and counted, and no reason not to use the code.
@@ -260,6 +263,20 @@ impl Entry {
     fn keeps_for(&self, unused_for: Duration) -> Duration {
         if self.scratch { ABANDONED_AFTER } else { unused_for }
     }
+}
+
+/// Reads until there is no more, or no more space; how many bytes that were.
+fn fill(mut file: &File, space: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = space.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 fn count(result: &'static str) {

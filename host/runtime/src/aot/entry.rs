@@ -8,6 +8,7 @@
 //! Numbers are little-endian. The key id is derived from the key, and only tells a changed key from a damaged file.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
@@ -66,12 +67,12 @@ pub(super) fn write(
     to.write_all(mac.sign().as_ref())
 }
 
-/// The code of an entry that was written with `key` for this component and origin, and has not been changed by a bit.
+/// Where the code is in an entry that was written with `key` for this component and origin, and has not been changed by a bit.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn read(mut bytes: Vec<u8>, key: &Key, digest: Digest, origin: Origin) -> Result<CompiledCode, Unusable> {
-    let mut rest = bytes.as_slice();
+pub(super) fn read(bytes: &[u8], key: &Key, digest: Digest, origin: Origin) -> Result<Range<usize>, Unusable> {
+    let mut rest = bytes;
     let mut take = |length| {
         let (part, after) = rest
             .split_at_checked(length)
@@ -115,7 +116,5 @@ pub(super) fn read(mut bytes: Vec<u8>, key: &Key, digest: Digest, origin: Origin
             "it was made by another build, or for another engine or processor",
         ));
     }
-    bytes.truncate(header + code);
-    bytes.drain(..header);
-    Ok(CompiledCode::vouched(bytes))
+    Ok(header..header + code)
 }

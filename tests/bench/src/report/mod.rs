@@ -64,6 +64,7 @@ fn document(results: &Results, figures: &[Figure]) -> String {
         sections::open_loops(results),
         sections::scale(results),
         sections::shape(results),
+        sections::host_calls(results),
         sections::reload(results),
         sections::missing(results),
         NOTES.trim().to_owned(),
