@@ -7,6 +7,10 @@ use serde_json::Value;
 
 use crate::{Ended, Platform, run};
 
+/// What makes answers wait for their records in a test: by default the tests' hosts do not wait for a disk that other tests
+/// keep busy.
+pub const REQUIRED: &str = "audit.mode = \"required\"";
+
 /// The store of a host whose configuration says nothing of it.
 #[must_use]
 pub fn store(directory: &Path) -> PathBuf {

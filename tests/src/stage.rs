@@ -12,6 +12,7 @@ use crate::{Host, Platform, misbehaving, plugin};
 /// The host's configuration in all tests, in dotted keys so that a test can add others.
 const HOST_CONFIG: &str = "server.listen = \"127.0.0.1:0\"
 token.allow_loopback_http = true
+audit.mode = \"best_effort\"
 watch.debounce = \"30ms\"
 watch.rescan = \"1s\"
 ";

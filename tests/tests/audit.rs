@@ -11,7 +11,7 @@
 
 use std::fs;
 
-use claimsmith_tests::audit::{assert_nowhere_in_store, audit, records, store};
+use claimsmith_tests::audit::{REQUIRED, assert_nowhere_in_store, audit, records, store};
 use claimsmith_tests::world::{self, APPLICATION, DIRECTORY, USER};
 use claimsmith_tests::{Platform, Stage, eventually};
 use serde_json::{Value, json};
@@ -25,8 +25,8 @@ settings.rules = [{ claim = \"region\", from = \"user.preferredDataLocation\" }]
 ";
 
 /// A platform whose tenant has this privacy policy.
-async fn platform(host_config: &str, privacy: &str) -> Platform {
-    let stage = Stage::new().await.host_config(host_config);
+async fn platform(privacy: &str) -> Platform {
+    let stage = Stage::new().await.host_config(REQUIRED);
     let toml = format!(
         "{}\n[audit]\n{privacy}\n[extensions.claims]\nevent = \"tokenIssuanceStart\"\naudiences = {}\n{RULES}",
         world::directories_toml(&stage.entra),
@@ -57,7 +57,7 @@ async fn tamper(platform: &Platform, sql: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answered_callout_has_a_record_and_no_secret_is_in_the_store() {
-    let platform = platform("", "").await;
+    let platform = platform("").await;
     let (token, body) = (platform.token(), platform.body());
     assert_eq!(platform.call(&token, &body).await.status(), 200);
 
@@ -104,7 +104,7 @@ async fn an_answered_callout_has_a_record_and_no_secret_is_in_the_store() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_callout_has_a_record_and_a_flood_of_them_is_counted() {
-    let platform = platform("", "").await;
+    let platform = platform("").await;
     let mut other = platform.body();
     other["data"]["tenantId"] = json!(world::EXTERNAL_DIRECTORY);
     other["source"] = json!(format!(
@@ -144,7 +144,7 @@ async fn a_tenant_decides_what_is_recorded_of_people() {
         ("users = \"none\"\nclaims = \"none\"", None, None),
         ("users = \"hashed\"\nclaims = \"hashed\"", None, None),
     ] {
-        let platform = platform("", privacy).await;
+        let platform = platform(privacy).await;
         assert_eq!(platform.callout().await.0, 200);
         let record = records(&platform, &["--outcome", "answered"]).await.remove(0);
         assert_eq!(record["user"].as_str(), user, "{record}");
@@ -160,7 +160,7 @@ async fn a_tenant_decides_what_is_recorded_of_people() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_persons_records_are_found_and_erased_and_the_chain_holds() {
-    let platform = platform("", "users = \"plain\"\nclaims = \"plain\"").await;
+    let platform = platform("users = \"plain\"\nclaims = \"plain\"").await;
     for _ in 0..3 {
         assert_eq!(platform.callout().await.0, 200);
     }
@@ -232,7 +232,7 @@ async fn removed_changed_reordered_and_cut_off_records_are_found() {
             "the mark `begin` was not made",
         ),
     ] {
-        let mut platform = platform("", "").await;
+        let mut platform = platform("").await;
         for _ in 0..4 {
             assert_eq!(platform.callout().await.0, 200);
         }
@@ -249,7 +249,7 @@ async fn removed_changed_reordered_and_cut_off_records_are_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_deleted_at_the_end_of_their_time_and_the_chain_holds() {
-    let platform = platform("", "").await;
+    let platform = platform("").await;
     for _ in 0..3 {
         assert_eq!(platform.callout().await.0, 200);
     }
@@ -265,7 +265,7 @@ async fn records_are_deleted_at_the_end_of_their_time_and_the_chain_holds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_and_csv_show_what_was_asked_for() {
-    let platform = platform("", "").await;
+    let platform = platform("").await;
     assert_eq!(platform.callout().await.0, 200);
     let record = records(&platform, &[]).await.remove(0);
     let text = |member: &str| record[member].as_str().unwrap().to_owned();

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use claimsmith_tests::audit::{audit, records, store};
+use claimsmith_tests::audit::{REQUIRED, audit, records, store};
 use claimsmith_tests::{Host, Platform, Stage, eventually, world};
 use serde_json::Value;
 use sqlx::{Connection as _, SqliteConnection};
@@ -66,7 +66,7 @@ fn kills() -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_callout_that_was_answered_has_its_record_however_the_host_is_killed() {
-    let mut platform = stage("").await.start().await;
+    let mut platform = stage(REQUIRED).await.start().await;
     let answered = Arc::new(Mutex::new(Vec::new()));
     for round in 0..kills() {
         let stop = Arc::new(AtomicBool::new(false));
@@ -117,7 +117,7 @@ async fn every_callout_that_was_answered_has_its_record_however_the_host_is_kill
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_callouts_until_there_is_room() {
-    let mut platform = stage("").await.start().await;
+    let mut platform = stage(REQUIRED).await.start().await;
     // Room for a store with some records.
     platform.host = Host::start_on_a_full_disk(platform.directory.path(), 512).await;
     eventually("a callout is answered", async || platform.callout().await.0 == 200).await;
@@ -153,7 +153,7 @@ async fn lock(path: &Path) -> SqliteConnection {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_store_refuses_callouts_until_it_is_free() {
-    let platform = stage("").await.start().await;
+    let platform = stage(REQUIRED).await.start().await;
     assert_eq!(platform.callout().await.0, 200);
     let locked = lock(&store(platform.directory.path())).await;
     let (status, answer) = platform.callout().await;
@@ -191,7 +191,7 @@ async fn best_effort_answers_whatever_becomes_of_the_store_and_counts_what_is_lo
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_store_is_set_aside_at_the_next_start() {
-    let mut platform = stage("").await.start().await;
+    let mut platform = stage(REQUIRED).await.start().await;
     assert_eq!(platform.callout().await.0, 200);
     platform.host.terminate();
     assert!(platform.host.ended().await.success());
