@@ -82,7 +82,8 @@ async fn entra() -> LocalEntra {
 }
 
 async fn start(settings: Settings<'_>) -> Platform {
-    let stage = Stage::with(entra().await);
+    // Records are in the store when answers come, so that it can be searched for secrets.
+    let stage = Stage::with(entra().await).host_config(claimsmith_tests::audit::REQUIRED);
     let toml = tenant_toml(&stage.entra, settings, PEM);
     let tenant = stage.file("tenants/contoso");
     fs::create_dir_all(tenant.join("plugins")).unwrap();
