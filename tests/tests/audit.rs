@@ -291,3 +291,22 @@ async fn filters_and_csv_show_what_was_asked_for() {
     let shown = audit(&platform, &["query"]).await.output;
     assert!(shown.contains("contoso/claims answered 200"), "{shown}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_answers_at_the_deadline_leaves_time_for_its_record() {
+    let stage = Stage::new().await.host_config(REQUIRED);
+    let toml = [
+        world::directories_toml(&stage.entra),
+        world::extension_toml(
+            "claims",
+            "deadline = \"1s\"",
+            "misbehaving",
+            "on_failure = \"omit\"\nsettings.mode = \"sleep\"",
+        ),
+    ]
+    .concat();
+    let platform = stage.tenant("contoso", &toml).start().await;
+    assert_eq!(platform.callout().await.0, 200);
+    let found = records(&platform, &["--outcome", "answered"]).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+}

@@ -133,7 +133,7 @@ async fn answer(
 
     let extension = route(&catalog, tenant, extension)?;
     facts.extension = Some(Arc::clone(&extension));
-    let deadline = arrived + extension.deadline;
+    let deadline = arrived + extension.deadline.saturating_sub(app.audit.reserve(extension.deadline));
     admit(&head.method, &head.headers, app.max_body_bytes)?;
     let token = authenticate(&extension, head, deadline).await?;
     facts.audit.token(&token);
