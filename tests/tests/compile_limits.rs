@@ -195,7 +195,7 @@ async fn a_plugin_that_compiles_slowly_holds_up_no_change_of_other_tenants() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_takes_too_much_memory_or_code_to_compile_is_refused() {
-    let limits = "runtime.max_compile_memory_bytes = 268435456\nruntime.max_compiled_bytes = 900000";
+    let limits = "runtime.max_compile_memory_bytes = 268435456\nruntime.max_compiled_bytes = 650000";
     let platform = Platform::start_with(limits, "", GOOD).await;
     add_bomber(&platform, &[("large", &large())]);
     let error = error_of(&platform, "large").await;
@@ -207,7 +207,7 @@ async fn a_plugin_that_takes_too_much_memory_or_code_to_compile_is_refused() {
     add_bomber(&platform, &[("wide", &honest)]);
     let error = error_of(&platform, "wide").await;
     assert!(
-        error.contains("more than 900000 bytes of machine code (runtime.max_compiled_bytes)"),
+        error.contains("more than 650000 bytes of machine code (runtime.max_compiled_bytes)"),
         "{error}"
     );
     // A mistake is told in the compiler's words, through the same pipe.

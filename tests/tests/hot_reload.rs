@@ -595,7 +595,7 @@ async fn limits_of_the_host_take_effect_and_other_changes_ask_for_a_restart() {
         .await;
     let message = error["message"].as_str().unwrap();
     assert!(
-        message.contains("claimsmith.toml:5:8: unknown field `max_bodybytes`"),
+        message.contains("claimsmith.toml:6:8: unknown field `max_bodybytes`"),
         "{message}"
     );
     assert!(message.contains("did you mean `max_body_bytes`?"), "{message}");
