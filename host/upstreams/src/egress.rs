@@ -76,7 +76,7 @@ pub trait Lookup: fmt::Debug + Send + Sync {
 }
 
 /// The system's resolver. Asking it occupies a thread that cannot be called back, perhaps for long: as many as
-/// [`MAX_LOOKUPS`] ask at once.
+/// `MAX_LOOKUPS` ask at once.
 #[derive(Clone, Debug)]
 pub struct SystemLookup(Arc<Semaphore>);
 
