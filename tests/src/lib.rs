@@ -37,10 +37,29 @@ pub use trap::Trap;
 pub use upstream::{Received, Upstream};
 
 use claimsmith_local_entra::{Directory, LocalEntra, SignInRequest};
+use claimsmith_runtime::interface::callout::Context;
 use reqwest::Response;
 use serde_json::Value;
 use tempfile::TempDir;
 use world::{APPLICATION, DIRECTORY, EXTENSION, USER};
+
+/// What a plugin is given of a callout of which nothing is known.
+#[must_use]
+pub const fn no_context() -> Context<'static> {
+    Context {
+        correlation_id: "",
+        tenant_id: "",
+        listener_id: None,
+        extension_id: None,
+        client: None,
+        protocol: None,
+        request_type: None,
+        client_service_principal: None,
+        resource_service_principal: None,
+        user: None,
+        additional: &[],
+    }
+}
 
 /// A host and the local Entra whose tokens it accepts.
 #[derive(Debug)]

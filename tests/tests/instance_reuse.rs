@@ -17,12 +17,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use claimsmith_runtime::interface::callout::Context;
 use claimsmith_runtime::interface::token_issuance_start::{Claim, ClaimValue};
 use claimsmith_runtime::{
     Binding, InstanceReuse, InvocationError, Isolation, Limits, Plugin, Report, Runtime, RuntimeOptions, TenantShare,
 };
-use claimsmith_tests::{Platform, Stage, eventually, misbehaving, world};
+use claimsmith_tests::{Platform, Stage, eventually, misbehaving, no_context, world};
 use component::Skeleton;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -86,20 +85,7 @@ async fn bind_reusing(runtime: &Runtime, plugin: &Arc<Plugin>) -> Binding {
 }
 
 async fn invoke(binding: &Binding, time: Duration) -> Report<Vec<Claim>> {
-    let context = Context {
-        correlation_id: "",
-        tenant_id: "",
-        listener_id: None,
-        extension_id: None,
-        client: None,
-        protocol: None,
-        request_type: None,
-        client_service_principal: None,
-        resource_service_principal: None,
-        user: None,
-        additional: &[],
-    };
-    binding.token_issuance_start(context, Instant::now() + time).await
+    binding.token_issuance_start(no_context(), Instant::now() + time).await
 }
 
 /// How many invocations the instance has served that answered.

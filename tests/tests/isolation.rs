@@ -24,10 +24,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use claimsmith_runtime::interface::callout::Context;
 use claimsmith_runtime::interface::token_issuance_start::{Claim, ClaimValue};
 use claimsmith_runtime::{Binding, Limits, PagemapScan, Plugin, Runtime, RuntimeOptions, TenantShare};
-use claimsmith_tests::{Platform, Stage, canary, world};
+use claimsmith_tests::{Platform, Stage, canary, no_context, world};
 use component::Skeleton;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -96,21 +95,12 @@ fn limits() -> Limits {
 
 /// A number among a binding's claims.
 async fn invoke(binding: &Binding) -> impl Fn(&str) -> usize {
-    let context = Context {
-        correlation_id: "",
-        tenant_id: "",
-        listener_id: None,
-        extension_id: None,
-        client: None,
-        protocol: None,
-        request_type: None,
-        client_service_principal: None,
-        resource_service_principal: None,
-        user: None,
-        additional: &[],
-    };
     let deadline = Instant::now() + Duration::from_secs(10);
-    let claims = binding.token_issuance_start(context, deadline).await.result.unwrap();
+    let claims = binding
+        .token_issuance_start(no_context(), deadline)
+        .await
+        .result
+        .unwrap();
     move |name| number(&claims, name)
 }
 

@@ -17,8 +17,9 @@ pub(crate) fn additional<'a>(callout: &'a Callout<'_>) -> Vec<(&'a str, &'a str)
     callout.additional.iter().map(pair).collect()
 }
 
-/// A callout as the plugin interface takes it, borrowed from the request.
-pub(crate) fn context<'a>(callout: &'a Callout<'_>, additional: &'a [(&'a str, &'a str)]) -> wit::callout::Context<'a> {
+/// A callout as the plugin interface takes it, borrowed from the request, with members that no field names.
+#[must_use]
+pub fn context<'a>(callout: &'a Callout<'_>, additional: &'a [(&'a str, &'a str)]) -> wit::callout::Context<'a> {
     wit::callout::Context {
         correlation_id: &callout.correlation_id,
         tenant_id: &callout.tenant_id_text,

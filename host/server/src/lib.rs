@@ -18,4 +18,5 @@ mod service;
 mod status;
 mod telemetry;
 
+pub use convert::context;
 pub use server::{Server, StartError};

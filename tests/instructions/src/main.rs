@@ -3,7 +3,6 @@
 //! Given a directory of its own, and the file of `attribute-map`. `cargo xtask instructions` starts it under callgrind,
 //! which counts in the functions of [`measured`] alone, and writes what each call of them took.
 
-mod context;
 mod documents;
 mod measured;
 mod stage;

@@ -19,7 +19,6 @@ use claimsmith_server::Server;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::context::context;
 use crate::{documents, measured};
 
 /// What a step may take: under callgrind all takes fifty times as long.
@@ -80,7 +79,7 @@ impl Stage {
 
         let choice = self.extension.choice(None);
         let bound = choice.bindings.first().context("the extension has no binding")?;
-        let report = measured::invocation(runtime, &bound.binding, context(&callout));
+        let report = measured::invocation(runtime, &bound.binding, claimsmith_server::context(&callout, &[]));
         ensure!(
             report.result?.len() == self.claims.len(),
             "the plugin answered other claims"
