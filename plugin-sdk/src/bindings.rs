@@ -19,8 +19,11 @@ wit_bindgen::generate!({
     inline: "
         package claimsmith:sdk;
         world capabilities {
-            include claimsmith:plugin/capabilities@0.1.0;
             import claimsmith:plugin/callout@0.1.0;
+            import claimsmith:plugin/deadline@0.1.0;
+            import claimsmith:plugin/http@0.1.0;
+            import claimsmith:plugin/log@0.1.0;
+            import claimsmith:plugin/settings@0.1.0;
         }
     ",
     generate_all,
@@ -30,6 +33,26 @@ wit_bindgen::generate!({
 });
 
 pub use claimsmith::plugin::{callout, deadline, http, log, settings};
+
+/// Apart from the others, because floating-point numbers have no `Eq` and resources derive nothing.
+mod stores {
+    wit_bindgen::generate!({
+        path: "../wit",
+        inline: "
+            package claimsmith:sdk;
+            world stores {
+                import claimsmith:plugin/cache@0.1.0;
+                import claimsmith:plugin/directory@0.1.0;
+                import claimsmith:plugin/mail@0.1.0;
+                import claimsmith:plugin/sql@0.1.0;
+            }
+        ",
+        generate_all,
+        generate_unused_types: true,
+    });
+}
+
+pub use stores::claimsmith::plugin::{cache, directory, mail, sql};
 
 /// Apart from the others, because its variants derive what records do except `Default`.
 mod shared {

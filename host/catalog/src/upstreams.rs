@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use claimsmith_runtime::Grants;
+use claimsmith_runtime::{Grants, Upstream};
 use claimsmith_upstreams::http::{HttpConfig, HttpUpstream};
 use claimsmith_upstreams::secret::SecretScope;
 use claimsmith_upstreams::{Egress, Network, Problem, SystemLookup};
@@ -25,11 +25,6 @@ const KINDS: &[&str] = &["http"];
 /// A tenant's upstreams by name.
 #[derive(Debug, Default)]
 pub(crate) struct Upstreams(BTreeMap<String, Upstream>);
-
-#[derive(Clone, Debug)]
-enum Upstream {
-    Http(Arc<HttpUpstream>),
-}
 
 /// What loading a tenant's upstreams needs.
 #[derive(Clone)]
@@ -83,22 +78,26 @@ impl UpstreamLoader<'_> {
         };
         check_name("upstream", name).map_err(|message| at("", message))?;
         let mut members = config.clone();
-        match members.remove("kind") {
-            Some(Value::String(kind)) if kind == "http" => {
+        let kind = match members.remove("kind") {
+            Some(Value::String(kind)) => kind,
+            Some(_) => return Err(at("kind", format!("expected one of: {}", KINDS.join(", ")))),
+            None => {
+                let message = format!("`kind` is missing: expected one of: {}", KINDS.join(", "));
+                return Err(at("", message));
+            }
+        };
+        let scope = SecretScope {
+            tenant: self.tenant,
+            directory: self.directory,
+        };
+        match kind.as_str() {
+            "http" => {
                 let config: HttpConfig = read(members)?;
                 let egress = self.egress(&config.networks)?;
-                let scope = SecretScope {
-                    tenant: self.tenant,
-                    directory: self.directory,
-                };
                 let upstream = HttpUpstream::load(name, &config, scope, egress)?;
                 Ok(Upstream::Http(Arc::new(upstream)))
             }
-            Some(_) => Err(at("kind", format!("expected one of: {}", KINDS.join(", ")))),
-            None => Err(at(
-                "",
-                format!("`kind` is missing: expected one of: {}", KINDS.join(", ")),
-            )),
+            _ => Err(at("kind", format!("expected one of: {}", KINDS.join(", ")))),
         }
     }
 
@@ -150,9 +149,7 @@ impl Upstreams {
         let mut grants = Grants::of(tenant.into());
         for name in names {
             match self.0.get(name) {
-                Some(Upstream::Http(upstream)) => {
-                    grants.grant_http(name.as_str().into(), Arc::clone(upstream) as _);
-                }
+                Some(upstream) => grants.grant(name.as_str().into(), upstream.clone()),
                 None => return Err(self.unknown(name)),
             }
         }

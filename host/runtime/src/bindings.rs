@@ -32,15 +32,56 @@ wasmtime::component::bindgen!({
     ",
     world: "claimsmith:host/plugin",
     ownership: Borrowing { duplicate_if_necessary: false },
-    imports: {
-        "claimsmith:plugin/http.fetch": async | trappable,
-        default: trappable,
-    },
+    imports: { default: trappable },
     exports: { default: async },
+    with: {
+        "claimsmith:plugin/cache": kept::claimsmith::plugin::cache,
+        "claimsmith:plugin/directory": upstreams::claimsmith::plugin::directory,
+        "claimsmith:plugin/http": upstreams::claimsmith::plugin::http,
+        "claimsmith:plugin/mail": upstreams::claimsmith::plugin::mail,
+        "claimsmith:plugin/sql": upstreams::claimsmith::plugin::sql,
+    },
 });
 
-pub use claimsmith::plugin::{callout, deadline, http, log, settings, sign_up};
+/// Apart from the others, because their results can be written into a journal.
+mod upstreams {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: "
+            package claimsmith:host;
+            world upstreams {
+                import claimsmith:plugin/directory@0.1.0;
+                import claimsmith:plugin/http@0.1.0;
+                import claimsmith:plugin/mail@0.1.0;
+                import claimsmith:plugin/sql@0.1.0;
+            }
+        ",
+        world: "claimsmith:host/upstreams",
+        imports: { default: async | trappable },
+        additional_derives: [PartialEq, serde::Deserialize, serde::Serialize],
+    });
+}
+
+/// Apart from the others, because it has a resource.
+mod kept {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: "
+            package claimsmith:host;
+            world kept {
+                import claimsmith:plugin/cache@0.1.0;
+            }
+        ",
+        world: "claimsmith:host/kept",
+        imports: { default: async | trappable },
+        with: { "claimsmith:plugin/cache.reservation": crate::capability::Reservation },
+    });
+}
+
+pub use claimsmith::plugin::{callout, deadline, log, settings, sign_up};
 pub use exports::claimsmith::plugin::{
     attribute_collection_start, attribute_collection_submit, email_otp_send, lifecycle, password_submit,
     token_issuance_start, verified_id_claim_validation,
 };
+pub use kept::claimsmith::plugin::cache;
+pub use upstreams::claimsmith::plugin::{directory, http, mail, sql};

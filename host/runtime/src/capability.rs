@@ -4,11 +4,16 @@
 //! of `wit/` in a module of its own (`http`). Whatever its kind, a call goes through [`CallState::through`]: the one place
 //! where calls are limited in number and time, listed, counted and traced.
 
+mod cache;
+mod directory;
+mod grants;
 mod http;
+mod mail;
+mod sql;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,42 +23,18 @@ use crate::engine::EPOCH_TICK;
 use crate::journal::{CapabilityCall, Digester};
 use crate::state::CallState;
 
-pub use self::http::{HttpFuture, HttpUpstream};
+pub use self::cache::{Cache, CacheFuture, CacheLookup, Reservation, ReservedKey};
+pub use self::directory::DirectoryUpstream;
+pub use self::grants::{Grants, Upstream};
+pub use self::http::HttpUpstream;
+pub use self::mail::MailUpstream;
+pub use self::sql::SqlUpstream;
+
+/// A result that is on its way. The call's end drops the future, which then has to let go of everything it holds.
+pub type CapabilityFuture<'u, R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send + 'u>>;
 
 /// What a plugin has of the callout's time when a call used all of it: it may still answer with what it has.
 const RESERVE: Duration = Duration::from_millis(20);
-
-/// The upstreams a binding was granted, by the names of the tenant's configuration.
-#[derive(Debug, Default)]
-pub struct Grants {
-    tenant: Arc<str>,
-    http: BTreeMap<Arc<str>, Arc<dyn HttpUpstream>>,
-}
-
-impl Grants {
-    /// No upstreams, of a tenant.
-    #[must_use]
-    pub fn of(tenant: Arc<str>) -> Self {
-        Self {
-            tenant,
-            http: BTreeMap::new(),
-        }
-    }
-
-    /// Grants an HTTP upstream.
-    pub fn grant_http(&mut self, name: Arc<str>, upstream: Arc<dyn HttpUpstream>) {
-        self.http.insert(name, upstream);
-    }
-
-    /// The names of all upstreams.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.http.keys().map(AsRef::as_ref)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.http.is_empty()
-    }
-}
 
 /// What a call of an upstream is for, and until when.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +60,9 @@ pub(crate) trait CapabilityResult {
     /// Bytes that the guest is given.
     fn bytes(&self) -> usize;
     /// What the upstream's protocol says of it, in numbers.
-    fn status(&self) -> Option<u16>;
+    fn status(&self) -> Option<u16> {
+        None
+    }
 }
 
 /// What is known of a call before it is made.
@@ -165,8 +148,8 @@ impl CallState {
     /// Counts and traces a call.
     fn tell(&self, call: &CapabilityCall) {
         // A name that was not granted is the guest's, and would be a label of its own each time.
-        let known = self.grants.names().any(|name| *name == *call.upstream);
-        let upstream = if known { call.upstream.as_ref() } else { "" };
+        let is_known = self.grants.is_granted(&call.upstream);
+        let upstream = if is_known { call.upstream.as_ref() } else { "" };
         let labels = [
             metrics::Label::new("tenant", Arc::clone(&self.grants.tenant)),
             metrics::Label::new("upstream", upstream.to_owned()),
@@ -194,6 +177,11 @@ impl CallState {
             "capability called"
         );
     }
+}
+
+/// A guest's own limit of a call.
+fn timeout(milliseconds: Option<u32>) -> Option<Duration> {
+    milliseconds.map(|milliseconds| Duration::from_millis(milliseconds.into()))
 }
 
 /// The trace of a callout: its correlation id (a GUID) without hyphens.

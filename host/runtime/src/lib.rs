@@ -47,11 +47,14 @@ pub use breaker::{Breaker, BreakerOptions, BreakerPermit, BreakerState};
 /// The plugin interface's types, as the host gives and gets them: one module for each interface.
 pub mod interface {
     pub use crate::bindings::{
-        attribute_collection_start, attribute_collection_submit, callout, email_otp_send, http, password_submit,
-        sign_up, token_issuance_start, verified_id_claim_validation,
+        attribute_collection_start, attribute_collection_submit, cache, callout, directory, email_otp_send, http, mail,
+        password_submit, sign_up, sql, token_issuance_start, verified_id_claim_validation,
     };
 }
-pub use capability::{CallContext, Grants, HttpFuture, HttpUpstream};
+pub use capability::{
+    Cache, CacheFuture, CacheLookup, CallContext, CapabilityFuture, DirectoryUpstream, Grants, HttpUpstream,
+    MailUpstream, Reservation, ReservedKey, SqlUpstream, Upstream,
+};
 pub use compiler::{ChildLimits, CompileLimits, Compiler, CompilerProgram, compile_for_parent};
 pub use descriptors::raise_descriptor_limit;
 pub use engine::EPOCH_TICK;

@@ -9,19 +9,23 @@ use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
 use wasmtime_wasi::p2::bindings::{cli, clocks, random};
 use wasmtime_wasi_io::bindings::wasi::io;
 
-use crate::bindings::{callout, deadline, http, log, settings, sign_up};
+use crate::bindings::{cache, callout, deadline, directory, http, log, mail, settings, sign_up, sql};
 use crate::error::LoadError;
 use crate::guest_text::clean;
 use crate::state::CallState;
 
 /// The imports that are linked: an interface's name up to its version.
 const ALLOWED: &[&str] = &[
+    "claimsmith:plugin/cache",
     "claimsmith:plugin/callout",
     "claimsmith:plugin/deadline",
+    "claimsmith:plugin/directory",
     "claimsmith:plugin/http",
     "claimsmith:plugin/log",
+    "claimsmith:plugin/mail",
     "claimsmith:plugin/settings",
     "claimsmith:plugin/sign-up",
+    "claimsmith:plugin/sql",
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -50,12 +54,16 @@ const ALLOWED: &[&str] = &[
 pub(crate) fn build(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
     let mut linker = Linker::new(engine);
     let l = &mut linker;
+    cache::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     callout::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     deadline::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
+    directory::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     http::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     log::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
+    mail::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     settings::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     sign_up::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
+    sql::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
 
     io::error::add_to_linker::<_, Resources>(l, |state| counted(state).table())?;
     io::poll::add_to_linker::<_, Resources>(l, |state| counted(state).table())?;

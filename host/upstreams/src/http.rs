@@ -11,8 +11,8 @@ mod target;
 use std::fmt;
 use std::time::Duration;
 
-use claimsmith_runtime::interface::http::{Error, Method as WitMethod, Request};
-use claimsmith_runtime::{Breaker, CallContext, HttpFuture, HttpUpstream as Capability};
+use claimsmith_runtime::interface::http::{Error, Method as WitMethod, Request, Response};
+use claimsmith_runtime::{Breaker, CallContext, CapabilityFuture, HttpUpstream as Capability};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use tokio::sync::Semaphore;
@@ -48,7 +48,7 @@ struct Limits {
 }
 
 impl Capability for HttpUpstream {
-    fn fetch(&self, request: Request, context: CallContext) -> HttpFuture<'_> {
+    fn fetch(&self, request: Request, context: CallContext) -> CapabilityFuture<'_, Response, Error> {
         Box::pin(async move {
             let mut request = self.check(request)?;
             if let Some(parent) = client::trace_parent(context.trace) {

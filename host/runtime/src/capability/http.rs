@@ -1,46 +1,32 @@
 //! `claimsmith:plugin/http`.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::bindings::http::{self, Error, Method, Request, Response};
-use crate::capability::{Asked, CallContext, CapabilityError, CapabilityResult};
-use crate::guest_text::clean;
+use crate::capability::{Asked, CallContext, CapabilityError, CapabilityFuture, CapabilityResult, timeout};
 use crate::journal::Digester;
 use crate::state::CallState;
 
-/// A response that is on its way.
-pub type HttpFuture<'u> = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send + 'u>>;
-
 /// An HTTP upstream: knows its address, its credentials and what may be asked of it.
 pub trait HttpUpstream: fmt::Debug + Send + Sync {
-    /// Sends a request and reads the whole response. The call's end drops the future, which then has to let go of
-    /// everything it holds.
-    fn fetch(&self, request: Request, context: CallContext) -> HttpFuture<'_>;
+    /// Sends a request and reads the whole response.
+    fn fetch(&self, request: Request, context: CallContext) -> CapabilityFuture<'_, Response, Error>;
 }
 
 impl http::Host for CallState {
     async fn fetch(&mut self, request: Request) -> wasmtime::Result<Result<Response, Error>> {
         let grants = Arc::clone(&self.grants);
-        let upstream = grants.http.get(request.upstream.as_str());
         let name = request.upstream.clone();
         let asked = Asked {
             function: "http.fetch",
             upstream: &name,
             arguments: digester(&request),
-            timeout: request.timeout_milliseconds.map(|ms| Duration::from_millis(ms.into())),
+            timeout: timeout(request.timeout_milliseconds),
         };
         self.through(asked, |context| async move {
-            match upstream {
-                Some(upstream) => upstream.fetch(request, context).await,
-                None => Err(Error::NotGranted(format!(
-                    "upstream `{}` is not among the binding's `upstreams`",
-                    clean(&request.upstream)
-                ))),
-            }
+            let upstream = grants.http(&request.upstream).map_err(Error::NotGranted)?;
+            upstream.fetch(request, context).await
         })
         .await
     }
