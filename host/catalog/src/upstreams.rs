@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use claimsmith_runtime::{Grants, Upstream};
+use claimsmith_upstreams::directory::{DirectoryConfig, DirectoryUpstream};
 use claimsmith_upstreams::http::{HttpConfig, HttpUpstream};
 use claimsmith_upstreams::secret::SecretScope;
 use claimsmith_upstreams::{Egress, Network, Problem, SystemLookup};
@@ -20,7 +21,7 @@ use crate::source::{Source, Step, nearest, steps, with_nearest_key};
 const MAX_UPSTREAMS: usize = 64;
 
 /// What `kind` can be.
-const KINDS: &[&str] = &["http"];
+const KINDS: &[&str] = &["http", "directory"];
 
 /// A tenant's upstreams by name.
 #[derive(Debug, Default)]
@@ -96,6 +97,12 @@ impl UpstreamLoader<'_> {
                 let egress = self.egress(&config.networks)?;
                 let upstream = HttpUpstream::load(name, &config, scope, egress)?;
                 Ok(Upstream::Http(Arc::new(upstream)))
+            }
+            "directory" => {
+                let config: DirectoryConfig = read(members)?;
+                let egress = self.egress(&config.networks)?;
+                let upstream = DirectoryUpstream::load(name, &config, scope, egress)?;
+                Ok(Upstream::Directory(Arc::new(upstream)))
             }
             _ => Err(at("kind", format!("expected one of: {}", KINDS.join(", ")))),
         }

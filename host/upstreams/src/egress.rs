@@ -133,6 +133,41 @@ impl Egress {
     pub(crate) fn check(&self, address: IpAddr) -> Result<(), Refused> {
         address::check(address, &self.open)
     }
+
+    /// The addresses of a host, which is a name or an address, that may be connected to: at least one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
+        let found = match host.parse() {
+            Ok(address) => vec![address],
+            Err(_) => self.lookup.lookup(host).await.map_err(Unresolved::Failed)?,
+        };
+        let mut first = None;
+        let mut allowed = Vec::with_capacity(found.len());
+        for address in found {
+            match self.check(address) {
+                Ok(()) => allowed.push(address),
+                Err(refused) => {
+                    first.get_or_insert(refused);
+                }
+            }
+        }
+        if allowed.is_empty() {
+            let name = host.to_owned();
+            return Err(Unresolved::Refused(NameRefused { name, first }));
+        }
+        Ok(allowed)
+    }
+}
+
+/// Why a host has no address that may be connected to.
+#[derive(Debug)]
+pub(crate) enum Unresolved {
+    /// What it has may not be connected to.
+    Refused(NameRefused),
+    /// It could not be resolved.
+    Failed(io::Error),
 }
 
 /// No address of a name may be connected to.
@@ -140,6 +175,20 @@ impl Egress {
 pub(crate) struct NameRefused {
     pub(crate) name: String,
     pub(crate) first: Option<Refused>,
+}
+
+impl NameRefused {
+    /// What the operator can do.
+    pub(crate) fn hint(&self) -> &'static str {
+        match &self.first {
+            Some(first) if first.can_be_opened => {
+                "if it is meant, name its network in the upstream's `networks`, and have the operator allow it in \
+                 claimsmith.toml: egress.networks"
+            }
+            Some(_) => "this address cannot be opened",
+            None => "the name has no address",
+        }
+    }
 }
 
 impl fmt::Display for NameRefused {
@@ -156,24 +205,15 @@ impl std::error::Error for NameRefused {}
 impl Resolve for Egress {
     fn resolve(&self, name: Name) -> Resolving {
         let policy = self.clone();
-        let looking = self.lookup.lookup(name.as_str());
         Box::pin(async move {
-            let found = looking.await?;
-            let mut first = None;
-            let mut allowed = Vec::with_capacity(found.len());
-            for address in found {
-                match policy.check(address) {
-                    Ok(()) => allowed.push(SocketAddr::new(address, 0)),
-                    Err(refused) => {
-                        first.get_or_insert(refused);
-                    }
+            match policy.addresses(name.as_str()).await {
+                Ok(addresses) => {
+                    let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, 0));
+                    Ok(Box::new(addresses) as Addrs)
                 }
+                Err(Unresolved::Refused(refused)) => Err(refused.into()),
+                Err(Unresolved::Failed(error)) => Err(error.into()),
             }
-            if allowed.is_empty() {
-                let name = name.as_str().to_owned();
-                return Err(NameRefused { name, first }.into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
 }

@@ -4,6 +4,8 @@
 //! what a call needs, and the implementation of the capability that `claimsmith-runtime` declares. Addresses and
 //! credentials live here and are never in a plugin. Whatever an upstream connects to passes [`Egress`].
 
+mod breaker;
+pub mod directory;
 mod egress;
 mod files;
 pub mod http;
