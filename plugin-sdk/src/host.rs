@@ -1,14 +1,17 @@
 //! The host's functions. Outside WebAssembly, where plugins run in unit tests, there is no host: this is the one place
 //! that knows what they do then.
 
-pub(crate) use on_target::{fetch, log, remaining, settings_json};
+pub(crate) use on_target::{authenticate, fetch, log, remaining, search, settings_json};
 
 #[cfg(target_family = "wasm")]
 mod on_target {
     use std::time::Duration;
 
+    use zeroize::Zeroize as _;
+
     use crate::bindings::log::{Field, Level};
-    use crate::bindings::{deadline, http, log, settings};
+    use crate::bindings::{deadline, directory as wit_directory, http, log, settings};
+    use crate::directory::{self, Authentication, Entry, Search};
     use crate::http::{Error, Request, Response};
 
     pub(crate) fn settings_json() -> String {
@@ -26,6 +29,18 @@ mod on_target {
     pub(crate) fn fetch(request: Request) -> Result<Response, Error> {
         Ok(http::fetch(&request.into())?.into())
     }
+
+    pub(crate) fn search(search: Search) -> Result<Vec<Entry>, directory::Error> {
+        let entries = wit_directory::search(&search.into())?;
+        Ok(entries.into_iter().map(Into::into).collect())
+    }
+
+    pub(crate) fn authenticate(authentication: Authentication) -> Result<bool, directory::Error> {
+        let mut request = wit_directory::AuthenticateRequest::from(authentication);
+        let result = wit_directory::authenticate(&request);
+        request.password.zeroize();
+        Ok(result?)
+    }
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -33,6 +48,7 @@ mod on_target {
     use std::time::Duration;
 
     use crate::bindings::log::{Field, Level};
+    use crate::directory::{self, Authentication, Entry, Search};
     use crate::http::{Error, Request, Response};
 
     /// Those of a binding that gives none.
@@ -52,5 +68,17 @@ mod on_target {
     #[expect(clippy::needless_pass_by_value, reason = "the host takes it")]
     pub(crate) fn fetch(request: Request) -> Result<Response, Error> {
         crate::http::test::fetch(&request)
+    }
+
+    /// What a test has prepared.
+    #[expect(clippy::needless_pass_by_value, reason = "the host takes it")]
+    pub(crate) fn search(search: Search) -> Result<Vec<Entry>, directory::Error> {
+        directory::test::searched(&search)
+    }
+
+    /// What a test has prepared.
+    #[expect(clippy::needless_pass_by_value, reason = "the host takes it")]
+    pub(crate) fn authenticate(authentication: Authentication) -> Result<bool, directory::Error> {
+        directory::test::authenticated(&authentication)
     }
 }

@@ -108,6 +108,7 @@
 //! what fits its limits and chooses by its own level, so nothing is filtered here.
 
 pub mod deadline;
+pub mod directory;
 pub mod http;
 pub mod settings;
 
@@ -137,6 +138,7 @@ pub use crate::attributes::{
 };
 pub use crate::callout::{Callout, Client, ServicePrincipal, User};
 pub use crate::claims::{ClaimValue, Claims};
+pub use crate::directory::directory;
 pub use crate::error::{Context, Error, ErrorKind, Result};
 pub use crate::password_submit::PasswordSubmit;
 pub use crate::secrets::{Credentials, OneTimeCode};
