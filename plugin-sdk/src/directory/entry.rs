@@ -38,13 +38,17 @@ impl Entry {
 
     /// The values of an attribute: none if the entry does not have it.
     pub fn values(&self, attribute: &str) -> impl Iterator<Item = &[u8]> {
-        let of_name = self.attributes.iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute));
+        let of_name = self
+            .attributes
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(attribute));
         of_name.into_iter().flat_map(|(_, values)| values).map(Vec::as_slice)
     }
 
     /// The values of an attribute that are text.
     pub fn texts(&self, attribute: &str) -> impl Iterator<Item = &str> {
-        self.values(attribute).filter_map(|value| std::str::from_utf8(value).ok())
+        self.values(attribute)
+            .filter_map(|value| std::str::from_utf8(value).ok())
     }
 
     /// The first value of an attribute that is text.
@@ -63,7 +67,10 @@ impl fmt::Debug for Entry {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Values are what is known of people, and so are names.
         let names: Vec<_> = self.attributes().collect();
-        formatter.debug_struct("Entry").field("attributes", &names).finish_non_exhaustive()
+        formatter
+            .debug_struct("Entry")
+            .field("attributes", &names)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,7 +90,9 @@ mod tests {
 
     #[test]
     fn attributes_are_found_in_any_letters() {
-        let entry = Entry::new("uid=ada").with("memberOf", ["a", "b"]).with("photo", [vec![0xff, 0xd8]]);
+        let entry = Entry::new("uid=ada")
+            .with("memberOf", ["a", "b"])
+            .with("photo", [vec![0xff, 0xd8]]);
         assert_eq!(entry.texts("MEMBEROF").collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(entry.text("memberof"), Some("a"));
         assert_eq!((entry.text("photo"), entry.text("mail")), (None, None));
