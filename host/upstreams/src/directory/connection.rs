@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::message::Operation;
 use super::relay::{self, Exchange, Expected, Fault, Stream};
 use crate::egress::{Egress, Unresolved};
 
@@ -111,12 +112,13 @@ impl Connector {
 async fn start_tls(stream: &mut TcpStream) -> io::Result<()> {
     stream.write_all(START_TLS).await?;
     let answer = relay::read_one(stream).await?;
-    match (answer.id, answer.result_code) {
-        (1, Some(0)) => Ok(()),
-        (_, code) => Err(io::Error::other(format!(
-            "the directory refused it with the result code {}",
-            code.unwrap_or_default()
-        ))),
+    match (answer.operation, answer.id, answer.result_code) {
+        (Operation::Extended, 1, Some(0)) => Ok(()),
+        (Operation::Extended, 1, Some(code)) => {
+            let why = format!("the directory refused it with the result code {code}");
+            Err(io::Error::other(why))
+        }
+        _ => Err(io::Error::other("what came is no answer to it")),
     }
 }
 
