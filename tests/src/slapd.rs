@@ -1,4 +1,4 @@
-//! A real directory: OpenLDAP's slapd with people and groups, on free loopback ports, over LDAP with StartTLS and LDAPS.
+//! A real directory: slapd with people and groups, on free loopback ports, over LDAP with `StartTLS` and LDAPS.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -32,7 +32,7 @@ const ENTRIES: &str = include_str!("slapd.ldif");
 /// A running slapd; killed when dropped.
 #[derive(Debug)]
 pub struct Slapd {
-    /// Where it speaks LDAP, with StartTLS.
+    /// Where it speaks LDAP, with `StartTLS`.
     pub ldap: SocketAddr,
     /// Where it speaks LDAPS.
     pub ldaps: SocketAddr,

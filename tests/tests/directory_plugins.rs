@@ -105,8 +105,11 @@ async fn groups_become_roles_in_the_token() {
         assert_eq!(response.status(), 500, "roles are nobody's");
 
         slapd.stop();
-        let (status, _) = platform.callout().await;
-        assert_eq!(status, 503, "the directory is down");
+        let body = platform.body();
+        let response = platform.call(&platform.token(), &body).await;
+        assert_eq!(response.status(), 500, "the directory is down");
+        let line = platform.host.line_of_callout(&body).await;
+        assert_eq!(line["outcome"], "plugin_unavailable", "{line}");
         let omitting = toml.replace(
             "plugin = \"ldap-groups\"",
             "plugin = \"ldap-groups\"\non_failure = \"omit\"",

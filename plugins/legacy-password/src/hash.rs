@@ -34,6 +34,10 @@ pub(crate) fn is_of(hash: &str, password: &str) -> Result<bool> {
 fn argon2(hash: &str, password: &str) -> Result<bool> {
     let malformed = || Error::internal("the argon2 hash is malformed: expected a PHC string with salt and hash");
     let hash = PasswordHash::new(hash).map_err(|_| malformed())?;
+    // Without them every password would be wrong.
+    if hash.salt.is_none() || hash.hash.is_none() {
+        return Err(malformed());
+    }
     let needed = Params::try_from(&hash).map_err(|_| malformed())?.m_cost();
     if needed > MAX_ARGON2_KIB {
         return Err(Error::internal(format!(

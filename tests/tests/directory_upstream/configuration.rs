@@ -27,11 +27,11 @@ async fn errors(upstreams: &str, secrets: &[(&str, &str)]) -> (String, String) {
     (errors.collect(), toml)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn mistakes_are_told_with_their_line() {
+/// Upstreams, the line that is wrong, and what is told.
+fn mistakes() -> Vec<(String, &'static str, &'static str)> {
     let with = |more: &str| format!("{GOOD}{more}\n");
     let instead = |from: &str, to: &str| GOOD.replace(from, to);
-    for (upstreams, line, expected) in [
+    vec![
         (
             instead("ldaps", "ldap"),
             "url = \"ldap://dc.contoso.example\"",
@@ -118,7 +118,12 @@ async fn mistakes_are_told_with_their_line() {
             "ca = \"file:empty\"",
             "holds no certificate in PEM",
         ),
-    ] {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_are_told_with_their_line() {
+    for (upstreams, line, expected) in mistakes() {
         let (errors, toml) = errors(&upstreams, &[("empty", "\n")]).await;
         let number = toml.lines().position(|found| found.starts_with(line)).unwrap() + 1;
         let place = format!("tenant.toml:{number}:");

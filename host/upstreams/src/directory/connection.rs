@@ -18,7 +18,7 @@ use super::message::Operation;
 use super::relay::{self, Exchange, Expected, Fault, Stream};
 use crate::egress::{Egress, Unresolved};
 
-/// `ExtendedRequest` with the name of StartTLS (RFC 4511, section 4.14.1) and the message id 1. It is sent before there is an
+/// `ExtendedRequest` with the name of `StartTLS` (RFC 4511, section 4.14.1) and the message id 1. It is sent before there is an
 /// ldap3, which is given the encrypted connection.
 const START_TLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
 

@@ -128,13 +128,11 @@ fn target(url: &Url, egress: &Egress, keep: &mut impl FnMut(Problem)) -> Option<
         };
         wrong(format!("the host does not connect to {refused}{hint}"));
     }
-    match ServerName::try_from(host.clone()) {
-        Ok(name) => Some((host, name)),
-        Err(_) => {
-            wrong(format!("`{}` is neither a name nor an address", host.escape_debug()));
-            None
-        }
-    }
+    let Ok(name) = ServerName::try_from(host.clone()) else {
+        wrong(format!("`{}` is neither a name nor an address", host.escape_debug()));
+        return None;
+    };
+    Some((host, name))
 }
 
 fn security(config: &DirectoryConfig, keep: &mut impl FnMut(Problem)) -> Option<Security> {
