@@ -151,29 +151,71 @@ impl fmt::Display for NameRefused {
     }
 }
 
+impl NameRefused {
+    /// What the operator can do.
+    pub(crate) fn hint(&self) -> &'static str {
+        match &self.first {
+            Some(first) if first.can_be_opened => {
+                "if it is meant, name its network in the upstream's `networks`, and have the operator allow it in \
+                 claimsmith.toml: egress.networks"
+            }
+            Some(_) => "this address cannot be opened",
+            None => "the name has no address",
+        }
+    }
+}
+
 impl std::error::Error for NameRefused {}
+
+/// Why there is no address that can be connected to.
+#[derive(Debug)]
+pub(crate) enum NotResolved {
+    /// The name could not be looked up.
+    Lookup(io::Error),
+    /// It could, and no address may be connected to.
+    Refused(NameRefused),
+}
+
+impl From<NotResolved> for Box<dyn std::error::Error + Send + Sync> {
+    fn from(error: NotResolved) -> Self {
+        match error {
+            NotResolved::Lookup(error) => error.into(),
+            NotResolved::Refused(refused) => refused.into(),
+        }
+    }
+}
+
+impl Egress {
+    /// The addresses of a name, or the address that it is, as far as they may be connected to; at least one.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, NotResolved> {
+        let found = self.lookup.lookup(name).await.map_err(NotResolved::Lookup)?;
+        let mut first = None;
+        let mut allowed = Vec::with_capacity(found.len());
+        for address in found {
+            match self.check(address) {
+                Ok(()) => allowed.push(address),
+                Err(refused) => {
+                    first.get_or_insert(refused);
+                }
+            }
+        }
+        if allowed.is_empty() {
+            let name = name.to_owned();
+            return Err(NotResolved::Refused(NameRefused { name, first }));
+        }
+        Ok(allowed)
+    }
+}
 
 impl Resolve for Egress {
     fn resolve(&self, name: Name) -> Resolving {
         let policy = self.clone();
-        let looking = self.lookup.lookup(name.as_str());
         Box::pin(async move {
-            let found = looking.await?;
-            let mut first = None;
-            let mut allowed = Vec::with_capacity(found.len());
-            for address in found {
-                match policy.check(address) {
-                    Ok(()) => allowed.push(SocketAddr::new(address, 0)),
-                    Err(refused) => {
-                        first.get_or_insert(refused);
-                    }
-                }
-            }
-            if allowed.is_empty() {
-                let name = name.as_str().to_owned();
-                return Err(NameRefused { name, first }.into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
+            let addresses = policy.addresses(name.as_str()).await?.into_iter();
+            Ok(Box::new(addresses.map(|address| SocketAddr::new(address, 0))) as Addrs)
         })
     }
 }

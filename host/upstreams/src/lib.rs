@@ -4,11 +4,13 @@
 //! what a call needs, and the implementation of the capability that `claimsmith-runtime` declares. Addresses and
 //! credentials live here and are never in a plugin. Whatever an upstream connects to passes [`Egress`].
 
+mod breaker;
 mod egress;
 mod files;
 pub mod http;
 mod problem;
 pub mod secret;
+pub mod sql;
 
 pub use egress::{Egress, Lookup, Lookups, Network, SystemLookup};
 pub use files::{open_regular, read_regular, too_large};

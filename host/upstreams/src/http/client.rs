@@ -12,12 +12,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::authentication::Credentials;
 use super::{HttpUpstream, headers};
+use crate::breaker::BLAMED_AFTER;
 use crate::egress::NameRefused;
 
 /// Between an attempt and the next one, with as much again by chance.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
-/// An upstream that did not answer for as long is to blame, whatever time a plugin gives it.
-const BLAMED_AFTER: Duration = Duration::from_millis(400);
 
 /// Why an attempt has no response.
 pub(super) struct Failure {
@@ -141,14 +140,7 @@ impl HttpUpstream {
     fn failed(&self, error: &reqwest::Error) -> Failure {
         let (tenant, upstream) = (self.tenant.as_str(), self.name.as_str());
         if let Some(refused) = find::<NameRefused>(error) {
-            let hint = match &refused.first {
-                Some(first) if first.can_be_opened => {
-                    "if it is meant, name its network in the upstream's `networks`, and have the operator allow it in \
-                     claimsmith.toml: egress.networks"
-                }
-                Some(_) => "this address cannot be opened",
-                None => "the name has no address",
-            };
+            let hint = refused.hint();
             tracing::warn!(tenant, upstream, %refused, hint, "egress refused");
             return Failure {
                 error: Error::Unavailable("its address is not one that the host connects to".to_owned()),
