@@ -1,15 +1,16 @@
 //! The host's functions. Outside WebAssembly, where plugins run in unit tests, there is no host: this is the one place
 //! that knows what they do then.
 
-pub(crate) use on_target::{fetch, log, remaining, settings_json};
+pub(crate) use on_target::{execute, fetch, log, query, remaining, settings_json};
 
 #[cfg(target_family = "wasm")]
 mod on_target {
     use std::time::Duration;
 
     use crate::bindings::log::{Field, Level};
-    use crate::bindings::{deadline, http, log, settings};
+    use crate::bindings::{deadline, http, log, settings, sql as wit_sql};
     use crate::http::{Error, Request, Response};
+    use crate::sql;
 
     pub(crate) fn settings_json() -> String {
         settings::json()
@@ -26,6 +27,14 @@ mod on_target {
     pub(crate) fn fetch(request: Request) -> Result<Response, Error> {
         Ok(http::fetch(&request.into())?.into())
     }
+
+    pub(crate) fn query(request: sql::Request) -> Result<sql::Rows, sql::Error> {
+        Ok(wit_sql::query(&request.into())?.into())
+    }
+
+    pub(crate) fn execute(request: sql::Request) -> Result<u64, sql::Error> {
+        Ok(wit_sql::execute(&request.into())?)
+    }
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -34,6 +43,7 @@ mod on_target {
 
     use crate::bindings::log::{Field, Level};
     use crate::http::{Error, Request, Response};
+    use crate::sql;
 
     /// Those of a binding that gives none.
     pub(crate) fn settings_json() -> String {
@@ -52,5 +62,17 @@ mod on_target {
     #[expect(clippy::needless_pass_by_value, reason = "the host takes it")]
     pub(crate) fn fetch(request: Request) -> Result<Response, Error> {
         crate::http::test::fetch(&request)
+    }
+
+    /// What a test has prepared.
+    #[expect(clippy::needless_pass_by_value, reason = "the host takes it")]
+    pub(crate) fn query(request: sql::Request) -> Result<sql::Rows, sql::Error> {
+        sql::test::query(&request)
+    }
+
+    /// What a test has prepared.
+    #[expect(clippy::needless_pass_by_value, reason = "the host takes it")]
+    pub(crate) fn execute(request: sql::Request) -> Result<u64, sql::Error> {
+        sql::test::execute(&request)
     }
 }

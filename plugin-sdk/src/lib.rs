@@ -110,6 +110,7 @@
 pub mod deadline;
 pub mod http;
 pub mod settings;
+pub mod sql;
 
 mod attribute_collection;
 mod attributes;

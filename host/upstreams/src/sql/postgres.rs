@@ -6,7 +6,7 @@ use claimsmith_runtime::interface::sql::Error;
 use futures::TryStreamExt as _;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, Executor as _, SqlSafeStr as _, Statement as _};
+use sqlx::{AssertSqlSafe, Connection as _, Either, Executor as _, SqlSafeStr as _, Statement as _};
 use tokio::time::Instant;
 
 use super::failure::{Failure, Stop, Wrong, refused};
