@@ -176,7 +176,8 @@ impl Upstreams {
             let place = format!("statements.{upstream}");
             let Some(database) = self.1.get(upstream).filter(|_| names.contains(upstream)) else {
                 let shown = upstream.escape_debug();
-                let message = format!("`{shown}` is no database among the binding's `upstreams`: expected one of kind `sql`");
+                let message =
+                    format!("`{shown}` is no database among the binding's `upstreams`: expected one of kind `sql`");
                 problems.push(at(place, message));
                 continue;
             };
@@ -216,7 +217,10 @@ impl Upstreams {
         }
         for (name, statements) in statements {
             if let Some(database) = self.1.get(name) {
-                grants.grant(name.as_str().into(), Upstream::Sql(Arc::new(database.grant(statements))));
+                grants.grant(
+                    name.as_str().into(),
+                    Upstream::Sql(Arc::new(database.grant(statements))),
+                );
             }
         }
         Ok(Arc::new(grants))

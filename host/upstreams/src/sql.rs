@@ -94,7 +94,12 @@ impl Database {
 
     fn note_silent(&self, why: &str) {
         let (tenant, upstream) = (self.tenant.as_str(), self.name.as_str());
-        tracing::warn!(tenant, upstream, why, "database does not answer: statements are not checked");
+        tracing::warn!(
+            tenant,
+            upstream,
+            why,
+            "database does not answer: statements are not checked"
+        );
         self.is_silent.store(true, Ordering::Relaxed);
     }
 
@@ -102,7 +107,10 @@ impl Database {
     /// does not answer.
     pub async fn check(&self, statements: &BTreeMap<String, String>) -> Problems {
         if statements.len() > MAX_STATEMENTS {
-            let message = format!("expected at most {MAX_STATEMENTS} statements, found {}", statements.len());
+            let message = format!(
+                "expected at most {MAX_STATEMENTS} statements, found {}",
+                statements.len()
+            );
             return vec![Problem::at("", message)];
         }
         let mut problems = Vec::new();
@@ -131,9 +139,10 @@ impl Database {
         };
         match timeout(CHECKED_WITHIN, preparing).await {
             Ok(Ok(gives_rows)) if gives_rows || self.access == Access::ReadWrite => None,
-            Ok(Ok(_)) => {
-                Some("it gives no rows, and the upstream is read-only: expected a query, or `access = \"read-write\"`".into())
-            }
+            Ok(Ok(_)) => Some(
+                "it gives no rows, and the upstream is read-only: expected a query, or `access = \"read-write\"`"
+                    .into(),
+            ),
             Ok(Err(Wrong::Statement(message))) => Some(message),
             Ok(Err(Wrong::Database(error))) => {
                 self.note_silent(&failure::describe(&error));
@@ -148,7 +157,9 @@ impl Database {
 
     /// What a binding is granted that names these statements.
     pub fn grant(self: &Arc<Self>, statements: &BTreeMap<String, String>) -> GrantedDatabase {
-        let statements = statements.iter().map(|(name, text)| (name.clone(), text.as_str().into()));
+        let statements = statements
+            .iter()
+            .map(|(name, text)| (name.clone(), text.as_str().into()));
         GrantedDatabase {
             database: Arc::clone(self),
             statements: statements.collect(),
@@ -224,7 +235,9 @@ impl GrantedDatabase {
         let bytes: usize = request.parameters.iter().map(rows::size).sum();
         if bytes > limits.max_request_bytes {
             let most = limits.max_request_bytes;
-            return Err(Error::TooLarge(format!("the parameters have {bytes} bytes: expected at most {most}")));
+            return Err(Error::TooLarge(format!(
+                "the parameters have {bytes} bytes: expected at most {most}"
+            )));
         }
         let call = Call {
             text,
@@ -250,11 +263,17 @@ impl GrantedDatabase {
                 self.statements.get(name).cloned().ok_or_else(why)
             }
             Statement::Text(_) if !database.any_statement => {
-                let why = format!("upstream `{}` takes only statements that the binding names", database.name);
+                let why = format!(
+                    "upstream `{}` takes only statements that the binding names",
+                    database.name
+                );
                 Err(Error::NotAllowed(why))
             }
             Statement::Text(text) if text.len() > MAX_STATEMENT_BYTES => {
-                let why = format!("the statement has {} bytes: expected at most {MAX_STATEMENT_BYTES}", text.len());
+                let why = format!(
+                    "the statement has {} bytes: expected at most {MAX_STATEMENT_BYTES}",
+                    text.len()
+                );
                 Err(Error::TooLarge(why))
             }
             Statement::Text(text) => Ok(text.as_str().into()),

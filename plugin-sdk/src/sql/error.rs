@@ -55,8 +55,14 @@ impl fmt::Display for Error {
                     write!(formatter, ", {code}")?;
                 }
                 // Data exceptions and violated constraints are told with the values, and this text is logged.
-                let tells_values = code.as_deref().is_some_and(|code| code.starts_with("22") || code.starts_with("23"));
-                if tells_values { Ok(()) } else { write!(formatter, ": {message}") }
+                let tells_values = code
+                    .as_deref()
+                    .is_some_and(|code| code.starts_with("22") || code.starts_with("23"));
+                if tells_values {
+                    Ok(())
+                } else {
+                    write!(formatter, ": {message}")
+                }
             }
             Self::Unavailable(why) => write!(formatter, "the database is unavailable: {why}"),
             Self::QuotaExceeded => formatter.write_str("the invocation has made all the calls it may make"),
@@ -118,6 +124,9 @@ mod tests {
             refused("42P01").to_string(),
             "the database refused the statement, 42P01: ada@example.org"
         );
-        assert_eq!(refused("22P02").to_string(), "the database refused the statement, 22P02");
+        assert_eq!(
+            refused("22P02").to_string(),
+            "the database refused the statement, 22P02"
+        );
     }
 }

@@ -90,7 +90,10 @@ fn answered(request: &Request) -> Result<Answer, Error> {
     // Taken out meanwhile: an answer may send requests of its own, which nobody answers.
     let answer = ANSWER.take();
     let Some(mut answer) = answer else {
-        let why = format!("upstream `{}`: there is no host; see `sql::test::answer`", request.database);
+        let why = format!(
+            "upstream `{}`: there is no host; see `sql::test::answer`",
+            request.database
+        );
         return Err(Error::NotGranted(why));
     };
     let answered = answer(request);

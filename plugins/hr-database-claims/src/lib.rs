@@ -39,7 +39,11 @@ fn parameters(callout: &Callout, settings: &Settings) -> Option<Vec<Value>> {
 fn without_rows(settings: &Settings, why: &str) -> Result<Claims> {
     log::debug!("{why}");
     match settings.missing {
-        Missing::Omit => Ok(settings.defaults.iter().map(|(id, value)| (id, value.as_str())).collect()),
+        Missing::Omit => Ok(settings
+            .defaults
+            .iter()
+            .map(|(id, value)| (id, value.as_str()))
+            .collect()),
         Missing::Reject => Err(Error::rejected(why)),
     }
 }
@@ -69,7 +73,11 @@ fn cell(row: Row<'_>, claim: &Claim) -> Result<Option<String>> {
         Value::Integer(value) => value.to_string(),
         Value::Real(value) => value.to_string(),
         Value::Text(text) => text.clone(),
-        Value::Bytes(_) => return Err(Error::internal(format!("column `{column}` holds bytes: expected text or a number"))),
+        Value::Bytes(_) => {
+            return Err(Error::internal(format!(
+                "column `{column}` holds bytes: expected text or a number"
+            )));
+        }
     };
     Ok(match &claim.map {
         None => Some(text),

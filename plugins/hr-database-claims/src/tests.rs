@@ -34,9 +34,9 @@ fn callout() -> Callout {
 /// A database that has these rows of roles and departments.
 fn database(rows: &[(Value, Value)]) -> Answering {
     let known = Rows::new(["role", "department"]);
-    let known = rows
-        .iter()
-        .fold(known, |known, (role, department)| known.with([role.clone(), department.clone()]));
+    let known = rows.iter().fold(known, |known, (role, department)| {
+        known.with([role.clone(), department.clone()])
+    });
     answer(move |request| {
         assert_eq!(request.database, "hr");
         assert_eq!(request.statement, Statement::from("roles_by_mail"));
@@ -117,7 +117,10 @@ fn a_database_that_does_not_answer_is_unavailable_and_one_that_is_wrong_a_defect
 
     let _hr = answer(|_| Ok(Rows::new(["role"]).with(["a".into()]).into()));
     let error = provide_claims(&callout(), &settings(&json!({}))).unwrap_err();
-    assert_eq!(error.to_string(), "claim `department`: the statement gives no column `department`");
+    assert_eq!(
+        error.to_string(),
+        "claim `department`: the statement gives no column `department`"
+    );
     let _hr = database(&[(vec![1].into(), "a".into())]);
     let error = provide_claims(&callout(), &settings(&json!({}))).unwrap_err();
     assert!(error.to_string().contains("`role` holds bytes"), "{error}");
@@ -180,11 +183,18 @@ fn the_schema_accepts_what_the_plugin_does() {
         (json!({ "statement": "a", "claims": claim }), true),
         (json!({ "claims": claim }), false),
         (json!({ "statement": "a", "claims": {} }), false),
-        (json!({ "statement": "a", "claims": { "a": { "column": "b", "unmapped": "keep" } } }), false),
+        (
+            json!({ "statement": "a", "claims": { "a": { "column": "b", "unmapped": "keep" } } }),
+            false,
+        ),
         (json!({ "statement": "a", "claims": claim, "missing": "ignore" }), false),
         (json!({ "statement": "a", "claims": claim, "parameter": [] }), false),
     ] {
         assert_eq!(schema.is_valid(&settings), accepted, "{settings}");
-        assert_eq!(check::<Settings>(&settings.to_string()).is_empty(), accepted, "{settings}");
+        assert_eq!(
+            check::<Settings>(&settings.to_string()).is_empty(),
+            accepted,
+            "{settings}"
+        );
     }
 }

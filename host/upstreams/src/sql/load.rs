@@ -50,7 +50,8 @@ impl Database {
             "postgres" | "postgresql" => postgres(name, config, scope, egress, &mut problems).map(Engine::Postgres),
             "sqlite" => sqlite(config, scope, &mut problems).map(Engine::Sqlite),
             other => {
-                let message = format!("`{other}` is no database known here: expected postgres://host/database or sqlite:path");
+                let message =
+                    format!("`{other}` is no database known here: expected postgres://host/database or sqlite:path");
                 problems.push(Problem::at("url", message));
                 None
             }
@@ -80,12 +81,36 @@ fn check_sizes(config: &SqlConfig, problems: &mut Problems) {
     let is_time = |time: Duration| !time.is_zero() && time <= MAX_TIMEOUT;
     let rules = [
         ("networks", config.networks.len() <= 64, "expected at most 64 entries"),
-        ("connections", (1..=MAX_CONNECTIONS).contains(&config.connections), "expected 1 to 64"),
-        ("connect_timeout", is_time(config.connect_timeout), "expected more than nothing and at most 10s"),
-        ("timeout", is_time(config.timeout), "expected more than nothing and at most 10s"),
-        ("max_rows", (1..=MAX_ROWS).contains(&config.max_rows), "expected 1 to 100000"),
-        ("max_bytes", (1..=MAX_BYTES).contains(&config.max_bytes), "expected 1 to 8388608"),
-        ("max_request_bytes", config.max_request_bytes <= MAX_BYTES, "expected at most 8388608"),
+        (
+            "connections",
+            (1..=MAX_CONNECTIONS).contains(&config.connections),
+            "expected 1 to 64",
+        ),
+        (
+            "connect_timeout",
+            is_time(config.connect_timeout),
+            "expected more than nothing and at most 10s",
+        ),
+        (
+            "timeout",
+            is_time(config.timeout),
+            "expected more than nothing and at most 10s",
+        ),
+        (
+            "max_rows",
+            (1..=MAX_ROWS).contains(&config.max_rows),
+            "expected 1 to 100000",
+        ),
+        (
+            "max_bytes",
+            (1..=MAX_BYTES).contains(&config.max_bytes),
+            "expected 1 to 8388608",
+        ),
+        (
+            "max_request_bytes",
+            config.max_request_bytes <= MAX_BYTES,
+            "expected at most 8388608",
+        ),
     ];
     let broken = rules.into_iter().filter(|(_, holds, _)| !holds);
     problems.extend(broken.map(|(member, _, message)| Problem::at(member, message)));
@@ -112,10 +137,17 @@ fn postgres(
         most_bytes: config.max_bytes * 2 + PROTOCOL_BYTES,
     });
     let relay = relay.map_err(|error| {
-        problems.push(Problem::at("", format!("the host cannot make a socket for its connections: {error}")));
+        problems.push(Problem::at(
+            "",
+            format!("the host cannot make a socket for its connections: {error}"),
+        ));
     });
     let relay = relay.ok()?;
-    let options = options.host(&host).port(port).socket(&relay.directory).database(&database);
+    let options = options
+        .host(&host)
+        .port(port)
+        .socket(&relay.directory)
+        .database(&database);
     let pool = PgPoolOptions::new()
         .max_connections(config.connections)
         .acquire_timeout(config.timeout.max(config.connect_timeout))
@@ -149,7 +181,9 @@ fn place(url: &Url, egress: &Egress) -> Result<(String, String), String> {
     };
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
     if host.is_empty() || !host.bytes().all(is_name) {
-        return Err("the URL has no host, or none that is a name or an address: expected postgres://host/database".to_owned());
+        return Err(
+            "the URL has no host, or none that is a name or an address: expected postgres://host/database".to_owned(),
+        );
     }
     if let Some(Err(refused)) = host.parse::<IpAddr>().ok().map(|address| egress.check(address)) {
         let hint = if refused.can_be_opened {
@@ -168,8 +202,12 @@ fn place(url: &Url, egress: &Egress) -> Result<(String, String), String> {
 
 /// Who the host is, and how the connection is encrypted.
 fn options(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) -> Option<PgConnectOptions> {
-    if let Some(variable) = DRIVERS_VARIABLES.into_iter().find(|name| std::env::var_os(name).is_some()) {
-        let message = format!("the service's environment has {variable}, which would be used for this database: unset it");
+    if let Some(variable) = DRIVERS_VARIABLES
+        .into_iter()
+        .find(|name| std::env::var_os(name).is_some())
+    {
+        let message =
+            format!("the service's environment has {variable}, which would be used for this database: unset it");
         problems.push(Problem::at("", message));
     }
     let ca = match &config.ca {
@@ -194,7 +232,11 @@ fn options(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) 
     let password = authentication.password.read_text(scope).map_err(|message| {
         problems.push(Problem::at("authentication.password", message));
     });
-    let mode = if config.tls.unwrap_or(true) { PgSslMode::VerifyFull } else { PgSslMode::Disable };
+    let mode = if config.tls.unwrap_or(true) {
+        PgSslMode::VerifyFull
+    } else {
+        PgSslMode::Disable
+    };
     let options = PgConnectOptions::new_without_pgpass()
         .username(&authentication.username)
         .password(&password.ok()?)
@@ -215,7 +257,9 @@ fn sqlite(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) -
         ("networks", !config.networks.is_empty()),
     ];
     let of_networks = members.iter().filter(|(_, is_there)| *is_there);
-    problems.extend(of_networks.map(|(member, _)| Problem::at(*member, "a file is not reached over the network: leave it out")));
+    problems.extend(
+        of_networks.map(|(member, _)| Problem::at(*member, "a file is not reached over the network: leave it out")),
+    );
     let path = file(&config.url, scope.directory).map_err(|message| problems.push(Problem::at("url", message)));
     let is_read_only = config.access == Access::ReadOnly;
     let options = SqliteConnectOptions::new()
@@ -247,7 +291,9 @@ fn sqlite(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) -
 /// The file that a URL names: one of the tenant's own, also when links are followed.
 fn file(url: &Url, directory: &Path) -> Result<PathBuf, String> {
     if url.query().is_some() || url.fragment().is_some() || url.path().contains('%') {
-        return Err("expected sqlite: and a path below the tenant's directory, with nothing that a URL encodes".to_owned());
+        return Err(
+            "expected sqlite: and a path below the tenant's directory, with nothing that a URL encodes".to_owned(),
+        );
     }
     let unreadable = |error: std::io::Error| format!("{} cannot be opened: {error}", url.path());
     let home = directory.canonicalize().map_err(unreadable)?;

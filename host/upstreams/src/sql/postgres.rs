@@ -40,7 +40,10 @@ impl Postgres {
             Err(sqlx::Error::Database(error)) if !is_gone(error.as_ref()) => {
                 lease.keep();
                 let code = error.code().unwrap_or_default();
-                return Err(Wrong::Statement(format!("the database refuses it: {code}: {}", error.message())));
+                return Err(Wrong::Statement(format!(
+                    "the database refuses it: {code}: {}",
+                    error.message()
+                )));
             }
             Err(error) => return Err(Wrong::Database(error)),
         };
@@ -139,7 +142,10 @@ fn is_gone(error: &dyn DatabaseError) -> bool {
     let code = code.as_deref().unwrap_or_default();
     // Connection exception; invalid authorization; invalid catalog name; operator intervention, of which cancelling a
     // query is no such; system error; internal error.
-    ["08", "28", "3D", "57", "58", "XX"].iter().any(|class| code.starts_with(class)) && code != QUERY_CANCELED
+    ["08", "28", "3D", "57", "58", "XX"]
+        .iter()
+        .any(|class| code.starts_with(class))
+        && code != QUERY_CANCELED
 }
 
 const QUERY_CANCELED: &str = "57014";
@@ -149,7 +155,9 @@ fn failure(error: &sqlx::Error) -> Failure {
         let code = error.code();
         match code.as_deref().unwrap_or_default() {
             QUERY_CANCELED => Some(Error::DeadlineExceeded),
-            "25006" => Some(Error::NotAllowed("the upstream is read-only; see its `access`".to_owned())),
+            "25006" => Some(Error::NotAllowed(
+                "the upstream is read-only; see its `access`".to_owned(),
+            )),
             // serialization_failure, deadlock_detected, lock_not_available
             "40001" | "40P01" | "55P03" => Some(Error::Unavailable("others had locked what it concerns".to_owned())),
             // insufficient_resources, too many connections among them

@@ -47,7 +47,10 @@ impl Sqlite {
         lease.keep();
         match prepared {
             Ok(statement) => Ok(!statement.columns().is_empty()),
-            Err(error) => Err(Wrong::Statement(format!("the database refuses it: {}", describe(&error)))),
+            Err(error) => Err(Wrong::Statement(format!(
+                "the database refuses it: {}",
+                describe(&error)
+            ))),
         }
     }
 
@@ -138,7 +141,9 @@ fn arguments(statement: &SqliteStatement, values: &[Value]) -> Result<SqliteArgu
     };
     if takes != values.len() {
         let given = values.len();
-        return Err(Error::Invalid(format!("the statement takes {takes} parameters: {given} are given")));
+        return Err(Error::Invalid(format!(
+            "the statement takes {takes} parameters: {given} are given"
+        )));
     }
     let mut arguments = SqliteArguments::default();
     for value in values {
@@ -185,7 +190,9 @@ fn failure(error: &sqlx::Error, call: &Call<'_>) -> Failure {
         // SQLITE_BUSY, SQLITE_LOCKED
         Some(5 | 6) => Some(Error::Unavailable("others had locked it".to_owned())),
         // SQLITE_READONLY
-        Some(8) => Some(Error::NotAllowed("the upstream is read-only; see its `access`".to_owned())),
+        Some(8) => Some(Error::NotAllowed(
+            "the upstream is read-only; see its `access`".to_owned(),
+        )),
         // SQLITE_INTERRUPT
         Some(9) => Some(Error::DeadlineExceeded),
         // SQLITE_TOOBIG

@@ -12,7 +12,9 @@ use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArguments, PgColumn, PgRow, PgStatement, PgTypeInfo, PgTypeKind};
 use sqlx::types::chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use sqlx::types::{Decimal, Json, Uuid};
-use sqlx::{Arguments as _, Column as _, Decode, Either, Encode, Postgres, Row as _, Statement as _, Type, TypeInfo as _};
+use sqlx::{
+    Arguments as _, Column as _, Decode, Either, Encode, Postgres, Row as _, Statement as _, Type, TypeInfo as _,
+};
 
 /// A type that is known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +66,11 @@ fn known(info: &PgTypeInfo) -> Option<Known> {
 
 fn unknown(column: &PgColumn) -> String {
     let (name, info) = (column.name(), column.type_info());
-    let hint = if info.name().ends_with("[]") { "to_json" } else { "::text" };
+    let hint = if info.name().ends_with("[]") {
+        "to_json"
+    } else {
+        "::text"
+    };
     format!("column `{name}` is of the type {info}, which has no form here: expected another, such as by {hint}")
 }
 
@@ -98,7 +104,9 @@ pub(super) fn arguments(statement: &PgStatement, values: &[Value]) -> Result<PgA
     let types = parameters(statement);
     if types.len() != values.len() {
         let (takes, given) = (types.len(), values.len());
-        return Err(Error::Invalid(format!("the statement takes {takes} parameters: {given} are given")));
+        return Err(Error::Invalid(format!(
+            "the statement takes {takes} parameters: {given} are given"
+        )));
     }
     let mut arguments = PgArguments::default();
     for (index, (info, value)) in types.iter().zip(values).enumerate() {
@@ -155,12 +163,18 @@ fn parse<T: FromStr>(text: &str, info: &PgTypeInfo) -> Result<T, String> {
     text.parse().map_err(|_| not_of(info))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "what the database would do with a whole number there")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "what the database would do with a whole number there"
+)]
 const fn widen(value: i64) -> f64 {
     value as f64
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "what the database would do with the number there")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what the database would do with the number there"
+)]
 const fn single(value: f64) -> f32 {
     value as f32
 }
