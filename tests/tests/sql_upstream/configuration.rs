@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use claimsmith_tests::Stage;
+use claimsmith_tests::{Authority, Stage};
 use serde_json::Value;
 
-use super::{LOOPBACK, hr, people, stage, tenant};
+use super::{LOOPBACK, hr, people, stage, tenant, upstream};
 
 /// The errors of a tenant, and those lines of the log that are errors of its file.
 async fn errors(stage: Stage) -> String {
@@ -19,242 +19,197 @@ async fn errors(stage: Stage) -> String {
         .collect()
 }
 
+/// Whether an error is told with the number of the first line after `section` that begins so.
+fn assert_told(errors: &str, toml: &str, section: &str, line: &str, expected: &str) {
+    let lines: Vec<_> = toml.lines().collect();
+    let section = lines.iter().position(|found| found.starts_with(section)).unwrap();
+    let number = lines[section..]
+        .iter()
+        .position(|found| found.starts_with(line))
+        .unwrap()
+        + section
+        + 1;
+    let told = errors
+        .lines()
+        .any(|error| error.contains(&format!("tenant.toml:{number}:")) && error.contains(expected));
+    assert!(told, "line {number}, {expected}: {errors}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn mistakes_are_told_with_their_line() {
-    let (server, authority) = people();
-    let good = hr(&server, "");
-    let sqlite = "[upstreams.hr]\nkind = \"sql\"\nurl = \"sqlite:people.db\"\n";
-    let granted = "upstreams = [\"hr\"]\n";
-    let statement = |text: &str| format!("{granted}statements.hr.by_mail = \"{text}\"");
-    let url = format!("url = \"postgres://localhost:{}/people\"", server.port);
+async fn mistakes_of_upstreams_are_told_with_their_line() {
+    let at = |url: &str| upstream(url, "");
+    let good = at("postgres://db.example/people");
+    let sqlite = |path: &str| format!("[upstreams.hr]\nkind = \"sql\"\nurl = \"sqlite:{path}\"\n");
     let cases = [
-        // The database says so.
         (
-            good.clone(),
-            statement("selekt 1"),
-            "statements.hr.by_mail",
-            "statement `by_mail` of `hr`: the database refuses it: 42601",
-        ),
-        (
-            good.clone(),
-            statement("select mial from people"),
-            "statements.hr.by_mail",
-            "column \"mial\" does not exist",
-        ),
-        (
-            good.clone(),
-            statement("select 1; select 2"),
-            "statements.hr.by_mail",
-            "multiple commands",
-        ),
-        (
-            good.clone(),
-            statement("select array['a'] as roles"),
-            "statements.hr.by_mail",
-            "column `roles` is of the type TEXT[]",
-        ),
-        (
-            good.clone(),
-            statement("select $1::inet is null"),
-            "statements.hr.by_mail",
-            "parameter $1 is of the type INET",
-        ),
-        (
-            good.clone(),
-            statement("delete from people"),
-            "statements.hr.by_mail",
-            "access = \"read-write\"",
-        ),
-        (
-            good.clone(),
-            statement(" "),
-            "statements.hr.by_mail",
-            "expected a statement of 1 to 16384 bytes",
-        ),
-        (
-            good.clone(),
-            format!("{granted}statements.hr.\"by mail\" = \"select 1\""),
-            "statements.hr",
-            "`by mail` cannot be the name of a statement",
-        ),
-        // The configuration does.
-        (
-            good.clone(),
-            "statements.hr.by_mail = \"select 1\"".to_owned(),
-            "statements.hr",
-            "`hr` is no database among the binding's `upstreams`",
-        ),
-        (
-            good.clone(),
-            format!("{granted}statements.crm.by_mail = \"select 1\""),
-            "statements.crm",
-            "`crm` is no database",
-        ),
-        (
-            good.replace(&url, "url = \"mysql://localhost/people\""),
-            granted.to_owned(),
-            "url = \"mysql",
+            at("mysql://db.example/people"),
+            "url",
             "`mysql` is no database known here",
         ),
         (
-            good.replace(&url, "url = \"postgres://claims:planted@localhost/people\""),
-            granted.to_owned(),
-            "url = ",
+            at("postgres://claims:planted@db.example/people"),
+            "url",
             "belong into `authentication`",
         ),
+        (at("postgres://db.example"), "url", "names no database"),
+        (at("postgres:///people"), "url", "has no host"),
         (
-            good.replace(&url, "url = \"postgres://localhost\""),
-            granted.to_owned(),
-            "url = ",
-            "names no database",
-        ),
-        (
-            good.replace(&url, "url = \"postgres:///people\""),
-            granted.to_owned(),
-            "url = ",
-            "has no host",
-        ),
-        (
-            good.replace(&url, "url = \"postgres://localhost/people?sslmode=disable\""),
-            granted.to_owned(),
-            "url = ",
+            at("postgres://db.example/people?sslmode=disable"),
+            "url",
             "must not have a query",
         ),
-        (
-            good.replace(&url, "url = \"postgres://10.1.2.3/people\""),
-            granted.to_owned(),
-            "url = ",
-            "does not connect to 10.1.2.3",
-        ),
-        (
-            good.replace(&url, "url = \"postgres://169.254.169.254/people\""),
-            granted.to_owned(),
-            "url = ",
-            "cannot be opened",
-        ),
+        (at("postgres://10.1.2.3/people"), "url", "does not connect to 10.1.2.3"),
+        (at("postgres://[fd00::1]/people"), "url", "does not connect to fd00::1"),
+        (at("postgres://169.254.169.254/people"), "url", "cannot be opened"),
+        (at("people"), "url", "relative URL without a base"),
         (
             good.replace("authentication = ", "authentikation = "),
-            granted.to_owned(),
             "authentikation",
             "did you mean `authentication`?",
         ),
         (
+            good.replace("authentication = ", "#"),
+            "[upstreams",
+            "`authentication` is missing",
+        ),
+        (
             good.replace("file:db", "file:missing"),
-            granted.to_owned(),
-            "authentication = ",
+            "authentication",
             "file:missing cannot be read",
         ),
         (
             good.replace("file:db", "planted"),
-            granted.to_owned(),
-            "authentication = ",
+            "authentication",
             "expected a reference to a secret",
         ),
         (
             good.replace("file:ca", "file:db"),
-            granted.to_owned(),
             "ca = ",
             "file:db holds no certificate in PEM",
         ),
         (
             good.replace("127.0.0.0/8", "10.0.0.0/8"),
-            granted.to_owned(),
-            "networks = ",
+            "networks",
             "[egress.networks] contoso = [\"10.0.0.0/8\"]",
         ),
         (
             format!("{good}access = \"write\""),
-            granted.to_owned(),
-            "access = ",
+            "access",
             "expected `read-only` or `read-write`",
         ),
-        (
-            format!("{good}connections = 0"),
-            granted.to_owned(),
-            "connections = 0",
-            "expected 1 to 64",
-        ),
-        (
-            format!("{good}max_rows = 0"),
-            granted.to_owned(),
-            "max_rows = 0",
-            "expected 1 to 100000",
-        ),
+        (format!("{good}connections = 0"), "connections", "expected 1 to 64"),
+        (format!("{good}connections = 65"), "connections", "expected 1 to 64"),
+        (format!("{good}max_rows = 0"), "max_rows", "expected 1 to 100000"),
         (
             format!("{good}max_bytes = 9000000"),
-            granted.to_owned(),
-            "max_bytes = ",
+            "max_bytes",
             "expected 1 to 8388608",
         ),
         (
-            format!("{good}timeout = \"1h\""),
-            granted.to_owned(),
-            "timeout = ",
+            format!("{good}max_request_bytes = 9000000"),
+            "max_request_bytes",
+            "expected at most 8388608",
+        ),
+        (format!("{good}timeout = \"1h\""), "timeout", "at most 10s"),
+        (
+            format!("{good}connect_timeout = \"0s\""),
+            "connect_timeout",
             "at most 10s",
         ),
-        // Files.
+        (sqlite("missing.db"), "url", "missing.db cannot be opened"),
         (
-            sqlite.replace("people.db", "missing.db"),
-            granted.to_owned(),
-            "url = ",
-            "missing.db cannot be opened",
-        ),
-        (
-            sqlite.replace("people.db", "../../claimsmith.toml"),
-            granted.to_owned(),
-            "url = ",
+            sqlite("../../claimsmith.toml"),
+            "url",
             "is not in the tenant's directory",
         ),
+        (sqlite("/etc/hostname"), "url", "is not in the tenant's directory"),
+        (sqlite("link.db"), "url", "is not in the tenant's directory"),
+        (sqlite("people.db?mode=rwc"), "url", "with nothing that a URL encodes"),
+        (sqlite("secrets"), "url", "is no file"),
         (
-            sqlite.replace("people.db", "/etc/hostname"),
-            granted.to_owned(),
-            "url = ",
-            "is not in the tenant's directory",
-        ),
-        (
-            sqlite.replace("people.db", "link.db"),
-            granted.to_owned(),
-            "url = ",
-            "is not in the tenant's directory",
-        ),
-        (
-            sqlite.replace("people.db", "people.db?mode=rwc"),
-            granted.to_owned(),
-            "url = ",
-            "with nothing that a URL encodes",
-        ),
-        (
-            sqlite.replace("people.db", "secrets"),
-            granted.to_owned(),
-            "url = ",
-            "is no file",
-        ),
-        (
-            format!("{sqlite}tls = true"),
-            granted.to_owned(),
-            "tls = true",
+            sqlite("people.db") + "tls = true",
+            "tls",
             "a file is not reached over the network",
         ),
+    ];
+    let numbered = cases.iter().enumerate();
+    let upstreams =
+        numbered.map(|(index, (text, ..))| text.replace("upstreams.hr", &format!("upstreams.u{index}")) + "\n");
+    let upstreams: String = upstreams.collect();
+    let (stage, toml) = stage(LOOPBACK, &upstreams, "", &Authority::new()).await;
+    let tenant = stage.file("tenants/contoso");
+    fs::write(tenant.join("people.db"), "").unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", tenant.join("link.db")).unwrap();
+    let errors = errors(stage).await;
+    for (index, (_, line, expected)) in cases.iter().enumerate() {
+        assert_told(&errors, &toml, &format!("[upstreams.u{index}]"), line, expected);
+    }
+    assert!(!errors.contains("planted"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_of_statements_are_told_with_their_line() {
+    let (server, authority) = people();
+    let file = "[upstreams.file]\nkind = \"sql\"\nurl = \"sqlite:people.db\"\n[upstreams.other]\nkind = \"sql\"\nurl = \"sqlite:people.db\"\n";
+    let cases = [
         (
-            sqlite.to_owned(),
-            statement("select * from people"),
-            "statements.hr.by_mail",
-            "no such table: people",
+            "hr.syntax",
+            "selekt 1",
+            "statement `syntax` of `hr`: the database refuses it: 42601",
+        ),
+        ("hr.column", "select mial from people", "column \"mial\" does not exist"),
+        ("hr.two", "select 1; select 2", "multiple commands"),
+        (
+            "hr.array",
+            "select array['a'] as roles",
+            "column `roles` is of the type TEXT[]",
+        ),
+        (
+            "hr.parameter",
+            "select $1::inet is null",
+            "parameter $1 is of the type INET",
+        ),
+        ("hr.write", "delete from people", "access = \"read-write\""),
+        ("hr.empty", " ", "expected a statement of 1 to 16384 bytes"),
+        ("file.table", "select * from people", "no such table: people"),
+        (
+            "file.write",
+            "create table people (mail text)",
+            "access = \"read-write\"",
+        ),
+        (
+            "other.ungranted",
+            "select 1",
+            "`other` is no database among the binding's `upstreams`",
+        ),
+        (
+            "crm.unknown",
+            "select 1",
+            "`crm` is no database among the binding's `upstreams`",
+        ),
+        (
+            "hr.\"by mail\"",
+            "select 1",
+            "`by mail` cannot be the name of a statement",
         ),
     ];
-    for (upstream, binding, line, expected) in cases {
-        let (stage, toml) = stage(LOOPBACK, &upstream, &binding, &authority).await;
-        let tenant = stage.file("tenants/contoso");
-        fs::write(tenant.join("people.db"), "").unwrap();
-        std::os::unix::fs::symlink("/etc/hostname", tenant.join("link.db")).unwrap();
-        let errors = errors(stage).await;
-        let number = toml.lines().position(|found| found.starts_with(line)).unwrap() + 1;
-        assert!(errors.contains(expected), "{expected}: {errors}");
-        assert!(
-            errors.contains(&format!("tenant.toml:{number}:")),
-            "line {number}: {errors}"
-        );
-        assert!(!errors.contains("planted"), "{errors}");
+    let statements: String = cases
+        .iter()
+        .map(|(name, text, _)| format!("statements.{name} = \"{text}\"\n"))
+        .collect();
+    let binding = format!("upstreams = [\"hr\", \"file\"]\n{statements}");
+    let (stage, toml) = stage(LOOPBACK, &(hr(&server, "") + file), &binding, &authority).await;
+    fs::write(stage.file("tenants/contoso/people.db"), "").unwrap();
+    let errors = errors(stage).await;
+    for (name, _, expected) in cases {
+        // What is wrong with a name is told at the first line of its table.
+        let line = match name.split_once('.').unwrap() {
+            (table, _) if expected.contains(" is no database ") || expected.contains(" cannot be ") => {
+                format!("statements.{table}")
+            }
+            _ => format!("statements.{name} "),
+        };
+        assert_told(&errors, &toml, "[extensions.claims]", &line, expected);
     }
 }
 

@@ -59,6 +59,27 @@ async fn a_restart_costs_the_calls_that_it_meets_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_broke_off_while_it_wrote_is_not_done_again() {
+    let (server, authority) = people();
+    let platform = Arc::new(asking(&hr(&server, "access = \"read-write\"\ntimeout = \"5s\""), &authority).await);
+    let slow = "insert into people (id, mail) select gen_random_uuid(), 'x' from (select pg_sleep(0.4)) s";
+    let request = json!({ "text": slow, "execute": true });
+    assert_eq!(result(&platform, &request).await, "executed 1");
+    server.sql("people", "delete from people where mail = 'x'");
+    let calling = Arc::clone(&platform);
+    let calling = tokio::spawn(async move { result(&calling, &request).await });
+    eventually("it runs", async || server.running("pg_sleep(0.4)") == 1).await;
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'claims' and state = 'active'";
+    server.sql("postgres", end);
+    assert_eq!(calling.await.unwrap(), "unavailable");
+    assert_eq!(
+        server.ask("people", "select count(*) from people where mail = 'x'"),
+        "0"
+    );
+    assert_eq!(one(&platform).await, "rows 1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_changes_changes_nothing_for_who_asks() {
     let (server, authority) = people();
     let platform = asking(&hr(&server, "connections = 2"), &authority).await;
@@ -127,8 +148,8 @@ async fn what_is_no_database_is_unavailable() {
         ("220 mail.example ESMTP\r\n", "tls = false", "unavailable"),
         ("", "", "unavailable"),
         ("", "tls = false", "unavailable"),
-        ("silence", "", "deadline-exceeded"),
-        ("silence", "tls = false", "deadline-exceeded"),
+        ("silence", "timeout = \"300ms\"", "deadline-exceeded"),
+        ("silence", "timeout = \"300ms\"\ntls = false", "deadline-exceeded"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("postgres://localhost:{}/people", listener.local_addr().unwrap().port());

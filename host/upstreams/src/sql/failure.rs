@@ -15,6 +15,8 @@ pub(super) struct Failure {
 
 /// What ended a statement.
 pub(super) enum Stop {
+    /// The transaction could not be begun: nothing has been done.
+    Begin(sqlx::Error),
     /// It was not begun: the parameters do not fit.
     Before(Error),
     /// Its rows are not read on.

@@ -46,6 +46,10 @@ impl Database {
     pub fn load(name: &str, config: &SqlConfig, scope: SecretScope<'_>, egress: Egress) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         check_sizes(config, &mut problems);
+        if !problems.is_empty() {
+            // The pools take no such sizes.
+            return Err(problems);
+        }
         let engine = match config.url.scheme() {
             "postgres" | "postgresql" => postgres(name, config, scope, egress, &mut problems).map(Engine::Postgres),
             "sqlite" => sqlite(config, scope, &mut problems).map(Engine::Sqlite),

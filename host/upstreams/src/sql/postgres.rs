@@ -61,9 +61,7 @@ impl Postgres {
             let mut lease = Lease::of(connection);
             let ended = self.transact(&mut lease, call).await;
             match &ended {
-                // A server that was restarted has closed all connections, and a table that was changed has made what was
-                // prepared useless. Nothing has been done yet, so it is done on another connection.
-                Err(Stop::Driver(error)) if stale < self.pool.options().get_max_connections() && is_stale(error) => {
+                Err(stop) if stale < self.pool.options().get_max_connections() && is_stale(stop) => {
                     stale += 1;
                     continue;
                 }
@@ -75,13 +73,14 @@ impl Postgres {
                 Stop::Before(error) | Stop::During(error) => Failure::of_call(error),
                 // One row was so large that it was not even read.
                 Stop::Driver(_) if self.relay.cut() != cut => Failure::of_call(too_many_bytes(&call.limits)),
-                Stop::Driver(error) => failure(&error),
+                Stop::Begin(error) | Stop::Driver(error) => failure(&error),
             });
         }
     }
 
     async fn transact(&self, connection: &mut PgConnection, call: &Call<'_>) -> Result<Collected, Stop> {
-        let mut transaction = connection.begin_with(AssertSqlSafe(self.begin(call.until))).await?;
+        let begun = connection.begin_with(AssertSqlSafe(self.begin(call.until))).await;
+        let mut transaction = begun.map_err(Stop::Begin)?;
         let collected = execute(&mut transaction, call).await?;
         if !self.is_read_only {
             transaction.commit().await?;
@@ -120,17 +119,17 @@ async fn execute(connection: &mut PgConnection, call: &Call<'_>) -> Result<Colle
     Ok(collected)
 }
 
-/// Whether a connection that has been idle turns out to be of no use, or only what was prepared on it.
-fn is_stale(error: &sqlx::Error) -> bool {
-    match error {
-        // Before the transaction was begun: `execute` has the same error when the server goes in the middle, and then the
-        // next connection says that it is gone.
-        sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(error) => {
-            let code = error.code();
-            let code = code.as_deref().unwrap_or_default();
-            // feature_not_supported: "cached plan must not change result type"; invalid_sql_statement_name
-            is_gone(error.as_ref()) || ["0A000", "26000"].contains(&code)
+/// Whether a connection that has been idle turns out to be of no use, or what was prepared on it. Nothing has been done then,
+/// so it can be done on another one.
+fn is_stale(stop: &Stop) -> bool {
+    match stop {
+        // A server that was restarted has closed all connections.
+        Stop::Begin(sqlx::Error::Io(_)) => true,
+        Stop::Begin(sqlx::Error::Database(error)) => is_gone(error.as_ref()),
+        // feature_not_supported, "cached plan must not change result type": a table was changed.
+        // invalid_sql_statement_name: it is not prepared any more.
+        Stop::Driver(sqlx::Error::Database(error)) => {
+            matches!(error.code().as_deref(), Some("0A000" | "26000"))
         }
         _ => false,
     }

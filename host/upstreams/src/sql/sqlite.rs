@@ -57,28 +57,38 @@ impl Sqlite {
     /// Executes a statement in a transaction of its own.
     pub(super) async fn run(&self, call: &Call<'_>) -> Result<Collected, Failure> {
         let failed = |error: sqlx::Error| failure(&error, call);
-        let mut lease = Lease::of(self.pool.acquire().await.map_err(failed)?);
-        let waiting = Waiting::default();
-        let (until, goes_on) = (call.until, Arc::clone(&waiting.0));
-        lease
-            .lock_handle()
-            .await
-            .map_err(failed)?
-            .set_progress_handler(STEPS, move || goes_on.load(Ordering::Relaxed) && Instant::now() < until);
-        let ended = self.transact(&mut lease, call).await;
-        match &ended {
-            Ok(_) | Err(Stop::Before(_) | Stop::Driver(sqlx::Error::Database(_))) => lease.keep(),
-            Err(_) => {}
+        let mut stale = 0;
+        loop {
+            let mut lease = Lease::of(self.pool.acquire().await.map_err(failed)?);
+            let waiting = Waiting::default();
+            let (until, goes_on) = (call.until, Arc::clone(&waiting.0));
+            lease
+                .lock_handle()
+                .await
+                .map_err(failed)?
+                .set_progress_handler(STEPS, move || goes_on.load(Ordering::Relaxed) && Instant::now() < until);
+            let ended = self.transact(&mut lease, call).await;
+            match &ended {
+                // The statement before this one has ended the transaction by itself, which the driver does not know.
+                Err(Stop::Begin(sqlx::Error::InvalidSavePointStatement))
+                    if stale < self.pool.options().get_max_connections() =>
+                {
+                    stale += 1;
+                    continue;
+                }
+                Ok(_) | Err(Stop::Before(_) | Stop::Driver(sqlx::Error::Database(_))) => lease.keep(),
+                Err(_) => {}
+            }
+            return ended.map_err(|stop| match stop {
+                Stop::Before(error) | Stop::During(error) => Failure::of_call(error),
+                Stop::Begin(error) | Stop::Driver(error) => failure(&error, call),
+            });
         }
-        ended.map_err(|stop| match stop {
-            Stop::Before(error) | Stop::During(error) => Failure::of_call(error),
-            Stop::Driver(error) => failure(&error, call),
-        })
     }
 
     async fn transact(&self, connection: &mut SqliteConnection, call: &Call<'_>) -> Result<Collected, Stop> {
         let begin = if self.is_read_only { "BEGIN" } else { "BEGIN IMMEDIATE" };
-        let mut transaction = connection.begin_with(begin).await?;
+        let mut transaction = connection.begin_with(begin).await.map_err(Stop::Begin)?;
         let collected = execute(&mut transaction, call).await?;
         if !self.is_read_only {
             transaction.commit().await?;

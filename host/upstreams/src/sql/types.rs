@@ -35,6 +35,8 @@ enum Known {
     Timestamptz,
     Numeric,
     Json,
+    /// What a function gives that gives nothing.
+    Void,
 }
 
 fn known(info: &PgTypeInfo) -> Option<Known> {
@@ -60,6 +62,7 @@ fn known(info: &PgTypeInfo) -> Option<Known> {
         "TIMESTAMPTZ" => Known::Timestamptz,
         "NUMERIC" => Known::Numeric,
         "JSON" | "JSONB" => Known::Json,
+        "VOID" => Known::Void,
         _ => return None,
     })
 }
@@ -204,6 +207,7 @@ fn value(row: &PgRow, index: usize, column: &PgColumn) -> Result<Value, Error> {
         Some(Known::Timestamptz) => cell.get(|value: DateTime<Utc>| text(value.format("%FT%T%.fZ"))),
         Some(Known::Numeric) => cell.get(text::<Decimal>),
         Some(Known::Json) => cell.get(|json: Json<Box<RawValue>>| text(json.0)),
+        Some(Known::Void) => Ok(Value::Null),
         None => Err(Error::Invalid(unknown(column))),
     }
 }
