@@ -1,12 +1,8 @@
-//! The circuit breaker that each upstream has.
+//! The circuit breaker of an upstream: after too many failures it is not asked for a while.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use claimsmith_runtime::{Breaker, BreakerOptions, BreakerState};
-
-/// An upstream that did not answer for as long is to blame, whatever time a plugin gives it.
-pub(crate) const BLAMED_AFTER: Duration = Duration::from_millis(400);
 
 /// A breaker whose changes are logged and counted.
 pub(crate) fn breaker(tenant: &str, upstream: &str) -> Breaker {

@@ -133,6 +133,41 @@ impl Egress {
     pub(crate) fn check(&self, address: IpAddr) -> Result<(), Refused> {
         address::check(address, &self.open)
     }
+
+    /// The addresses of a host, which is a name or an address, that may be connected to: at least one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
+        let found = match host.parse() {
+            Ok(address) => vec![address],
+            Err(_) => self.lookup.lookup(host).await.map_err(Unresolved::Failed)?,
+        };
+        let mut first = None;
+        let mut allowed = Vec::with_capacity(found.len());
+        for address in found {
+            match self.check(address) {
+                Ok(()) => allowed.push(address),
+                Err(refused) => {
+                    first.get_or_insert(refused);
+                }
+            }
+        }
+        if allowed.is_empty() {
+            let name = host.to_owned();
+            return Err(Unresolved::Refused(NameRefused { name, first }));
+        }
+        Ok(allowed)
+    }
+}
+
+/// Why a host has no address that may be connected to.
+#[derive(Debug)]
+pub(crate) enum Unresolved {
+    /// What it has may not be connected to.
+    Refused(NameRefused),
+    /// It could not be resolved.
+    Failed(io::Error),
 }
 
 /// No address of a name may be connected to.
@@ -140,15 +175,6 @@ impl Egress {
 pub(crate) struct NameRefused {
     pub(crate) name: String,
     pub(crate) first: Option<Refused>,
-}
-
-impl fmt::Display for NameRefused {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.first {
-            Some(refused) => write!(formatter, "{} resolves to {refused}", self.name),
-            None => write!(formatter, "{} has no address", self.name),
-        }
-    }
 }
 
 impl NameRefused {
@@ -165,57 +191,29 @@ impl NameRefused {
     }
 }
 
+impl fmt::Display for NameRefused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.first {
+            Some(refused) => write!(formatter, "{} resolves to {refused}", self.name),
+            None => write!(formatter, "{} has no address", self.name),
+        }
+    }
+}
+
 impl std::error::Error for NameRefused {}
-
-/// Why there is no address that can be connected to.
-#[derive(Debug)]
-pub(crate) enum NotResolved {
-    /// The name could not be looked up.
-    Lookup(io::Error),
-    /// It could, and no address may be connected to.
-    Refused(NameRefused),
-}
-
-impl From<NotResolved> for Box<dyn std::error::Error + Send + Sync> {
-    fn from(error: NotResolved) -> Self {
-        match error {
-            NotResolved::Lookup(error) => error.into(),
-            NotResolved::Refused(refused) => refused.into(),
-        }
-    }
-}
-
-impl Egress {
-    /// The addresses of a name, or the address that it is, as far as they may be connected to; at least one.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub(crate) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, NotResolved> {
-        let found = self.lookup.lookup(name).await.map_err(NotResolved::Lookup)?;
-        let mut first = None;
-        let mut allowed = Vec::with_capacity(found.len());
-        for address in found {
-            match self.check(address) {
-                Ok(()) => allowed.push(address),
-                Err(refused) => {
-                    first.get_or_insert(refused);
-                }
-            }
-        }
-        if allowed.is_empty() {
-            let name = name.to_owned();
-            return Err(NotResolved::Refused(NameRefused { name, first }));
-        }
-        Ok(allowed)
-    }
-}
 
 impl Resolve for Egress {
     fn resolve(&self, name: Name) -> Resolving {
         let policy = self.clone();
         Box::pin(async move {
-            let addresses = policy.addresses(name.as_str()).await?.into_iter();
-            Ok(Box::new(addresses.map(|address| SocketAddr::new(address, 0))) as Addrs)
+            match policy.addresses(name.as_str()).await {
+                Ok(addresses) => {
+                    let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, 0));
+                    Ok(Box::new(addresses) as Addrs)
+                }
+                Err(Unresolved::Refused(refused)) => Err(refused.into()),
+                Err(Unresolved::Failed(error)) => Err(error.into()),
+            }
         })
     }
 }

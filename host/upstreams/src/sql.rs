@@ -7,6 +7,7 @@ mod config;
 mod failure;
 mod lease;
 mod load;
+mod messages;
 mod postgres;
 mod relay;
 mod rows;
@@ -28,9 +29,10 @@ use self::failure::{Failure, Wrong};
 use self::postgres::Postgres;
 use self::rows::Collected;
 use self::sqlite::Sqlite;
-use crate::breaker::BLAMED_AFTER;
 use crate::problem::{Problem, Problems};
 
+/// A database that did not answer for as long is to blame, whatever time a plugin gives it.
+const BLAMED_AFTER: Duration = Duration::from_millis(400);
 /// What a database may take to be connected to, and a statement to be prepared, while a tenant is loaded.
 const CHECKED_WITHIN: Duration = Duration::from_secs(2);
 /// Statements that a binding names, of one database, and bytes of one.

@@ -85,7 +85,7 @@ async fn mistakes_of_upstreams_are_told_with_their_line() {
         (
             good.replace("file:ca", "file:db"),
             "ca = ",
-            "file:db holds no certificate in PEM",
+            "file:db holds no certificate",
         ),
         (
             good.replace("127.0.0.0/8", "10.0.0.0/8"),

@@ -12,11 +12,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::authentication::Credentials;
 use super::{HttpUpstream, headers};
-use crate::breaker::BLAMED_AFTER;
 use crate::egress::NameRefused;
 
 /// Between an attempt and the next one, with as much again by chance.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
+/// An upstream that did not answer for as long is to blame, whatever time a plugin gives it.
+const BLAMED_AFTER: Duration = Duration::from_millis(400);
 
 /// Why an attempt has no response.
 pub(super) struct Failure {

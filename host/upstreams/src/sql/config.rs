@@ -18,7 +18,7 @@ pub struct SqlConfig {
     pub authentication: Option<SqlAuthentication>,
     /// Whether the connection is encrypted and the server's certificate must be for its name. Default true.
     pub tls: Option<bool>,
-    /// Certificates of authorities (PEM) that are trusted besides those that browsers trust.
+    /// Certificates of authorities (PEM) that are trusted in place of the system's.
     pub ca: Option<SecretRef>,
     /// Networks that are not of the public internet and that this database is in. The operator must allow them.
     #[serde(default)]

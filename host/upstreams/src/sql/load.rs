@@ -2,12 +2,17 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, Executor as _};
+use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use super::config::{Access, SqlConfig};
@@ -29,10 +34,10 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 const POSTGRES_PORT: u16 = 5432;
 /// A file that was replaced is opened anew within this time.
 const FILE_LIFETIME: Duration = Duration::from_mins(1);
-/// What a server may send besides values before it is asked again: headers of rows and columns.
+/// What a message of the server's may have besides values: names and lengths of columns.
 const PROTOCOL_BYTES: usize = 1 << 20;
-/// Variables that the driver takes from the service's environment, for whatever it connects to.
-const DRIVERS_VARIABLES: [&str; 3] = ["PGOPTIONS", "PGSSLCERT", "PGSSLKEY"];
+/// What the driver takes from the service's environment for whatever it connects to, and cannot be told not to.
+const DRIVERS_VARIABLE: &str = "PGOPTIONS";
 /// What undoes everything that a statement may have left in a session, but for what the driver has prepared.
 const RESET: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
                      SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
@@ -127,9 +132,19 @@ fn postgres(
     egress: Egress,
     problems: &mut Problems,
 ) -> Option<Postgres> {
-    let place = place(&config.url, &egress).map_err(|message| problems.push(Problem::at("url", message)));
+    let mut wrong = |at: &str, message: String| problems.push(Problem::at(at, message));
+    let place = place(&config.url, &egress)
+        .map_err(|message| wrong("url", message))
+        .ok();
+    let tls = place.as_ref().and_then(|(host, _)| match config.tls {
+        Some(false) => Some(None),
+        _ => tls(config, host, scope)
+            .map_err(|message| wrong("ca", message))
+            .map(Some)
+            .ok(),
+    });
     let options = options(config, scope, problems);
-    let ((host, database), options) = (place.ok()?, options?);
+    let ((host, database), tls, options) = (place?, tls?, options?);
     let port = config.url.port().unwrap_or(POSTGRES_PORT);
     let relay = Relay::start(Target {
         tenant: scope.tenant.to_owned(),
@@ -137,8 +152,9 @@ fn postgres(
         host: host.clone(),
         port,
         egress,
+        tls,
         connect_timeout: config.connect_timeout,
-        most_bytes: config.max_bytes * 2 + PROTOCOL_BYTES,
+        most_bytes: config.max_bytes + PROTOCOL_BYTES,
     });
     let relay = relay.map_err(|error| {
         problems.push(Problem::at(
@@ -204,30 +220,13 @@ fn place(url: &Url, egress: &Egress) -> Result<(String, String), String> {
     Ok((host, database.to_owned()))
 }
 
-/// Who the host is, and how the connection is encrypted.
+/// Who the host is.
 fn options(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) -> Option<PgConnectOptions> {
-    if let Some(variable) = DRIVERS_VARIABLES
-        .into_iter()
-        .find(|name| std::env::var_os(name).is_some())
-    {
+    if std::env::var_os(DRIVERS_VARIABLE).is_some() {
         let message =
-            format!("the service's environment has {variable}, which would be used for this database: unset it");
+            format!("the service's environment has {DRIVERS_VARIABLE}, which would be used here too: unset it");
         problems.push(Problem::at("", message));
     }
-    let ca = match &config.ca {
-        None => Some(Vec::new()),
-        Some(ca) => match ca.read(scope) {
-            Ok(pem) if pem.windows(CERTIFICATE.len()).any(|found| found == CERTIFICATE) => Some(pem.to_vec()),
-            Ok(_) => {
-                problems.push(Problem::at("ca", format!("{ca} holds no certificate in PEM")));
-                None
-            }
-            Err(message) => {
-                problems.push(Problem::at("ca", message));
-                None
-            }
-        },
-    };
     let Some(authentication) = &config.authentication else {
         let message = "`authentication` is missing: expected { username = \"…\", password = \"file:NAME\" }";
         problems.push(Problem::at("", message));
@@ -236,22 +235,41 @@ fn options(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) 
     let password = authentication.password.read_text(scope).map_err(|message| {
         problems.push(Problem::at("authentication.password", message));
     });
-    let mode = if config.tls.unwrap_or(true) {
-        PgSslMode::VerifyFull
-    } else {
-        PgSslMode::Disable
-    };
     let options = PgConnectOptions::new_without_pgpass()
         .username(&authentication.username)
         .password(&password.ok()?)
-        .ssl_mode(mode)
-        .ssl_root_cert_from_pem(ca?)
+        // Between the driver and the relay, which is in this process.
+        .ssl_mode(PgSslMode::Disable)
         .application_name("claimsmith");
     // Statements are the tenant's, and their texts can be a plugin's.
     Some(options.disable_statement_logging())
 }
 
-const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+/// How connections are encrypted, and the name that the server's certificate must be for.
+fn tls(config: &SqlConfig, host: &str, scope: SecretScope<'_>) -> Result<(TlsConnector, ServerName<'static>), String> {
+    let mut roots = RootCertStore::empty();
+    match &config.ca {
+        Some(ca) => {
+            let pem = ca.read(scope)?;
+            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+            let (added, ignored) = roots.add_parsable_certificates(certificates.unwrap_or_default());
+            if added == 0 || ignored > 0 {
+                return Err(format!("{ca} holds no certificate in PEM, or one that is none"));
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| "the TLS client cannot be made".to_owned())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("no certificate can be for `{host}`"))?;
+    Ok((TlsConnector::from(Arc::new(client)), name))
+}
 
 fn sqlite(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) -> Option<Sqlite> {
     let members = [

@@ -1,28 +1,36 @@
-//! The way of a driver's connections: to an address that was checked, and to no other.
+//! The way of a driver's connections: to an address that was checked, encrypted as the configuration says.
 //!
-//! The driver resolves a host's name by itself when it connects, and what it is given as the host is also the name that the
-//! server's certificate must be for. So it connects to a socket of this process instead, and each of its connections is
-//! passed on to an address that [`Egress`] has checked. TLS is between the driver and the server: nothing is decrypted here.
+//! The driver resolves a host's name by itself when it connects, and reads messages of any length. So it connects to a socket
+//! of this process instead, and each of its connections is passed on to an address that [`Egress`] has checked, in TLS, with
+//! an eye on what comes.
 
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
-use crate::egress::{Egress, NotResolved};
+use super::messages::{Messages, request_tls};
+use crate::egress::{Egress, Unresolved};
 
 /// Read from one side before it is written to the other.
 const CHUNK: usize = 16 << 10;
 
+/// A connection to a server, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// Where connections are passed on to.
-#[derive(Debug)]
 pub(super) struct Target {
     /// The tenant's and the upstream's name, for the log.
     pub(super) tenant: String,
@@ -31,8 +39,10 @@ pub(super) struct Target {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) egress: Egress,
+    /// How it is encrypted, and the name that the server's certificate must be for; not at all when absent.
+    pub(super) tls: Option<(TlsConnector, ServerName<'static>)>,
     pub(super) connect_timeout: Duration,
-    /// Bytes that the server may send before the driver says something again.
+    /// Bytes of one message of the server's.
     pub(super) most_bytes: usize,
 }
 
@@ -65,7 +75,7 @@ impl Relay {
         })
     }
 
-    /// How many connections were cut off because the server sent too much.
+    /// How many connections were cut off because the server had a message that was too large.
     pub(super) fn cut(&self) -> u64 {
         self.cut.load(Ordering::Relaxed)
     }
@@ -101,24 +111,33 @@ async fn accept(listener: UnixListener, target: Arc<Target>, cut: Arc<AtomicU64>
 
 impl Target {
     /// A connection, or none: the operator has been told why, and the driver's connection ends.
-    async fn connect(&self) -> Option<TcpStream> {
+    async fn connect(&self) -> Option<Box<dyn Stream>> {
         let (tenant, upstream) = (self.tenant.as_str(), self.upstream.as_str());
         let connected = timeout(self.connect_timeout, async {
             let addresses = self.egress.addresses(&self.host).await?;
-            self.first(&addresses).await.map_err(NotResolved::Lookup)
+            let server = self.first(&addresses).await.map_err(Unresolved::Failed)?;
+            self.encrypted(server).await.map_err(Unresolved::Failed)
         });
         let why = match connected.await {
             Ok(Ok(server)) => return Some(server),
-            Ok(Err(NotResolved::Refused(refused))) => {
+            Ok(Err(Unresolved::Refused(refused))) => {
                 let hint = refused.hint();
                 tracing::warn!(tenant, upstream, %refused, hint, "egress refused");
                 return None;
             }
-            Ok(Err(NotResolved::Lookup(error))) => error.to_string(),
+            Ok(Err(Unresolved::Failed(error))) => error.to_string(),
             Err(_) => "making a connection took too long".to_owned(),
         };
         tracing::info!(tenant, upstream, why, "database cannot be connected to");
         None
+    }
+
+    async fn encrypted(&self, mut server: TcpStream) -> io::Result<Box<dyn Stream>> {
+        let Some((connector, name)) = &self.tls else {
+            return Ok(Box::new(server));
+        };
+        request_tls(&mut server).await?;
+        Ok(Box::new(connector.connect(name.clone(), server).await?))
     }
 
     /// Connects to the first address that answers.
@@ -137,34 +156,34 @@ impl Target {
     }
 }
 
-/// Passes bytes on until one side ends, or the server has sent more without being asked again than it may.
-async fn pass_on(mut driver: UnixStream, mut server: TcpStream, most: usize, cut: &AtomicU64) -> io::Result<()> {
+/// Passes bytes on until one side ends, or the server has a message that is too large.
+async fn pass_on(mut driver: UnixStream, server: Box<dyn Stream>, most: usize, cut: &AtomicU64) -> io::Result<()> {
     let (mut from_driver, mut to_driver) = driver.split();
-    let (mut from_server, mut to_server) = server.split();
-    let unasked = AtomicUsize::new(0);
+    let (mut from_server, mut to_server) = tokio::io::split(server);
     let asking = async {
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = Zeroizing::new(vec![0; CHUNK]);
         loop {
             let read = from_driver.read(&mut chunk).await?;
-            unasked.store(0, Ordering::Relaxed);
-            match chunk.get(..read) {
-                Some(bytes) if read > 0 => to_server.write_all(bytes).await?,
-                _ => return to_server.shutdown().await,
-            }
+            let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else {
+                return to_server.shutdown().await;
+            };
+            to_server.write_all(bytes).await?;
+            to_server.flush().await?;
         }
     };
     let answering = async {
         let mut chunk = vec![0; CHUNK];
+        let mut messages = Messages::default();
         loop {
             let read = from_server.read(&mut chunk).await?;
-            if unasked.fetch_add(read, Ordering::Relaxed) + read > most {
+            let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else {
+                return Ok(());
+            };
+            if !messages.admit(bytes, most) {
                 cut.fetch_add(1, Ordering::Relaxed);
                 return Ok(());
             }
-            match chunk.get(..read) {
-                Some(bytes) if read > 0 => to_driver.write_all(bytes).await?,
-                _ => return Ok(()),
-            }
+            to_driver.write_all(bytes).await?;
         }
     };
     tokio::select! {
