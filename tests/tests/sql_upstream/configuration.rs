@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use claimsmith_tests::{Authority, Stage};
+use claimsmith_tests::{Authority, Stage, eventually};
 use serde_json::Value;
 
 use super::{LOOPBACK, hr, people, stage, tenant, upstream};
@@ -241,4 +241,6 @@ async fn a_bad_statement_leaves_the_last_good_state_serving() {
     };
     platform.host.log_line("it is refused", refused).await;
     assert_eq!(super::result(&platform, &ask).await, "rows 1");
+    // What was connected for the state that was refused is not connected any more.
+    eventually("one connection is left", async || server.sessions("claims") == 1).await;
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::{LOOPBACK, asking, assert_untold, hr, people, probe, result, stage, upstream};
+use super::{LOOPBACK, asking, asking_all, assert_untold, hr, people, probe, result, stage, upstream};
 
 const ONE: &str = "select 1";
 
@@ -115,59 +115,76 @@ async fn the_server_is_the_one_whose_name_it_has() {
         let url = format!("postgres://{host}:{port}/people");
         upstream(&url, more)
     };
-    let other = Authority::new();
-    for (upstream, authority, expected) in [
-        (named("localhost", ""), &authority, "rows 1"),
-        (named("localhost", ""), &other, "unavailable"),
-        // Its certificate is for `localhost`.
-        (named("127.0.0.1", ""), &authority, "unavailable"),
-        (named("127.0.0.1", "tls = false"), &other, "rows 1"),
+    let cases = [
+        (named("localhost", ""), "rows 1"),
         (
-            named("localhost", "").replace("ca = \"file:ca\"\n", ""),
-            &authority,
+            named("localhost", "").replace("file:ca", "file:other-ca"),
             "unavailable",
         ),
-    ] {
-        let platform = asking(&upstream, authority).await;
+        // Its certificate is for `localhost`.
+        (named("127.0.0.1", ""), "unavailable"),
+        (named("127.0.0.1", "tls = false"), "rows 1"),
+        (named("localhost", "").replace("ca = \"file:ca\"\n", ""), "unavailable"),
+    ];
+    let upstreams = cases.each_ref().map(|(upstream, _)| upstream.clone());
+    let platform = asking_all(&upstreams, &authority).await;
+    for (index, (upstream, expected)) in cases.iter().enumerate() {
         let text = "select ssl::text from pg_stat_ssl where pid = pg_backend_pid()";
-        let claims = probe(&platform, &json!({ "text": text })).await;
-        assert_eq!(claims["results"][0], expected, "{upstream}");
+        let claims = probe(&platform, &json!({ "database": format!("u{index}"), "text": text })).await;
+        assert_eq!(claims["results"][0], *expected, "{upstream}");
         let is_encrypted = claims["rows"].to_string().contains("true");
         assert_eq!(
             is_encrypted,
-            expected == "rows 1" && !upstream.contains("tls = false"),
+            *expected == "rows 1" && !upstream.contains("tls = false"),
             "{claims}"
         );
     }
 }
 
+/// A server that says this, or nothing ever, to whoever says something.
+async fn saying(says: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut asked = [0; 1024];
+                let _read = stream.read(&mut asked).await;
+                if says == "silence" {
+                    let _gone = stream.read_to_end(&mut Vec::new()).await;
+                } else {
+                    let _sent = stream.write_all(says.as_bytes()).await;
+                }
+            });
+        }
+    });
+    port
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_database_is_unavailable() {
-    for (says, tls, expected) in [
+    let cases = [
         ("220 mail.example ESMTP\r\n", "", "unavailable"),
         ("220 mail.example ESMTP\r\n", "tls = false", "unavailable"),
         ("", "", "unavailable"),
         ("", "tls = false", "unavailable"),
+        // It does not speak TLS, and then it is not asked without.
+        ("N", "", "unavailable"),
+        ("S", "", "unavailable"),
+        // A message of 2 GiB is announced.
+        ("R\x7f\x7f\x7f\x7f", "tls = false", "unavailable"),
         ("silence", "timeout = \"300ms\"", "deadline-exceeded"),
         ("silence", "timeout = \"300ms\"\ntls = false", "deadline-exceeded"),
-    ] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("postgres://localhost:{}/people", listener.local_addr().unwrap().port());
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let mut asked = [0; 1024];
-                    let _read = stream.read(&mut asked).await;
-                    if says == "silence" {
-                        let _gone = stream.read_to_end(&mut Vec::new()).await;
-                    } else {
-                        let _sent = stream.write_all(says.as_bytes()).await;
-                    }
-                });
-            }
-        });
-        let platform = asking(&upstream(&url, tls), &Authority::new()).await;
-        assert_eq!(one(&platform).await, expected, "{says:?} {tls}");
+    ];
+    let mut upstreams = Vec::new();
+    for (says, more, _) in cases {
+        let url = format!("postgres://localhost:{}/people", saying(says).await);
+        upstreams.push(upstream(&url, more));
+    }
+    let platform = asking_all(&upstreams, &Authority::new()).await;
+    for (index, (says, more, expected)) in cases.into_iter().enumerate() {
+        let request = json!({ "database": format!("u{index}"), "text": ONE });
+        assert_eq!(result(&platform, &request).await, expected, "{says:?} {more}");
     }
 }
 
@@ -195,15 +212,21 @@ async fn no_database_is_where_the_host_may_not_connect() {
     let trap = Trap::set().await;
     let port = trap.url("").rsplit(':').next().unwrap().to_owned();
     // Names and spellings of this machine, of which no network is opened.
-    for host in ["localhost", "2130706433", "0x7f.1", "127.1", "0177.0.0.1"] {
+    let hosts = ["localhost", "2130706433", "0x7f.1", "127.1", "0177.0.0.1"];
+    let unopened = hosts.map(|host| {
         let url = format!("postgres://{host}:{port}/people");
-        let unopened = upstream(&url, "").replace("networks = [\"127.0.0.0/8\", \"::1/128\"]\n", "");
-        let platform = asking(&unopened, &Authority::new()).await;
-        let claims = probe(&platform, &json!({ "text": ONE })).await;
+        upstream(&url, "tls = false").replace("networks = [\"127.0.0.0/8\", \"::1/128\"]\n", "")
+    });
+    let platform = asking_all(&unopened, &Authority::new()).await;
+    for (index, host) in hosts.into_iter().enumerate() {
+        let name = format!("u{index}");
+        let claims = probe(&platform, &json!({ "database": name, "text": ONE })).await;
         assert_eq!(claims["results"][0], "unavailable", "{host}");
         assert!(!claims.to_string().contains("127.0.0.1"), "{claims}");
-        let tells =
-            |line: &Value| line["message"] == "egress refused" && line["refused"].to_string().contains("127.0.0.1");
+        let tells = |line: &Value| {
+            let refused = line["refused"].to_string();
+            line["message"] == "egress refused" && line["upstream"] == *name && refused.contains("127.0.0.1")
+        };
         platform.host.log_line("the operator is told", tells).await;
     }
     assert_eq!(trap.connections(), 0);

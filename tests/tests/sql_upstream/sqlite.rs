@@ -98,6 +98,9 @@ async fn what_may_be_written_to_is_and_leads_nowhere_either() {
     assert_eq!(result(&platform, &update).await, "executed 2");
     let sum = json!({ "text": "select sum(level) as sum from people" });
     assert_eq!(rows(&platform, &sum).await, json!([{ "sum": ["integer", 18] }]));
+    let shadow = json!({ "text": "create temporary table people (other text)", "execute": true });
+    assert_eq!(result(&platform, &shadow).await, "executed 0");
+    assert_eq!(rows(&platform, &sum).await, json!([{ "sum": ["integer", 18] }]));
     for text in [
         format!("attach '{}' as other", other.display()),
         format!("attach '{}' as other", made.display()),

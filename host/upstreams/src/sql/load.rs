@@ -307,6 +307,7 @@ fn sqlite(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) -
     Some(Sqlite {
         pool: pool.connect_lazy_with(options),
         is_read_only,
+        is_opened_anew: config.any_statement,
     })
 }
 

@@ -30,6 +30,9 @@ const LEAST_LENGTH: usize = 1 << 20;
 pub(super) struct Sqlite {
     pub(super) pool: SqlitePool,
     pub(super) is_read_only: bool,
+    /// Whether a connection is used for one statement alone: what any statement may leave in it, pragmas and temporary
+    /// tables, cannot be undone otherwise.
+    pub(super) is_opened_anew: bool,
 }
 
 impl Sqlite {
@@ -76,8 +79,10 @@ impl Sqlite {
                     stale += 1;
                     continue;
                 }
-                Ok(_) | Err(Stop::Before(_) | Stop::Driver(sqlx::Error::Database(_))) => lease.keep(),
-                Err(_) => {}
+                Ok(_) | Err(Stop::Before(_) | Stop::Driver(sqlx::Error::Database(_))) if !self.is_opened_anew => {
+                    lease.keep();
+                }
+                _ => {}
             }
             return ended.map_err(|stop| match stop {
                 Stop::Before(error) | Stop::During(error) => Failure::of_call(error),
