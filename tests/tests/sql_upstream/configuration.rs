@@ -35,12 +35,13 @@ fn assert_told(errors: &str, toml: &str, section: &str, line: &str, expected: &s
     assert!(told, "line {number}, {expected}: {errors}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn mistakes_of_upstreams_are_told_with_their_line() {
+/// Of a database: what is wrong with it, the line that it is told at, and what is told.
+type Mistake = (String, &'static str, &'static str);
+
+fn mistakes_of_places() -> Vec<Mistake> {
     let at = |url: &str| upstream(url, "");
     let good = at("postgres://db.example/people");
-    let sqlite = |path: &str| format!("[upstreams.hr]\nkind = \"sql\"\nurl = \"sqlite:{path}\"\n");
-    let cases = [
+    vec![
         (
             at("mysql://db.example/people"),
             "url",
@@ -92,6 +93,13 @@ async fn mistakes_of_upstreams_are_told_with_their_line() {
             "networks",
             "[egress.networks] contoso = [\"10.0.0.0/8\"]",
         ),
+    ]
+}
+
+fn mistakes_of_sizes_and_files() -> Vec<Mistake> {
+    let good = upstream("postgres://db.example/people", "");
+    let sqlite = |path: &str| format!("[upstreams.hr]\nkind = \"sql\"\nurl = \"sqlite:{path}\"\n");
+    vec![
         (
             format!("{good}access = \"write\""),
             "access",
@@ -131,7 +139,12 @@ async fn mistakes_of_upstreams_are_told_with_their_line() {
             "tls",
             "a file is not reached over the network",
         ),
-    ];
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_of_upstreams_are_told_with_their_line() {
+    let cases = [mistakes_of_places(), mistakes_of_sizes_and_files()].concat();
     let numbered = cases.iter().enumerate();
     let upstreams =
         numbered.map(|(index, (text, ..))| text.replace("upstreams.hr", &format!("upstreams.u{index}")) + "\n");
@@ -193,10 +206,9 @@ async fn mistakes_of_statements_are_told_with_their_line() {
             "`by mail` cannot be the name of a statement",
         ),
     ];
-    let statements: String = cases
-        .iter()
-        .map(|(name, text, _)| format!("statements.{name} = \"{text}\"\n"))
-        .collect();
+    let statements = cases
+        .map(|(name, text, _)| format!("statements.{name} = \"{text}\""))
+        .join("\n");
     let binding = format!("upstreams = [\"hr\", \"file\"]\n{statements}");
     let (stage, toml) = stage(LOOPBACK, &(hr(&server, "") + file), &binding, &authority).await;
     fs::write(stage.file("tenants/contoso/people.db"), "").unwrap();

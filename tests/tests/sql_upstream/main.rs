@@ -94,12 +94,12 @@ async fn asking(upstream: &str, authority: &Authority) -> Platform {
 
 /// The same of several upstreams, which are named `u0` and so on. The secret `other-ca` is an authority that nobody has.
 async fn asking_all(upstreams: &[String], authority: &Authority) -> Platform {
-    let names: Vec<_> = (0..upstreams.len()).map(|index| format!("u{index}")).collect();
-    let named = names.iter().zip(upstreams);
+    let granted: Vec<_> = (0..upstreams.len()).map(|index| format!("u{index}")).collect();
+    let named = granted.iter().zip(upstreams);
     let named = named
         .map(|(name, text)| text.replace("[upstreams.hr]", &format!("[upstreams.{name}]")) + "any_statement = true\n");
     let upstreams: String = named.collect();
-    let (stage, _) = stage(LOOPBACK, &upstreams, &format!("upstreams = {names:?}"), authority).await;
+    let (stage, _) = stage(LOOPBACK, &upstreams, &format!("upstreams = {granted:?}"), authority).await;
     fs::write(stage.file("tenants/contoso/secrets/other-ca"), Authority::new().pem()).unwrap();
     stage.start().await
 }

@@ -212,7 +212,6 @@ fn value(row: &PgRow, index: usize, column: &PgColumn) -> Result<Value, Error> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what a cell gives")]
 fn text<T: fmt::Display>(value: T) -> Value {
     Value::Text(value.to_string())
 }

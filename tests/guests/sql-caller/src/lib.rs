@@ -103,7 +103,6 @@ fn ask(probe: &Probe) -> Result<(String, String), sql::Error> {
 
 fn value(json: &Json) -> Value {
     match json {
-        Json::Null => Value::Null,
         Json::Bool(value) => (*value).into(),
         Json::Number(number) => match number.as_i64() {
             Some(integer) => integer.into(),
@@ -114,7 +113,7 @@ fn value(json: &Json) -> Value {
             let bytes = bytes.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok());
             Value::Bytes(bytes.collect())
         }
-        Json::Object(_) => Value::Null,
+        Json::Null | Json::Object(_) => Value::Null,
     }
 }
 
