@@ -5,7 +5,7 @@ use std::fs;
 use claimsmith_tests::{Authority, Platform, Postgres, Stage, plugin, world};
 use serde_json::json;
 
-use super::{LOOPBACK, SECRET, hr, people, send};
+use super::{DEADLINE, LOOPBACK, SECRET, hr, people, send};
 
 const BINDING: &str = r#"
 upstreams = ["hr"]
@@ -24,7 +24,7 @@ roles = { column = "role", all_rows = true, map = { HR-ADM = "hr.admin" }, unmap
 
 async fn start(server: &Postgres, authority: &Authority, binding: &str) -> Platform {
     let stage = Stage::new().await.host_config(LOOPBACK);
-    let extension = world::extension_toml("claims", "", "hr-database-claims", binding);
+    let extension = world::extension_toml("claims", DEADLINE, "hr-database-claims", binding);
     let toml = format!(
         "{}\n{}\n{extension}",
         world::directories_toml(&stage.entra),

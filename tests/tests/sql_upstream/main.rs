@@ -24,6 +24,8 @@ use serde_json::{Value, json};
 
 /// What the operator allows in most tests.
 const LOOPBACK: &str = "egress.networks.contoso = [\"127.0.0.0/8\", \"::1/128\"]\negress.any_statement = [\"contoso\"]";
+/// All that Entra allows: whoever runs these tests may be busy.
+const DEADLINE: &str = "deadline = \"2s\"";
 /// The role's password, which nobody but the database may learn.
 const SECRET: &str = "planted-secret-51c2";
 /// What most tests ask.
@@ -55,15 +57,20 @@ fn hr(server: &Postgres, more: &str) -> String {
 }
 
 fn upstream(url: &str, more: &str) -> String {
+    let timeout = if more.contains("timeout") {
+        ""
+    } else {
+        "timeout = \"5s\"\n"
+    };
     format!(
         "[upstreams.hr]\nkind = \"sql\"\nurl = \"{url}\"\nauthentication = {{ username = \"claims\", password = \"file:db\" }}
-ca = \"file:ca\"\nnetworks = [\"127.0.0.0/8\", \"::1/128\"]\n{more}\n"
+ca = \"file:ca\"\nnetworks = [\"127.0.0.0/8\", \"::1/128\"]\n{timeout}{more}\n"
     )
 }
 
 /// The tenant's configuration with one binding of the plugin that asks what callouts hold.
 fn tenant(stage: &Stage, upstreams: &str, binding: &str) -> String {
-    let extension = world::extension_toml("claims", "", "sql-caller", binding);
+    let extension = world::extension_toml("claims", DEADLINE, "sql-caller", binding);
     format!("{}\n{upstreams}\n{extension}", world::directories_toml(&stage.entra))
 }
 
