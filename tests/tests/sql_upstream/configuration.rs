@@ -118,7 +118,11 @@ fn mistakes_of_sizes_and_files() -> Vec<Mistake> {
             "max_request_bytes",
             "expected at most 8388608",
         ),
-        (format!("{good}timeout = \"1h\""), "timeout", "at most 10s"),
+        (
+            upstream("postgres://db.example/people", "timeout = \"1h\""),
+            "timeout",
+            "at most 10s",
+        ),
         (
             format!("{good}connect_timeout = \"0s\""),
             "connect_timeout",
