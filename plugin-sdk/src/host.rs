@@ -1,7 +1,7 @@
 //! The host's functions. Outside WebAssembly, where plugins run in unit tests, there is no host: this is the one place
 //! that knows what they do then.
 
-pub(crate) use on_target::{authenticate, fetch, log, remaining, search, settings_json};
+pub(crate) use on_target::{authenticate, execute, fetch, log, query, remaining, search, settings_json};
 
 #[cfg(target_family = "wasm")]
 mod on_target {
@@ -10,9 +10,10 @@ mod on_target {
     use zeroize::Zeroize as _;
 
     use crate::bindings::log::{Field, Level};
-    use crate::bindings::{deadline, directory as wit_directory, http, log, settings};
+    use crate::bindings::{deadline, directory as wit_directory, http, log, settings, sql as wit_sql};
     use crate::directory::{self, Authentication, Entry, Search};
     use crate::http::{Error, Request, Response};
+    use crate::sql;
 
     pub(crate) fn settings_json() -> String {
         settings::json()
@@ -41,6 +42,14 @@ mod on_target {
         request.password.zeroize();
         Ok(result?)
     }
+
+    pub(crate) fn query(request: sql::Request) -> Result<sql::Rows, sql::Error> {
+        Ok(wit_sql::query(&request.into())?.into())
+    }
+
+    pub(crate) fn execute(request: sql::Request) -> Result<u64, sql::Error> {
+        Ok(wit_sql::execute(&request.into())?)
+    }
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -50,6 +59,7 @@ mod on_target {
     use crate::bindings::log::{Field, Level};
     use crate::directory::{self, Authentication, Entry, Search};
     use crate::http::{Error, Request, Response};
+    use crate::sql;
 
     /// Those of a binding that gives none.
     pub(crate) fn settings_json() -> String {
@@ -78,7 +88,19 @@ mod on_target {
 
     /// What a test has prepared.
     #[expect(clippy::needless_pass_by_value, reason = "the host takes it")]
+    pub(crate) fn query(request: sql::Request) -> Result<sql::Rows, sql::Error> {
+        sql::test::query(&request)
+    }
+
+    /// What a test has prepared.
+    #[expect(clippy::needless_pass_by_value, reason = "the host takes it")]
     pub(crate) fn authenticate(authentication: Authentication) -> Result<bool, directory::Error> {
         directory::test::authenticated(&authentication)
+    }
+
+    /// What a test has prepared.
+    #[expect(clippy::needless_pass_by_value, reason = "the host takes it")]
+    pub(crate) fn execute(request: sql::Request) -> Result<u64, sql::Error> {
+        sql::test::execute(&request)
     }
 }

@@ -111,6 +111,7 @@ pub mod deadline;
 pub mod directory;
 pub mod http;
 pub mod settings;
+pub mod sql;
 
 mod attribute_collection;
 mod attributes;

@@ -66,6 +66,12 @@ pub fn directory_caller() -> PathBuf {
     wasm("directory-caller", "default")
 }
 
+/// The test plugin that asks a database.
+#[must_use]
+pub fn sql_caller() -> PathBuf {
+    wasm("sql-caller", "default")
+}
+
 fn wasm(package: &str, build: &str) -> PathBuf {
     static FILES: Mutex<Option<HashMap<(String, String), PathBuf>>> = Mutex::new(None);
     let mut files = FILES.lock().unwrap();

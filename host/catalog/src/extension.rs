@@ -126,8 +126,20 @@ impl ExtensionLoader<'_> {
         }
         self.check_isolation(config.isolation)
             .map_err(|message| error("isolation", message))?;
-        let grants = self.upstreams.grants(self.tenant, &config.upstreams);
+        let grants = self
+            .upstreams
+            .grants(self.tenant, &config.upstreams, &config.statements);
         let grants = grants.map_err(|message| error("upstreams", message))?;
+        let problems = self
+            .upstreams
+            .check_statements(&config.upstreams, &config.statements)
+            .await;
+        if !problems.is_empty() {
+            let errors = problems
+                .into_iter()
+                .map(|problem| error(&problem.path, problem.message));
+            return Err(ConfigErrors(errors.collect()));
+        }
         let plugin = self.load_plugin(&place, config).await?;
         let settings = format!("{place}.settings");
         let json = self.settings(&settings, &config.settings)?;

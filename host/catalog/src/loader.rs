@@ -317,6 +317,7 @@ impl Tools {
             lookup: SystemLookup::default(),
         };
         let upstreams = upstreams.load(&config.upstreams, &mut errors);
+        upstreams.reach().await;
         let mut extensions = BTreeMap::new();
         for (extension_name, extension) in &config.extensions {
             let loader = ExtensionLoader {

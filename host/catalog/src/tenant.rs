@@ -110,6 +110,9 @@ pub(crate) struct BindingConfig {
     /// The tenant's upstreams that the plugin may use. Default none.
     #[serde(default)]
     pub(crate) upstreams: BTreeSet<String>,
+    /// The statements that the plugin may execute, by the database's name and their own. Default none.
+    #[serde(default)]
+    pub(crate) statements: BTreeMap<String, BTreeMap<String, String>>,
     /// Lower limits than the operator's.
     #[serde(default)]
     pub(crate) limits: LimitsConfig,

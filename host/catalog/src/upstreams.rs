@@ -8,7 +8,9 @@ use claimsmith_runtime::{Grants, Upstream};
 use claimsmith_upstreams::directory::{DirectoryConfig, DirectoryUpstream};
 use claimsmith_upstreams::http::{HttpConfig, HttpUpstream};
 use claimsmith_upstreams::secret::SecretScope;
+use claimsmith_upstreams::sql::{Database, SqlConfig};
 use claimsmith_upstreams::{Egress, Network, Problem, SystemLookup};
+use futures::future::join_all;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -21,11 +23,14 @@ use crate::source::{Source, Step, nearest, steps, with_nearest_key};
 const MAX_UPSTREAMS: usize = 64;
 
 /// What `kind` can be.
-const KINDS: &[&str] = &["http", "directory"];
+const KINDS: &[&str] = &["http", "sql", "directory"];
 
 /// A tenant's upstreams by name.
 #[derive(Debug, Default)]
-pub(crate) struct Upstreams(BTreeMap<String, Upstream>);
+pub(crate) struct Upstreams(BTreeMap<String, Upstream>, Databases);
+
+/// Those of them that are databases, of which each binding is granted its statements.
+type Databases = BTreeMap<String, Arc<Database>>;
 
 /// What loading a tenant's upstreams needs.
 #[derive(Clone)]
@@ -52,15 +57,16 @@ impl UpstreamLoader<'_> {
             return Upstreams::default();
         }
         let mut upstreams = BTreeMap::new();
+        let mut databases = Databases::new();
         for (name, config) in configs {
-            match self.load_one(name, config) {
+            match self.load_one(name, config, &mut databases) {
                 Ok(upstream) => {
                     upstreams.insert(name.clone(), upstream);
                 }
                 Err(problems) => errors.extend(problems.iter().map(|problem| self.error(name, problem))),
             }
         }
-        Upstreams(upstreams)
+        Upstreams(upstreams, databases)
     }
 
     fn error(&self, name: &str, problem: &Problem) -> ConfigError {
@@ -70,7 +76,7 @@ impl UpstreamLoader<'_> {
         self.source.error_at_path(&way, message)
     }
 
-    fn load_one(&self, name: &str, config: &Table) -> Result<Upstream, Vec<Problem>> {
+    fn load_one(&self, name: &str, config: &Table, databases: &mut Databases) -> Result<Upstream, Vec<Problem>> {
         let at = |path: &str, message: String| {
             vec![Problem {
                 path: path.to_owned(),
@@ -103,6 +109,21 @@ impl UpstreamLoader<'_> {
                 let egress = self.egress(&config.networks)?;
                 let upstream = DirectoryUpstream::load(name, &config, scope, egress)?;
                 Ok(Upstream::Directory(Arc::new(upstream)))
+            }
+            "sql" => {
+                let config: SqlConfig = read(members)?;
+                if config.any_statement && !self.egress.allows_any_statement(self.tenant) {
+                    let message = format!(
+                        "the operator does not allow it; to allow it, claimsmith.toml needs: [egress] any_statement = \
+                         [\"{}\"]",
+                        self.tenant
+                    );
+                    return Err(at("any_statement", message));
+                }
+                let egress = self.egress(&config.networks)?;
+                let database = Arc::new(Database::load(name, &config, scope, egress)?);
+                databases.insert(name.to_owned(), Arc::clone(&database));
+                Ok(Upstream::Sql(Arc::new(database.grant(&BTreeMap::new()))))
             }
             _ => Err(at("kind", format!("expected one of: {}", KINDS.join(", ")))),
         }
@@ -145,11 +166,52 @@ fn read<T: DeserializeOwned>(members: Table) -> Result<T, Vec<Problem>> {
 }
 
 impl Upstreams {
-    /// What a binding is granted.
+    /// Connects to all databases at once, so that statements can be checked. Takes a bounded time, whatever they do.
+    pub(crate) async fn reach(&self) {
+        join_all(self.1.values().map(|database| database.reach())).await;
+    }
+
+    /// What is wrong with the statements that a binding names, each with its path below the binding.
+    pub(crate) async fn check_statements(
+        &self,
+        names: &BTreeSet<String>,
+        statements: &BTreeMap<String, BTreeMap<String, String>>,
+    ) -> Vec<Problem> {
+        let at = |path: String, message: String| Problem { path, message };
+        let mut problems = Vec::new();
+        for (upstream, statements) in statements {
+            let place = format!("statements.{upstream}");
+            let Some(database) = self.1.get(upstream).filter(|_| names.contains(upstream)) else {
+                let shown = upstream.escape_debug();
+                let message =
+                    format!("`{shown}` is no database among the binding's `upstreams`: expected one of kind `sql`");
+                problems.push(at(place, message));
+                continue;
+            };
+            let badly_named = statements.keys().filter_map(|name| check_name("statement", name).err());
+            problems.extend(badly_named.map(|message| at(place.clone(), message)));
+            let found = database.check(statements).await.into_iter();
+            problems.extend(found.map(|problem| match problem.path.as_str() {
+                "" => at(place.clone(), problem.message),
+                name => {
+                    let message = format!("statement `{name}` of `{upstream}`: {}", problem.message);
+                    at(format!("{place}.{name}"), message)
+                }
+            }));
+        }
+        problems
+    }
+
+    /// What a binding is granted that names these statements.
     ///
     /// # Errors
     /// A name that no upstream has, with what there is.
-    pub(crate) fn grants(&self, tenant: &str, names: &BTreeSet<String>) -> Result<Arc<Grants>, String> {
+    pub(crate) fn grants(
+        &self,
+        tenant: &str,
+        names: &BTreeSet<String>,
+        statements: &BTreeMap<String, BTreeMap<String, String>>,
+    ) -> Result<Arc<Grants>, String> {
         if names.is_empty() {
             return Ok(Arc::default());
         }
@@ -158,6 +220,14 @@ impl Upstreams {
             match self.0.get(name) {
                 Some(upstream) => grants.grant(name.as_str().into(), upstream.clone()),
                 None => return Err(self.unknown(name)),
+            }
+        }
+        for (name, statements) in statements {
+            if let Some(database) = self.1.get(name) {
+                grants.grant(
+                    name.as_str().into(),
+                    Upstream::Sql(Arc::new(database.grant(statements))),
+                );
             }
         }
         Ok(Arc::new(grants))

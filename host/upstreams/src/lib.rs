@@ -11,6 +11,7 @@ mod files;
 pub mod http;
 mod problem;
 pub mod secret;
+pub mod sql;
 
 pub use egress::{Egress, Lookup, Lookups, Network, SystemLookup};
 pub use files::{open_regular, read_regular, too_large};
