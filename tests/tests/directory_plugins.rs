@@ -14,6 +14,8 @@ use claimsmith_local_entra::{Config, LocalEntra, SubmitPasswordRequest};
 use claimsmith_tests::slapd::{ADA_PASSWORD, BASE, SERVICE, SERVICE_PASSWORD};
 use claimsmith_tests::{Authority, Platform, Slapd, Stage, audit, eventually, plugin, world};
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection as _, SqliteConnection};
 use uuid::Uuid;
 
 /// The operator's, with records in the store when answers come, so that it can be searched for secrets.
@@ -129,26 +131,46 @@ const MIGRATION: Uuid = Uuid::from_u128(0xa1b2_c3d4_0000_4000_8000_0000_0000_00c
 
 /// A host whose extension `migration` asks a directory, and a local Entra that calls it.
 async fn migrating(slapd: &Slapd, authority: &Authority, settings: &str) -> Platform {
+    let settings = format!(
+        "directory = {{ upstream = \"corp\", filter = \"(&(objectClass=person)(mail={{username}}))\" }}\n{settings}"
+    );
+    migrating_from(
+        &corp(slapd, "[\"mail\"]"),
+        "upstreams = [\"corp\"]",
+        &settings,
+        authority,
+        async |_| (),
+    )
+    .await
+}
+
+/// The same with any upstream (TOML), members of the binding and settings; `prepare` is given the tenant's directory.
+async fn migrating_from(
+    upstream: &str,
+    binding: &str,
+    settings: &str,
+    authority: &Authority,
+    prepare: impl AsyncFnOnce(&Path),
+) -> Platform {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/local-entra/example.toml");
     let config = Config::load(&example).unwrap();
     let listen = ([127, 0, 0, 1], 0).into();
     let entra = LocalEntra::start(Config { listen, ..config }).await.unwrap();
-    let stage = Stage::with(entra).host_config(&host_config());
+    let limits = "runtime.limits.memory_bytes = 67108864\nruntime.limits.cpu = \"2s\"";
+    let stage = Stage::with(entra).host_config(&format!("{}\n{limits}", host_config()));
     let toml = format!(
-        "{}{}
+        "{}{upstream}
 [extensions.migration]
 event = \"passwordSubmit\"
 audiences = [\"a1b2c3d4-0000-4000-8000-0000000000d1\", \"a1b2c3d4-0000-4000-8000-0000000000d2\"]
 decryption_keys = [{{ private_key = \"file:migration.key.pem\", certificate = \"file:migration.pem\" }}]
 [[extensions.migration.bindings]]
 plugin = \"legacy-password\"
-upstreams = [\"corp\"]
+{binding}
 [extensions.migration.bindings.settings]
-directory = {{ upstream = \"corp\", filter = \"(&(objectClass=person)(mail={{username}}))\" }}
 {settings}
 ",
         world::directories_toml(&stage.entra),
-        corp(slapd, "[\"mail\"]"),
     );
     write_tenant(&stage, &toml, "legacy-password", authority);
     let directory = stage.entra.directory(CUSTOMERS).unwrap();
@@ -156,6 +178,7 @@ directory = {{ upstream = \"corp\", filter = \"(&(objectClass=person)(mail={{use
     let secrets = stage.file("tenants/contoso/secrets");
     fs::write(secrets.join("migration.key.pem"), key.private_key_pem().unwrap()).unwrap();
     fs::write(secrets.join("migration.pem"), key.certificate_pem().unwrap()).unwrap();
+    prepare(&stage.file("tenants/contoso")).await;
     let platform = stage.start().await;
     let url = platform.url_of("contoso", "migration");
     platform.entra.set_target_url(MIGRATION, &url).unwrap();
@@ -203,4 +226,40 @@ async fn a_right_password_that_is_too_short_is_replaced() {
     let platform = migrating(&slapd, &authority, "min_length = 40").await;
     assert_eq!(submit(&platform, "wrong").await, "retry");
     assert_eq!(submit(&platform, ADA_PASSWORD).await, "update_needed");
+}
+
+/// Of Ada's password: argon2i with 19 MiB by `slappasswd`, and bcrypt by `crypt(3)`.
+const ARGON2: &str = "$argon2i$v=19$m=19456,t=2,p=1$g6NrUX7ILzUctaT4+wpvuQ$XHaC1SfhWU6t4A7EDolcuZLl9OzjoIJIbzOj2L3K/Rw";
+const BCRYPT: &str = "$2b$10$mSsMhBK6c6ZVRttzBZbx5ejF7mstlL2TPyrNY5NaDSZSMgATvFvQq";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_whose_hash_a_database_knows_is_taken_over() {
+    for hash in [ARGON2, BCRYPT] {
+        let upstream = "[upstreams.shop]\nkind = \"sql\"\nurl = \"sqlite:accounts.db\"\n";
+        let binding =
+            "upstreams = [\"shop\"]\nstatements.shop.password_hash = \"select hash from accounts where mail = ?1\"";
+        let settings = "database = { upstream = \"shop\", statement = \"password_hash\" }";
+        let fill = async |tenant: &Path| {
+            let options = SqliteConnectOptions::new()
+                .filename(tenant.join("accounts.db"))
+                .create_if_missing(true);
+            let mut database = SqliteConnection::connect_with(&options).await.unwrap();
+            sqlx::query("create table accounts (mail text, hash text)")
+                .execute(&mut database)
+                .await
+                .unwrap();
+            let insert = sqlx::query("insert into accounts values ('lin@example.org', ?)").bind(hash);
+            insert.execute(&mut database).await.unwrap();
+            database.close().await.unwrap();
+        };
+        let platform = migrating_from(upstream, binding, settings, &Authority::new(), fill).await;
+        assert_eq!(submit(&platform, "wrong").await, "retry");
+        assert_eq!(submit(&platform, "' or 1 = 1 --").await, "retry");
+        assert_eq!(submit(&platform, ADA_PASSWORD).await, "migrated");
+        let log = Value::from(platform.host.log()).to_string();
+        for secret in [ADA_PASSWORD, hash] {
+            assert!(!log.contains(secret), "{secret} is in the log");
+            audit::assert_nowhere_in_store(platform.directory.path(), secret);
+        }
+    }
 }

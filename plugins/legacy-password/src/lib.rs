@@ -2,11 +2,11 @@
 //!
 //! See the README for the settings.
 
-mod database;
 mod hash;
 mod settings;
 
-use claimsmith_plugin::{Callout, Context as _, Credentials, PasswordSubmit, Result, directory, log};
+use claimsmith_plugin::sql::{self, Value};
+use claimsmith_plugin::{Callout, Context as _, Credentials, Error, PasswordSubmit, Result, directory, log};
 
 use crate::settings::{Database, Directory, Settings, Source};
 
@@ -54,18 +54,21 @@ fn ask_directory(source: &Directory, credentials: &Credentials) -> Result<Verdic
 
 /// Reads the user's hash, and compares the password with it.
 fn ask_database(source: &Database, credentials: &Credentials) -> Result<Verdict> {
-    let hashes = database::hashes(&source.upstream, &source.statement, credentials.username())?;
-    let hash = match hashes.as_slice() {
-        [] => return Ok(Verdict::Unknown),
-        [Some(hash)] => hash,
-        // A user without a password has no right one.
-        [None] => return Ok(Verdict::Wrong),
-        _ => {
-            return Err(claimsmith_plugin::Error::internal(
-                "the statement gives several rows for one user",
-            ));
-        }
+    let rows = sql::database(&source.upstream).query(&source.statement, &[credentials.username().into()])?;
+    let mut rows = rows.iter();
+    let hash = match (rows.next(), rows.next()) {
+        (None, _) => return Ok(Verdict::Unknown),
+        (Some(row), None) => row.iter().next().map(|(_, value)| value),
+        (Some(_), Some(_)) => return Err(Error::internal("the statement gives several rows for one user")),
     };
+    let hash = match hash {
+        Some(Value::Text(hash)) => Some(hash.as_str()),
+        Some(Value::Bytes(hash)) => std::str::from_utf8(hash).ok(),
+        // A user without a password has no right one.
+        Some(Value::Null) => return Ok(Verdict::Wrong),
+        _ => None,
+    };
+    let hash = hash.ok_or_else(|| Error::internal("the statement's first column is no text: expected the hash"))?;
     let is_right = hash::is_of(hash, credentials.password())?;
     Ok(if is_right { Verdict::Right } else { Verdict::Wrong })
 }

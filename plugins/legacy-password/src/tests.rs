@@ -2,6 +2,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use claimsmith_plugin::directory::{Entry, Error, test};
+use claimsmith_plugin::sql::test::Answer;
+use claimsmith_plugin::sql::{Rows, Statement};
 use claimsmith_plugin::{BlockPage, ErrorKind, settings::read};
 
 use super::*;
@@ -126,18 +128,26 @@ fn nobody_is_migrated_when_the_directory_does_not_say() {
 
 #[test]
 fn a_hash_decides() {
-    database::ANSWER.set(|database, statement, username| {
-        assert_eq!((database, statement), ("shop", "password_hash"));
-        let hash = |text: &str| Ok(vec![Some(text.to_owned())]);
-        match username {
+    let _shop = sql::test::answer(|request| {
+        assert_eq!(
+            (request.database.as_str(), &request.statement),
+            ("shop", &Statement::from("password_hash"))
+        );
+        let rows = Rows::new(["hash", "other"]);
+        let hash = |text: &str| Rows::new(["hash", "other"]).with([text.into(), 7.into()]);
+        let [Value::Text(username)] = request.parameters.as_slice() else {
+            unreachable!("one parameter, the user's name")
+        };
+        Ok(Answer::from(match username.as_str() {
             "argon2" => hash("$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4"),
             "bcrypt" => hash("$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"),
             "malformed" => hash("password"),
-            "without" => Ok(vec![None]),
-            "twice" => Ok(vec![None, None]),
-            "down" => Err(claimsmith_plugin::Error::unavailable("down")),
-            _ => Ok(Vec::new()),
-        }
+            "number" => rows.with([7.into(), 7.into()]),
+            "without" => rows.with([Value::Null, 7.into()]),
+            "twice" => hash("a").with(["b".into(), 7.into()]),
+            "down" => return Err(sql::Error::Unavailable("down".to_owned())),
+            _ => rows,
+        }))
     });
     let settings = with_database();
     for (username, password, expected) in [
@@ -152,6 +162,7 @@ fn a_hash_decides() {
     }
     for (username, kind) in [
         ("malformed", ErrorKind::Internal),
+        ("number", ErrorKind::Internal),
         ("twice", ErrorKind::Internal),
         ("down", ErrorKind::Unavailable),
     ] {
