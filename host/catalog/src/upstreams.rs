@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use claimsmith_runtime::{Grants, Upstream};
 use claimsmith_upstreams::http::{HttpConfig, HttpUpstream};
+use claimsmith_upstreams::mail::{MailConfig, MailUpstream};
 use claimsmith_upstreams::secret::SecretScope;
 use claimsmith_upstreams::{Egress, Network, Problem, SystemLookup};
 use serde::de::DeserializeOwned;
@@ -20,7 +21,7 @@ use crate::source::{Source, Step, nearest, steps, with_nearest_key};
 const MAX_UPSTREAMS: usize = 64;
 
 /// What `kind` can be.
-const KINDS: &[&str] = &["http"];
+const KINDS: &[&str] = &["http", "mail"];
 
 /// A tenant's upstreams by name.
 #[derive(Debug, Default)]
@@ -96,6 +97,12 @@ impl UpstreamLoader<'_> {
                 let egress = self.egress(&config.networks)?;
                 let upstream = HttpUpstream::load(name, &config, scope, egress)?;
                 Ok(Upstream::Http(Arc::new(upstream)))
+            }
+            "mail" => {
+                let config: MailConfig = read(members)?;
+                let egress = self.egress(&config.networks)?;
+                let upstream = MailUpstream::load(name, &config, scope, egress)?;
+                Ok(Upstream::Mail(Arc::new(upstream)))
             }
             _ => Err(at("kind", format!("expected one of: {}", KINDS.join(", ")))),
         }

@@ -92,6 +92,12 @@ impl Digester {
         }
     }
 
+    /// A part of which the digest tells only how long it is: a secret could be guessed from more.
+    pub(crate) fn add_secret(&mut self, part: &[u8]) {
+        self.count(part.len());
+        self.bytes += part.len();
+    }
+
     /// A number of parts that follow.
     pub(crate) fn count(&mut self, parts: usize) {
         self.hash.update((parts as u64).to_le_bytes());

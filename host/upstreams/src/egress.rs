@@ -6,6 +6,7 @@
 
 mod address;
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -129,6 +130,28 @@ impl Egress {
         Self { lookup, ..self }
     }
 
+    /// The addresses of a name that may be connected to.
+    ///
+    /// # Errors
+    /// What the resolver says, or a [`NameRefused`] when there is none.
+    pub(crate) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Box<dyn StdError + Send + Sync>> {
+        let mut first = None;
+        let found = self.lookup.lookup(name).await?;
+        let is_allowed = |address: &IpAddr| match self.check(*address) {
+            Ok(()) => true,
+            Err(refused) => {
+                first.get_or_insert(refused);
+                false
+            }
+        };
+        let allowed: Vec<_> = found.into_iter().filter(is_allowed).collect();
+        if allowed.is_empty() {
+            let name = name.to_owned();
+            return Err(NameRefused { name, first }.into());
+        }
+        Ok(allowed)
+    }
+
     /// Whether an address may be connected to.
     pub(crate) fn check(&self, address: IpAddr) -> Result<(), Refused> {
         address::check(address, &self.open)
@@ -151,29 +174,29 @@ impl fmt::Display for NameRefused {
     }
 }
 
-impl std::error::Error for NameRefused {}
+impl StdError for NameRefused {}
+
+impl NameRefused {
+    /// What the operator can do.
+    pub(crate) fn hint(&self) -> &'static str {
+        match &self.first {
+            Some(first) if first.can_be_opened => {
+                "if it is meant, name its network in the upstream's `networks`, and have the operator allow it in \
+                 claimsmith.toml: egress.networks"
+            }
+            Some(_) => "this address cannot be opened",
+            None => "the name has no address",
+        }
+    }
+}
 
 impl Resolve for Egress {
     fn resolve(&self, name: Name) -> Resolving {
         let policy = self.clone();
-        let looking = self.lookup.lookup(name.as_str());
         Box::pin(async move {
-            let found = looking.await?;
-            let mut first = None;
-            let mut allowed = Vec::with_capacity(found.len());
-            for address in found {
-                match policy.check(address) {
-                    Ok(()) => allowed.push(SocketAddr::new(address, 0)),
-                    Err(refused) => {
-                        first.get_or_insert(refused);
-                    }
-                }
-            }
-            if allowed.is_empty() {
-                let name = name.as_str().to_owned();
-                return Err(NameRefused { name, first }.into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
+            let allowed = policy.addresses(name.as_str()).await?;
+            let addresses = allowed.into_iter().map(|address| SocketAddr::new(address, 0));
+            Ok(Box::new(addresses) as Addrs)
         })
     }
 }

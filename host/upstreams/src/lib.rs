@@ -4,9 +4,11 @@
 //! what a call needs, and the implementation of the capability that `claimsmith-runtime` declares. Addresses and
 //! credentials live here and are never in a plugin. Whatever an upstream connects to passes [`Egress`].
 
+mod breaker;
 mod egress;
 mod files;
 pub mod http;
+pub mod mail;
 mod problem;
 pub mod secret;
 
