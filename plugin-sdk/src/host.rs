@@ -1,15 +1,16 @@
 //! The host's functions. Outside WebAssembly, where plugins run in unit tests, there is no host: this is the one place
 //! that knows what they do then.
 
-pub(crate) use on_target::{fetch, granted_upstreams, log, remaining, settings_json};
+pub(crate) use on_target::{fetch, granted_upstreams, log, remaining, send_mail, settings_json};
 
 #[cfg(target_family = "wasm")]
 mod on_target {
     use std::time::Duration;
 
     use crate::bindings::log::{Field, Level};
-    use crate::bindings::{deadline, grants, http, log, settings};
+    use crate::bindings::{deadline, grants, http, log, mail, settings};
     use crate::http::{Error, Request, Response};
+    use crate::mail::{Lowered, Message};
 
     pub(crate) fn granted_upstreams() -> Option<Vec<grants::Upstream>> {
         Some(grants::upstreams())
@@ -30,6 +31,10 @@ mod on_target {
     pub(crate) fn fetch(request: Request) -> Result<Response, Error> {
         Ok(http::fetch(&request.into())?.into())
     }
+
+    pub(crate) fn send_mail(message: Message) -> Result<(), crate::mail::Error> {
+        Ok(mail::send(&Lowered::from(message).0)?)
+    }
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -39,6 +44,7 @@ mod on_target {
     use crate::bindings::grants::Upstream;
     use crate::bindings::log::{Field, Level};
     use crate::http::{Error, Request, Response};
+    use crate::mail::Message;
 
     /// There is no binding.
     pub(crate) const fn granted_upstreams() -> Option<Vec<Upstream>> {
@@ -62,5 +68,11 @@ mod on_target {
     #[expect(clippy::needless_pass_by_value, reason = "the host takes it")]
     pub(crate) fn fetch(request: Request) -> Result<Response, Error> {
         crate::http::test::fetch(&request)
+    }
+
+    /// What a test has prepared.
+    #[expect(clippy::needless_pass_by_value, reason = "the host takes it")]
+    pub(crate) fn send_mail(message: Message) -> Result<(), crate::mail::Error> {
+        crate::mail::test::send(&message)
     }
 }

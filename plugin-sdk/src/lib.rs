@@ -109,6 +109,8 @@
 
 pub mod deadline;
 pub mod http;
+pub mod language;
+pub mod mail;
 pub mod settings;
 
 mod attribute_collection;
