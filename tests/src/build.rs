@@ -60,6 +60,12 @@ pub fn http_caller() -> PathBuf {
     wasm("http-caller", "default")
 }
 
+/// The test plugin that sends mail.
+#[must_use]
+pub fn mail_caller() -> PathBuf {
+    wasm("mail-caller", "default")
+}
+
 fn wasm(package: &str, build: &str) -> PathBuf {
     static FILES: Mutex<Option<HashMap<(String, String), PathBuf>>> = Mutex::new(None);
     let mut files = FILES.lock().unwrap();

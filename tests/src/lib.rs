@@ -20,6 +20,7 @@ mod command;
 mod documents;
 mod host;
 pub mod raw;
+pub mod smtp;
 pub mod soak;
 mod stage;
 mod tls;
@@ -27,7 +28,7 @@ mod trap;
 mod upstream;
 pub mod world;
 
-pub use build::{canary, host as host_program, http_caller, misbehaving, plugin};
+pub use build::{canary, host as host_program, http_caller, mail_caller, misbehaving, plugin};
 pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};

@@ -14,7 +14,7 @@ use crate::template::Letter;
 #[claimsmith_plugin::email_otp_send]
 fn send(callout: &Callout, code: &OneTimeCode, settings: &Settings) -> Result<()> {
     let letter = Letter::write(callout, code, settings)?;
-    log::debug!(language = letter.language; "code written");
+    log::debug!(language = letter.language.as_str(); "code written");
     match &settings.way {
         Way::Mail { upstream } => {
             let message = mail::upstream(upstream.as_str()).message(code.identifier());
@@ -81,7 +81,7 @@ mod tests {
         send(&callout(locale), &code(), settings).unwrap();
         let sent = outbox.borrow_mut().pop().unwrap();
         assert_eq!((sent.upstream.as_str(), sent.to.as_str()), ("post", "ada@example.org"));
-        let html = sent.html.as_ref().map(ToString::to_string).unwrap_or_default();
+        let html = sent.html.as_ref().map_or_else(String::new, |html| html.to_string());
         let language = sent.language.clone().unwrap_or_default();
         (language, sent.subject.to_string(), sent.text.to_string(), html)
     }

@@ -58,11 +58,11 @@ impl Composer {
             Some(language) => builder.raw_header(header("Content-Language", language)),
             None => builder,
         };
-        let text = SinglePart::plain(message.text.clone());
+        let text = SinglePart::plain(with_line_feeds(&message.text));
         let made = match &message.html {
             Some(html) => {
                 let parts = MultiPart::alternative().singlepart(text);
-                builder.multipart(parts.singlepart(SinglePart::html(html.clone())))
+                builder.multipart(parts.singlepart(SinglePart::html(with_line_feeds(html))))
             }
             None => builder.singlepart(text),
         };
@@ -100,6 +100,12 @@ impl Composer {
         }
         Ok(())
     }
+}
+
+/// A text whose lines end with line feeds alone, which the builder makes line ends of. It leaves a carriage return by
+/// itself, and servers that take that for a line end could be told that the message is over.
+fn with_line_feeds(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 fn is_language(tag: &str) -> bool {

@@ -77,8 +77,10 @@ impl std::str::FromStr for Pattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // In an address a `*` is a letter like others, and nobody means that.
         let pattern = if text.contains('@') {
-            address(text).ok().map(|address| Self::Address(address.to_string()))
+            let address = address(text).ok().filter(|_| !text.contains('*'));
+            address.map(|address| Self::Address(address.to_string()))
         } else if let Some(domain) = text.strip_prefix("*.") {
             domain_name(domain).map(|domain| Self::Below(format!(".{domain}")))
         } else {
