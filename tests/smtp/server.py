@@ -49,18 +49,19 @@ class Handler:
         if local in AT_DATA:
             text = envelope.content.decode("ascii", "replace").replace("\r\n", " ")
             return AT_DATA[local].format(text=text[-100:])
-        tell(received(session, envelope))
+        encrypted = server.transport.get_extra_info("ssl_object") is not None
+        tell(received(session, envelope, encrypted))
         return "250 2.0.0 OK"
 
 
-def received(session, envelope):
+def received(session, envelope, encrypted):
     message = email.message_from_bytes(envelope.content, policy=email.policy.SMTP)
     text, html = message.get_body(("plain",)), message.get_body(("html",))
     return {
         "event": "message",
         "from": envelope.mail_from,
         "to": envelope.rcpt_tos,
-        "encrypted": session.ssl is not None,
+        "encrypted": encrypted,
         "user": session.auth_data,
         "headers": [[name, str(value)] for name, value in message.items()],
         "text": text and text.get_content().replace("\r\n", "\n"),
@@ -71,7 +72,7 @@ def received(session, envelope):
 
 class Server(SMTP):
     def connection_made(self, transport):
-        if self._over_ssl or self.transport is None:
+        if self.transport is None:
             tell({"event": "connection"})
         super().connection_made(transport)
 
@@ -81,7 +82,7 @@ async def main(options):
 
     def authenticate(server, session, envelope, mechanism, data):
         right = (data.login, data.password) == secret
-        return AuthResult(success=right, auth_data=data.login.decode() if right else None)
+        return AuthResult(success=right, handled=False, auth_data=data.login.decode() if right else None)
 
     security, context = options["security"], None
     if security != "none":

@@ -107,12 +107,12 @@ impl MailServer {
         self.events("connection").len()
     }
 
-    /// The one message that there was.
-    #[must_use]
-    pub fn message(&self) -> Value {
-        let mut messages = self.messages();
-        assert_eq!(messages.len(), 1, "{messages:?}");
-        messages.remove(0)
+    /// The same when there have been so many: it tells of a message before it takes it, by another way.
+    pub async fn delivered(&self, count: usize) -> Vec<Value> {
+        eventually("the messages are there", async || self.messages().len() >= count).await;
+        let messages = self.messages();
+        assert_eq!(messages.len(), count, "{messages:?}");
+        messages
     }
 
     fn events(&self, event: &str) -> Vec<Value> {
@@ -149,6 +149,7 @@ impl Drop for MailServer {
 fn run(options: &Value) -> (Child, Arc<Mutex<Vec<Value>>>) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("smtp/server.py");
     let child = Command::new(PYTHON)
+        .args(["-W", "ignore"])
         .arg(script)
         .arg(options.to_string())
         .stdin(Stdio::null())

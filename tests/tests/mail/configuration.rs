@@ -1,6 +1,6 @@
 //! What is wrong with mail upstreams is found when the tenant is loaded, and told with its line.
 
-use claimsmith_tests::Stage;
+use claimsmith_tests::{Stage, eventually};
 use serde_json::Value;
 
 use super::{prepare, tenant};
@@ -8,28 +8,28 @@ use super::{prepare, tenant};
 const GOOD: &str =
     "[upstreams.post]\nkind = \"mail\"\nurl = \"smtps://smtp.contoso.example\"\nfrom = \"no-reply@contoso.example\"";
 
-/// The errors of a tenant with this upstream.
-async fn errors(upstream: &str) -> (String, String) {
+/// The errors of a tenant with these upstreams, when there are so many.
+async fn errors(upstreams: &str, least: usize) -> (Vec<String>, String) {
     let stage = Stage::new()
         .await
         .host_config("egress.networks.other = [\"10.0.0.0/8\"]");
-    let toml = tenant(&stage, upstream, "upstreams = [\"post\"]");
+    let toml = tenant(&stage, upstreams, "");
     let stage = stage.tenant("contoso", &toml);
-    prepare(
-        &stage,
-        &[
-            ("empty", ""),
-            ("smtp", "planted-password"),
-            ("ca", "planted, no certificate"),
-        ],
-    );
+    let secrets = [
+        ("empty", ""),
+        ("smtp", "planted-password"),
+        ("ca", "planted, no certificate"),
+    ];
+    prepare(&stage, &secrets);
     let platform = stage.listen("json").await;
     let is_error = |line: &Value| line["level"] == "ERROR" && line["message"].to_string().contains("tenant.toml");
-    platform.host.log_line("an error", is_error).await;
-    let log = platform.host.log();
-    let errors = log.iter().filter(|line| is_error(line));
-    let errors = errors.map(|line| line["message"].as_str().unwrap().to_owned() + "\n");
-    (errors.collect(), toml)
+    let errors = || {
+        let log = platform.host.log().into_iter().filter(is_error);
+        log.map(|line| line["message"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    eventually("all are told", async || errors().len() >= least).await;
+    (errors(), toml)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,14 +143,22 @@ async fn mistakes_are_told_with_their_line() {
             "missing field `from`",
         ),
     ];
-    for ((upstream, line), expected) in cases {
-        let (errors, toml) = errors(&upstream).await;
-        let number = toml.lines().position(|found| found == line).unwrap() + 1;
-        assert!(errors.contains(expected), "{line}: {expected}: {errors}");
-        assert!(
-            errors.contains(&format!("tenant.toml:{number}:")),
-            "line {number}: {errors}"
-        );
-        assert!(!errors.contains("planted"), "{errors}");
+    let name = |index: usize| format!("[upstreams.upstream-{index}]");
+    let upstreams = cases.iter().enumerate().map(|(index, ((upstream, _), _))| {
+        let named = upstream.replace("[upstreams.post]", &name(index));
+        named + "\n"
+    });
+    let (errors, toml) = errors(&upstreams.collect::<String>(), cases.len()).await;
+    let lines: Vec<_> = toml.lines().collect();
+    for (index, ((_, line), expected)) in cases.iter().enumerate() {
+        let begin = lines.iter().position(|found| *found == name(index)).unwrap();
+        let line = line.replace("[upstreams.post]", &name(index));
+        let number = begin + lines[begin..].iter().position(|found| *found == line).unwrap() + 1;
+        let place = format!("tenant.toml:{number}:");
+        let told = errors
+            .iter()
+            .any(|error| error.contains(&place) && error.contains(expected));
+        assert!(told, "line {number}, {line}: {expected}: {errors:#?}");
     }
+    assert!(!errors.concat().contains("planted"), "{errors:#?}");
 }

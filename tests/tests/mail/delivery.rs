@@ -30,7 +30,7 @@ async fn a_message_arrives_as_it_was_written() {
         "{answer}"
     );
 
-    let got = server.message();
+    let got = server.delivered(1).await.remove(0);
     assert_eq!(got["from"], "no-reply@contoso.example");
     assert_eq!(got["to"], json!(["Ada.Lovelace+otp@xn--bcher-kva.example"]));
     assert_eq!(got["text"], message["text"]);
@@ -57,11 +57,8 @@ async fn a_message_arrives_as_it_was_written() {
 
     // Entra calls again when an answer is late: mailboxes see that it is the same message.
     platform.call(&platform.token(), &body).await;
-    let ids: Vec<_> = server
-        .messages()
-        .iter()
-        .map(|got| header(got, "Message-ID").to_owned())
-        .collect();
+    let messages = server.delivered(2).await;
+    let ids: Vec<_> = messages.iter().map(|got| header(got, "Message-ID")).collect();
     assert_eq!(ids, [id, id]);
     assert_untold(&platform, CODE).await;
     assert_untold(&platform, "Lovelace").await;
@@ -75,7 +72,8 @@ async fn connections_are_used_again_and_calls_are_counted() {
         let claims = probe(&platform, &json!({ "times": 2 })).await;
         assert_eq!(claims["results"], json!(["ok", "ok"]));
     }
-    assert_eq!((server.messages().len(), server.connections()), (6, 1));
+    server.delivered(6).await;
+    assert_eq!(server.connections(), 1);
     let counted = "claimsmith_capability_calls_total{tenant=\"contoso\",upstream=\"post\",function=\"mail.send\",result=\"ok\"} 6";
     let metrics = metrics(&platform).await;
     assert!(metrics.contains(counted), "{metrics}");
@@ -128,8 +126,7 @@ async fn nothing_is_smuggled_into_a_message_or_past_it() {
         let text = format!("before{end}MAIL FROM:<eve@evil.example>\r\nRCPT TO:<ada@example.org>\r\nDATA\r\nafter");
         let before = server.messages().len();
         assert_eq!(result(&platform, &json!({ "text": text })).await.0, "ok", "{end:?}");
-        let messages = server.messages();
-        assert_eq!(messages.len(), before + 1, "{end:?}");
+        let messages = server.delivered(before + 1).await;
         let got = messages.last().unwrap();
         assert_eq!(got["from"], "no-reply@contoso.example", "{end:?}");
         let lines = got["text"].as_str().unwrap().lines().collect::<Vec<_>>();
@@ -186,5 +183,5 @@ async fn an_upstream_has_its_recipients_and_its_size() {
     ] {
         assert_eq!(result(&platform, &message).await.0, expected, "{message}");
     }
-    assert_eq!(server.messages().len(), 5);
+    server.delivered(5).await;
 }

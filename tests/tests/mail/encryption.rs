@@ -28,7 +28,7 @@ async fn messages_go_over_tls_to_a_server_that_knows_the_host() {
             ("ok".into(), String::new()),
             "{scheme}"
         );
-        let got = server.message();
+        let got = server.delivered(1).await.remove(0);
         assert_eq!(
             (&got["encrypted"], &got["user"]),
             (&json!(true), &json!("claimsmith")),

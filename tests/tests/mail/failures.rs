@@ -81,7 +81,7 @@ async fn what_a_server_says_is_read_to_a_limit() {
         assert_eq!(found, "unavailable", "{fault:?} {error}");
         eventually("the connection is closed", async || server.ended() == 1).await;
         // What is on its way in the system's buffers counts too.
-        assert!(server.sent() < 32 << 20, "{fault:?}: {} bytes", server.sent());
+        assert!(server.sent() < 8 << 20, "{fault:?}: {} bytes", server.sent());
     }
 }
 
@@ -118,7 +118,7 @@ async fn a_server_may_be_restarted_in_the_middle_of_a_message_and_between_two() 
         "ok",
         "on a connection to the server before"
     );
-    assert_eq!(server.messages().len(), 1);
+    server.delivered(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,7 +134,7 @@ async fn a_message_that_was_given_up_is_not_mixed_into_the_next_one() {
             .0,
         "ok"
     );
-    let messages = server.messages();
+    let messages = server.delivered(2).await;
     let next = messages
         .iter()
         .find(|message| message["to"] == json!(["eve@example.org"]))

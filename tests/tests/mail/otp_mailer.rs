@@ -86,8 +86,7 @@ async fn a_code_reaches_its_user_in_the_users_language_and_nobody_else() {
         let before = server.messages().len();
         let sent = send(&platform, "ada@example.org", locale).await;
         assert_eq!(sent, CodeDelivered::ByExtension, "{locale}");
-        let messages = server.messages();
-        assert_eq!(messages.len(), before + 1, "{locale}");
+        let messages = server.delivered(before + 1).await;
         let got = messages.last().unwrap();
         let header = |name: &str| {
             let headers = got["headers"].as_array().unwrap();

@@ -106,9 +106,6 @@ impl MailUpstream {
 fn host(config: &MailConfig, egress: &Egress, problems: &mut Problems) -> Option<Host> {
     let mut wrong = |message: String| problems.push(Problem::at("url", message));
     check_form(&config.url, &mut wrong);
-    if config.plain_smtp && config.url.scheme() == "smtps" {
-        wrong("`plain_smtp` contradicts smtps: expected smtp, or no `plain_smtp`".to_owned());
-    }
     // `smtp` is no scheme that the URL's own parser knows hosts of.
     let host = config.url.host_str().map(Host::parse);
     let Some(Ok(host)) = host else {
@@ -170,6 +167,11 @@ fn check_sizes(config: &MailConfig, problems: &mut Problems) {
             "max_bytes",
             (1..=MAX_BYTES).contains(&config.max_bytes),
             "expected 1 to 1048576",
+        ),
+        (
+            "plain_smtp",
+            !config.plain_smtp || config.url.scheme() != "smtps",
+            "contradicts smtps in `url`: expected smtp there, or no `plain_smtp`",
         ),
         ("timeout", is_time(config.timeout), time),
         ("connect_timeout", is_time(config.connect_timeout), time),

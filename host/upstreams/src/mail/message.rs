@@ -67,10 +67,14 @@ impl Composer {
             None => builder.singlepart(text),
         };
         let made = made.map_err(|_| Error::Invalid("the message cannot be made of this".to_owned()))?;
+        let mut content = Zeroizing::new(made.formatted());
+        // The line end that stands before the dot is sent with it.
+        let end = content.strip_suffix(b"\r\n").unwrap_or(&content).len();
+        content.truncate(end);
         Ok(Letter {
             from: self.from.email.clone(),
             to,
-            content: Zeroizing::new(made.formatted()),
+            content,
         })
     }
 

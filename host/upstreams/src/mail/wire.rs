@@ -1,7 +1,7 @@
 //! What an SMTP connection reads through.
 //!
-//! Two things that the client above does not do. It reads a reply up to its end of line however long that is: here a
-//! connection has so many bytes, and no more. And it keeps what came with the reply to STARTTLS, which whoever is on the
+//! Two things that the client above does not do. It reads a reply up to its end however long that is, and all of it again for
+//! each line: here the other side can say so much before it is asked something again, and no more. And it keeps what came with the reply to STARTTLS, which whoever is on the
 //! way could have put there, and takes it for the first encrypted reply (RFC 3207, section 6): here a read ends with a
 //! line, so that what follows the reply goes to TLS, which does not take it.
 
@@ -14,12 +14,12 @@ use std::task::{Context, Poll, ready};
 use lettre::transport::smtp::client::AsyncTokioStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that a server may say in the life of a connection: a TLS handshake, and replies to a hundred messages.
-const MAX_READ_BYTES: usize = 256 << 10;
+/// Bytes that a server may say at once: a reply, for which RFC 5321 has lines of 512 bytes, or its certificates.
+const MAX_SAID_BYTES: usize = 16 << 10;
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 2 << 10;
 
-/// A stream whose reads end with a line, and which ends after so many bytes.
+/// A stream whose reads end with a line, and which fails when the other side says too much at once.
 pub(super) struct Wire<S> {
     stream: S,
     peer: SocketAddr,
@@ -38,7 +38,7 @@ impl<S> Wire<S> {
             chunk: Box::new([0; CHUNK_BYTES]),
             given: 0,
             filled: 0,
-            left: MAX_READ_BYTES,
+            left: MAX_SAID_BYTES,
         }
     }
 }
@@ -53,7 +53,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
             wire.left = wire
                 .left
                 .checked_sub(wire.filled)
-                .ok_or_else(|| io::Error::other("the server has said more than is read of one connection"))?;
+                .ok_or_else(|| io::Error::other("the server has said more than is read of one reply"))?;
         }
         let rest = wire.chunk.get(wire.given..wire.filled).unwrap_or_default();
         let line = rest
@@ -69,7 +69,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let wire = self.get_mut();
+        wire.left = MAX_SAID_BYTES;
+        Pin::new(&mut wire.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
