@@ -1,7 +1,7 @@
 """A mail server for tests: aiosmtpd (Debian: python3-aiosmtpd), which tells what it was given as lines of JSON.
 
-Its one argument is JSON: port (0 for a free one), security ("none", "starttls" or "tls"), certificate and key (files), and
-user and password, without which it wants no authentication. What it does with a recipient, the local part says.
+Its one argument is JSON: port (0 for a free one), security ("none", "starttls" or "tls"), inject (whether replies are added
+to the one to STARTTLS), certificate and key (files), and user and password, without which it wants no authentication. What it does with a recipient, the local part says.
 """
 
 import asyncio
@@ -71,10 +71,18 @@ def received(session, envelope, encrypted):
 
 
 class Server(SMTP):
+    # Whether somebody on the way adds replies to the one to STARTTLS.
+    inject = False
+
     def connection_made(self, transport):
         if self.transport is None:
             tell({"event": "connection"})
         super().connection_made(transport)
+
+    async def push(self, status):
+        if self.inject and status.startswith("220 Ready"):
+            status += "\r\n250-mail.example\r\n250 AUTH PLAIN"
+        return await super().push(status)
 
 
 async def main(options):
@@ -85,6 +93,7 @@ async def main(options):
         return AuthResult(success=right, handled=False, auth_data=data.login.decode() if right else None)
 
     security, context = options["security"], None
+    Server.inject = options["inject"]
     if security != "none":
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(options["certificate"], options["key"])

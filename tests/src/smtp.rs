@@ -27,6 +27,8 @@ pub enum MailSecurity<'a> {
     None,
     /// From STARTTLS on, which it wants; with a certificate of this authority for this name.
     StartTls(&'a Authority, &'a str),
+    /// The same, and somebody on the way adds replies to the one to STARTTLS.
+    InjectedStartTls(&'a Authority, &'a str),
     /// From the start.
     Tls(&'a Authority, &'a str),
 }
@@ -54,7 +56,9 @@ impl MailServer {
         let files = TempDir::new().unwrap();
         let (name, identity) = match security {
             MailSecurity::None => ("none", None),
-            MailSecurity::StartTls(authority, name) => ("starttls", Some(authority.issue(name))),
+            MailSecurity::StartTls(authority, name) | MailSecurity::InjectedStartTls(authority, name) => {
+                ("starttls", Some(authority.issue(name)))
+            }
             MailSecurity::Tls(authority, name) => ("tls", Some(authority.issue(name))),
         };
         let (certificate, key) = (files.path().join("certificate.pem"), files.path().join("key.pem"));
@@ -63,7 +67,7 @@ impl MailServer {
             std::fs::write(&key, identity.key).unwrap();
         }
         let options = json!({
-            "port": 0, "security": name, "certificate": certificate, "key": key,
+            "port": 0, "security": name, "inject": matches!(security, MailSecurity::InjectedStartTls(..)), "certificate": certificate, "key": key,
             "user": login.map(|(user, _)| user), "password": login.map(|(_, password)| password),
         });
         let (child, told) = run(&options);
@@ -181,8 +185,6 @@ pub enum MailFault {
     Http,
     /// Does not serve.
     NotServing,
-    /// Puts replies of its own behind the one to STARTTLS, as somebody on the way would.
-    InjectAtStartTls,
     /// Closes at MAIL.
     CloseAtMail,
     /// Says nothing to MAIL.
@@ -217,7 +219,6 @@ struct Faulty {
     /// Bytes that were sent without end.
     sent: AtomicUsize,
     texts: Mutex<Vec<String>>,
-    commands: Mutex<Vec<String>>,
 }
 
 impl FaultyMailServer {
@@ -263,12 +264,6 @@ impl FaultyMailServer {
     pub fn texts(&self) -> Vec<String> {
         self.state.texts.lock().unwrap().clone()
     }
-
-    /// The commands, with their arguments.
-    #[must_use]
-    pub fn commands(&self) -> Vec<String> {
-        self.state.commands.lock().unwrap().clone()
-    }
 }
 
 /// Serves a connection until either side closes it.
@@ -288,13 +283,10 @@ async fn converse(stream: TcpStream, fault: MailFault, state: &Faulty) -> Option
         if reader.read_line(&mut line).await.ok()? == 0 {
             return None;
         }
-        state.commands.lock().unwrap().push(line.trim_end().to_owned());
         let command = line.split([' ', '\r']).next()?.to_ascii_uppercase();
         let reply = match (command.as_str(), fault) {
             (_, MailFault::Silent) | ("MAIL", MailFault::SilentAtMail) => continue,
-            ("EHLO", MailFault::InjectAtStartTls) => "250-mail.example\r\n250 STARTTLS\r\n",
             ("EHLO", _) => "250 mail.example\r\n",
-            ("STARTTLS", _) => "220 go ahead\r\n250-mail.example\r\n250 AUTH PLAIN\r\n",
             ("MAIL", MailFault::CloseAtMail) => return None,
             ("DATA", MailFault::TakenTooEarly) => "250 2.0.0 taken\r\n",
             ("DATA", _) => {

@@ -1,10 +1,10 @@
 //! Who reads along, and who the server and the host are to each other.
 
-use claimsmith_tests::smtp::{FaultyMailServer, MailFault, MailSecurity, MailServer};
+use claimsmith_tests::smtp::{MailSecurity, MailServer};
 use claimsmith_tests::{Authority, Platform};
 use serde_json::{Value, json};
 
-use super::{CODE, assert_untold, result, upstream, with_secrets};
+use super::{assert_untold, result, upstream, with_secrets};
 
 const PASSWORD: &str = "planted-open-sesame";
 const LOGIN: &str = "ca = \"file:ca\"\nauthentication = { username = \"claimsmith\", password = \"file:smtp\" }";
@@ -77,19 +77,13 @@ async fn credentials_that_are_not_taken_are_the_operators_to_mend() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_from_before_tls_are_not_taken_for_encrypted_ones() {
-    let server = FaultyMailServer::start(MailFault::InjectAtStartTls).await;
     let ca = Authority::new();
-    let url = format!("smtp://localhost:{}", server.address.port());
-    let secrets = [("ca", ca.pem()), ("smtp", PASSWORD.to_owned())];
-    let secrets = secrets.each_ref().map(|(name, secret)| (*name, secret.as_str()));
-    let platform = with_secrets(&upstream(&url, LOGIN), &secrets).await;
-    assert_eq!(result(&platform, &json!({})).await.0, "unavailable");
-    let commands = server.commands();
-    assert!(commands.iter().any(|command| command == "STARTTLS"), "{commands:?}");
-    assert!(
-        !commands
-            .iter()
-            .any(|command| command.contains("AUTH") || command.contains("MAIL"))
-    );
-    assert_untold(&platform, CODE).await;
+    let security = MailSecurity::InjectedStartTls(&ca, "localhost");
+    let server = MailServer::start_with(security, Some(("claimsmith", PASSWORD))).await;
+    let platform = start("smtp", &server, &ca, PASSWORD).await;
+    let (found, error) = result(&platform, &json!({})).await;
+    assert_eq!(found, "unavailable", "{error}");
+    let failed = |line: &Value| line["upstream"] == "post" && line["cause"].to_string().contains("corrupt");
+    platform.host.log_line("TLS does not take them", failed).await;
+    assert_eq!(server.messages(), [] as [Value; 0]);
 }

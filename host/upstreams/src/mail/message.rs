@@ -6,7 +6,7 @@ use aws_lc_rs::{hmac, rand};
 use claimsmith_runtime::interface::mail::{Error, Message};
 use lettre::Address;
 use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart, SinglePart};
+use lettre::message::{Mailbox, MessageBuilder, MultiPart, SinglePart};
 use zeroize::Zeroizing;
 
 /// Longer subjects are cut off by those who show them; RFC 5322 allows a line of 998 bytes before folding.
@@ -45,11 +45,8 @@ impl Composer {
             .message_id(Some(self.ids.of(message, self.from.email.domain(), trace)))
             // RFC 3834, section 5: nobody's holiday notice answers it.
             .raw_header(header("Auto-Submitted", "auto-generated"));
-        let builder = self
-            .headers
-            .iter()
-            .cloned()
-            .fold(builder, |builder, header| builder.raw_header(header));
+        let own = self.headers.iter().cloned();
+        let builder = own.fold(builder, MessageBuilder::raw_header);
         let builder = match &self.reply_to {
             Some(mailbox) => builder.reply_to(mailbox.clone()),
             None => builder,
