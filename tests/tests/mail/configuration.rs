@@ -1,12 +1,16 @@
 //! What is wrong with mail upstreams is found when the tenant is loaded, and told with its line.
 
-use claimsmith_tests::{Stage, eventually};
+use claimsmith_tests::{Stage, cases, eventually};
 use serde_json::Value;
 
 use super::{prepare, tenant};
 
-const GOOD: &str =
-    "[upstreams.post]\nkind = \"mail\"\nurl = \"smtps://smtp.contoso.example\"\nfrom = \"no-reply@contoso.example\"";
+/// An upstream in which nothing is wrong.
+const GOOD: [&str; 3] = [
+    "kind = \"mail\"",
+    "url = \"smtps://smtp.contoso.example\"",
+    "from = \"no-reply@contoso.example\"",
+];
 
 /// The errors of a tenant with these upstreams, when there are so many.
 async fn errors(upstreams: &str, least: usize) -> (Vec<String>, String) {
@@ -32,133 +36,43 @@ async fn errors(upstreams: &str, least: usize) -> (Vec<String>, String) {
     (errors(), toml)
 }
 
+/// An upstream with these lines, in place of its own with the same key. The last of them is wrong.
+fn upstream(name: &str, lines: &[Value]) -> String {
+    let changed: Vec<_> = lines.iter().map(|line| line.as_str().unwrap()).collect();
+    let key = |line: &str| line.split(" = ").next().unwrap().to_owned();
+    let kept = GOOD.iter().copied();
+    let kept = kept.filter(|line| !changed.iter().any(|other| key(line) == key(other)));
+    let lines: Vec<_> = kept.chain(changed.iter().copied()).collect();
+    format!("{name}\n{}\n", lines.join("\n"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn mistakes_are_told_with_their_line() {
-    let url = |url: &str| {
-        (
-            GOOD.replace("smtps://smtp.contoso.example", url),
-            format!("url = \"{url}\""),
-        )
-    };
-    let from = |from: &str| {
-        (
-            GOOD.replace("no-reply@contoso.example", from),
-            format!("from = \"{from}\""),
-        )
-    };
-    let with = |more: &str| (format!("{GOOD}\n{more}"), more.to_owned());
-    let cases = [
-        (url("https://smtp.contoso.example"), "`https` is no SMTP"),
-        (
-            url("smtps://ada:planted@smtp.contoso.example"),
-            "belong into `authentication`",
-        ),
-        (
-            url("smtp://smtp.contoso.example?tls=required"),
-            "STARTTLS is required without",
-        ),
-        (url("smtps://smtp.contoso.example/path"), "must not have a path"),
-        (url("smtps://127.0.0.1"), "name its network in `networks`"),
-        (url("smtps://2130706433"), "name its network in `networks`"),
-        (url("smtps://[::1]"), "name its network in `networks`"),
-        (url("smtps://169.254.169.254"), "cannot be opened"),
-        (url("smtps:///"), "the URL has no host"),
-        (from("Contoso"), "expected one mail address"),
-        (
-            from("a@contoso.example, b@contoso.example"),
-            "expected one mail address",
-        ),
-        (from("a@localhost"), "expected one mail address"),
-        (
-            from(r"Contoso\r\nBcc: eve@evil.example <a@contoso.example>"),
-            "expected one mail address",
-        ),
-        (with("reply_to = \"nobody\""), "expected one mail address"),
-        (with("plain_smtp = true"), "contradicts smtps"),
-        (with("recipients = []"), "expected 1 to 1024 entries"),
-        (with("recipients = [\"*@contoso.example\"]"), "expected a domain"),
-        (
-            with("headers = { Bcc = \"eve@evil.example\" }"),
-            "the host does not write itself",
-        ),
-        (
-            with("headers = { Content-Type = \"text/html\" }"),
-            "the host does not write itself",
-        ),
-        (
-            with(r#"headers = { X-A = "b\r\nBcc: eve@evil.example" }"#),
-            "visible ASCII characters",
-        ),
-        (with("hello_name = \"claimsmith\""), "expected a domain's name"),
-        (with("timeout = \"1m\""), "at most 10s"),
-        (with("connect_timeout = \"0s\""), "at most 10s"),
-        (with("concurrency = 0"), "expected 1 to 64"),
-        (with("max_bytes = 2000000"), "expected 1 to 1048576"),
-        (
-            with("networks = [\"10.1.0.0/16\"]"),
-            "[egress.networks] contoso = [\"10.1.0.0/16\"]",
-        ),
-        (with("ca = \"file:ca\""), "file:ca holds no certificate"),
-        (with("ca = \"file:missing\""), "file:missing cannot be read"),
-        (
-            with("authentication = { username = \"a\", password = \"file:missing\" }"),
-            "file:missing cannot be read",
-        ),
-        (
-            with("authentication = { username = \"a\", password = \"planted\" }"),
-            "expected a reference to a secret",
-        ),
-        (
-            with("authentication = { username = \"a\", password = \"file:empty\" }"),
-            "must not be empty",
-        ),
-        (
-            with("authentication = { username = \"\", password = \"file:smtp\" }"),
-            "must not be empty",
-        ),
-        (
-            with("authentification = { username = \"a\", password = \"file:smtp\" }"),
-            "did you mean `authentication`?",
-        ),
-        (
-            (
-                GOOD.replace("smtps:", "smtp:")
-                    + "\nplain_smtp = true\nauthentication = { username = \"a\", password = \"file:smtp\" }",
-                "authentication = { username = \"a\", password = \"file:smtp\" }".to_owned(),
-            ),
-            "everybody on the way would read the password",
-        ),
-        (
-            (
-                GOOD.replace("kind = \"mail\"", "kind = \"smtp\""),
-                "kind = \"smtp\"".to_owned(),
-            ),
-            "expected one of: ",
-        ),
-        (
-            (
-                GOOD.replace("from = \"no-reply@contoso.example\"", ""),
-                "[upstreams.post]".to_owned(),
-            ),
-            "missing field `from`",
-        ),
-    ];
+    let cases = cases("mail_upstreams.json");
     let name = |index: usize| format!("[upstreams.upstream-{index}]");
-    let upstreams = cases.iter().enumerate().map(|(index, ((upstream, _), _))| {
-        let named = upstream.replace("[upstreams.post]", &name(index));
-        named + "\n"
-    });
-    let (errors, toml) = errors(&upstreams.collect::<String>(), cases.len()).await;
+    let upstreams = cases.iter().enumerate();
+    let upstreams = upstreams.map(|(index, case)| upstream(&name(index), case["lines"].as_array().unwrap()));
+    let upstreams =
+        upstreams.collect::<String>() + "[upstreams.without-sender]\nkind = \"mail\"\nurl = \"smtps://a.example\"\n";
+    let (errors, toml) = errors(&upstreams, cases.len() + 1).await;
     let lines: Vec<_> = toml.lines().collect();
-    for (index, ((_, line), expected)) in cases.iter().enumerate() {
-        let begin = lines.iter().position(|found| *found == name(index)).unwrap();
-        let line = line.replace("[upstreams.post]", &name(index));
-        let number = begin + lines[begin..].iter().position(|found| *found == line).unwrap() + 1;
+    let is_told = |number: usize, expected: &str| {
         let place = format!("tenant.toml:{number}:");
-        let told = errors
+        let is_told = errors
             .iter()
             .any(|error| error.contains(&place) && error.contains(expected));
-        assert!(told, "line {number}, {line}: {expected}: {errors:#?}");
+        assert!(is_told, "line {number}: {expected}: {errors:#?}");
+    };
+    for (index, case) in cases.iter().enumerate() {
+        let begin = lines.iter().position(|found| *found == name(index)).unwrap();
+        let wrong = case["lines"].as_array().unwrap().last().unwrap();
+        let number = begin + lines[begin..].iter().position(|found| found == wrong).unwrap() + 1;
+        is_told(number, case["expected"].as_str().unwrap());
     }
+    let whole = lines
+        .iter()
+        .position(|found| *found == "[upstreams.without-sender]")
+        .unwrap();
+    is_told(whole + 1, "missing field `from`");
     assert!(!errors.concat().contains("planted"), "{errors:#?}");
 }

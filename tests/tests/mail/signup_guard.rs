@@ -36,9 +36,8 @@ async fn start() -> Platform {
     let listen = ([127, 0, 0, 1], 0).into();
     let entra = LocalEntra::start(Config { listen, ..config }).await.unwrap();
     let stage = Stage::with(entra).host_config(LOOPBACK);
-    let mut toml = world::directories_toml(&stage.entra);
-    for (_, name, event) in EXTENSIONS {
-        toml.push_str(&format!(
+    let extensions = EXTENSIONS.iter().map(|(_, name, event)| {
+        format!(
             "[extensions.{name}]
 event = \"{event}\"
 audiences = [\"a1b2c3d4-0000-4000-8000-0000000000d1\"]
@@ -46,8 +45,9 @@ audiences = [\"a1b2c3d4-0000-4000-8000-0000000000d1\"]
 plugin = \"signup-guard\"
 [extensions.{name}.bindings.settings]
 {SETTINGS}"
-        ));
-    }
+        )
+    });
+    let toml = world::directories_toml(&stage.entra) + &extensions.collect::<String>();
     let tenant = stage.file("tenants/contoso");
     fs::create_dir_all(tenant.join("plugins")).unwrap();
     fs::copy(plugin("signup-guard"), tenant.join("plugins/signup-guard.wasm")).unwrap();
