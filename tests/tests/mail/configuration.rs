@@ -48,7 +48,7 @@ fn upstream(name: &str, lines: &[Value]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mistakes_are_told_with_their_line() {
-    let cases = cases("mail_upstreams.json");
+    let cases = cases("configuration/mail.json");
     let name = |index: usize| format!("[upstreams.upstream-{index}]");
     let upstreams = cases.iter().enumerate();
     let upstreams = upstreams.map(|(index, case)| upstream(&name(index), case["lines"].as_array().unwrap()));
