@@ -33,6 +33,7 @@ pub mod test;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer};
 #[cfg(any(target_family = "wasm", test))]
 use zeroize::Zeroize as _;
 use zeroize::Zeroizing;
@@ -40,6 +41,7 @@ use zeroize::Zeroizing;
 pub use self::error::Error;
 #[cfg(any(target_family = "wasm", test))]
 use crate::bindings::mail as wit;
+use crate::grants;
 
 /// A mail server, by its name in the tenant's configuration.
 pub fn upstream(name: impl Into<String>) -> Upstream {
@@ -47,9 +49,27 @@ pub fn upstream(name: impl Into<String>) -> Upstream {
 }
 
 /// A mail server.
+///
+/// It can be a member of settings, where it is the upstream's name. The host then says when the binding is loaded that the
+/// binding was not granted it, instead of each callout:
+///
+/// ```
+/// use claimsmith_plugin::mail;
+///
+/// #[claimsmith_plugin::settings]
+/// struct Settings {
+///     post: mail::Upstream,
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     name: String,
+}
+
+impl<'de> Deserialize<'de> for Upstream {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        grants::deserialize_name(deserializer, grants::Kind::Mail).map(upstream)
+    }
 }
 
 impl Upstream {

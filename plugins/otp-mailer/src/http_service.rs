@@ -16,7 +16,7 @@ const NAMES: &[&str] = &["to", "subject", "text", "html", "language"];
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HttpService {
-    upstream: String,
+    upstream: http::Upstream,
     path: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -39,7 +39,7 @@ impl HttpService {
             ("language", Zeroizing::new(letter.language.clone())),
         ];
         let body = fill(&self.body, &values)?;
-        let request = http::upstream(self.upstream.as_str()).post(self.path.as_str());
+        let request = self.upstream.post(self.path.as_str());
         let request = self.headers.iter().fold(request, |request, (name, value)| {
             request.header(name.as_str(), value.as_str())
         });

@@ -17,7 +17,7 @@ fn send(callout: &Callout, code: &OneTimeCode, settings: &Settings) -> Result<()
     log::debug!(language = letter.language.as_str(); "code written");
     match &settings.way {
         Way::Mail { upstream } => {
-            let message = mail::upstream(upstream.as_str()).message(code.identifier());
+            let message = upstream.message(code.identifier());
             let message = message
                 .subject(letter.subject)
                 .text(letter.text)

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 
+use claimsmith_plugin::mail;
 use claimsmith_plugin::settings::are_being_checked;
 use serde::Deserialize;
 
@@ -37,7 +38,7 @@ pub(crate) struct Checked {
 #[derive(Debug)]
 pub(crate) enum Way {
     /// By a mail server.
-    Mail { upstream: String },
+    Mail { upstream: mail::Upstream },
     /// By a mail service's HTTP interface.
     Http(HttpService),
 }
@@ -58,7 +59,7 @@ struct Document {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MailDocument {
-    upstream: String,
+    upstream: mail::Upstream,
 }
 
 fn default_language() -> String {

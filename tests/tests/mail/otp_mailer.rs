@@ -191,10 +191,18 @@ networks = [\"127.0.0.0/8\"]\nauthentication.bearer = {{ token = \"file:key\" }}
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_that_cannot_be_used_are_told_with_their_line() {
+async fn settings_and_grants_that_cannot_be_used_are_told_with_their_line() {
     let server = MailServer::start(MailSecurity::None).await;
     let platform = start(LOOPBACK, &plain(server.port, ""), "mail = { upstream = \"post\" }", &[]).await;
     let toml = fs::read_to_string(platform.tenant_file("tenant.toml")).unwrap();
+    let wrong = toml.replace("mail = { upstream = \"post\" }", "mail = { upstream = \"pots\" }");
+    fs::write(platform.tenant_file("tenant.toml"), wrong).unwrap();
+    let told = |line: &Value| {
+        let message = line["message"].to_string();
+        line["level"] == "ERROR" && message.contains("upstream `pots` is not among the binding's `upstreams` (post)")
+    };
+    let line = platform.host.log_line("the operator is told", told).await;
+    assert!(line["message"].as_str().unwrap().contains("tenant.toml:"), "{line}");
     let wrong = "templates.en = { subject = \"Code\", text = \"{cdoe}\" }";
     fs::write(platform.tenant_file("tenant.toml"), format!("{toml}\n{wrong}\n")).unwrap();
     let told = |line: &Value| {
