@@ -12,6 +12,7 @@ mod on_target {
     use crate::http::{Error, Request, Response};
     use crate::mail::{Lowered, Message};
 
+    #[expect(clippy::unnecessary_wraps, reason = "outside WebAssembly there are none")]
     pub(crate) fn granted_upstreams() -> Option<Vec<grants::Upstream>> {
         Some(grants::upstreams())
     }

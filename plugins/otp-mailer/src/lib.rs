@@ -6,7 +6,7 @@ mod http_service;
 mod settings;
 mod template;
 
-use claimsmith_plugin::{Callout, OneTimeCode, Result, log, mail};
+use claimsmith_plugin::{Callout, OneTimeCode, Result, log};
 
 use crate::settings::{Settings, Way};
 use crate::template::Letter;
@@ -38,7 +38,7 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    use claimsmith_plugin::{Client, ErrorKind, ServicePrincipal, http, settings};
+    use claimsmith_plugin::{Client, ErrorKind, ServicePrincipal, http, mail, settings};
     use serde_json::{Value, json};
 
     use super::*;
