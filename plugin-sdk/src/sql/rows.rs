@@ -197,7 +197,7 @@ mod tests {
         let error = rows("seven".into()).read::<Employee>().unwrap_err();
         assert_eq!(error, Error::Row("column `level`: expected i64".into()));
         let error = Rows::new(["name"]).with(["Ada".into()]).read::<Employee>().unwrap_err();
-        assert_eq!(error, Error::Row("missing field `manager`".into()).clone());
+        assert_eq!(error, Error::Row("missing field `level`".into()));
     }
 
     #[test]

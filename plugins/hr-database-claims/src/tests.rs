@@ -129,7 +129,11 @@ fn a_database_that_does_not_answer_is_unavailable_and_one_that_is_wrong_a_defect
 #[test]
 fn mistakes_are_told_with_their_place() {
     for (settings, path, message) in [
-        (json!({ "claims": {} }), "", "missing field `statement`"),
+        (
+            json!({ "claims": { "a": { "column": "b" } } }),
+            "",
+            "missing field `statement`",
+        ),
         (
             json!({ "statement": "a", "claims": {} }),
             "claims",
