@@ -107,6 +107,7 @@
 //! Through the [`log`] crate: `log::info!(tier = "gold"; "member found")`. The host adds whose callout it was. It keeps
 //! what fits its limits and chooses by its own level, so nothing is filtered here.
 
+pub mod cache;
 pub mod deadline;
 pub mod http;
 pub mod settings;

@@ -24,6 +24,9 @@ pub(crate) use self::limits::LimitsConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
 
+/// `runtime.max_cache_bytes_per_tenant`: sixteen caches that say nothing.
+pub(crate) const DEFAULT_MAX_CACHE_BYTES: u64 = 64 << 20;
+
 /// The host's configuration. Every member has a default.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
@@ -110,6 +113,8 @@ pub struct RuntimeConfig {
     pub max_concurrent_invocations: u32,
     /// Invocations at once of one tenant, so that its slow plugins leave places to others. Default half of all.
     pub max_concurrent_invocations_per_tenant: Option<u32>,
+    /// Bytes that the caches of one tenant's bindings may have together. Default 67108864.
+    pub max_cache_bytes_per_tenant: u64,
     /// Bytes of one component. Default 8388608.
     pub max_component_bytes: usize,
     /// How the memory of an instance is reset for the next one. Default `auto`.
@@ -137,6 +142,7 @@ impl Default for RuntimeConfig {
         Self {
             max_concurrent_invocations: options.max_concurrent_invocations,
             max_concurrent_invocations_per_tenant: None,
+            max_cache_bytes_per_tenant: DEFAULT_MAX_CACHE_BYTES,
             max_component_bytes: options.max_component_bytes,
             pagemap_scan: PagemapScanConfig::Auto,
             max_compile_time: options.compile_limits.max_time,

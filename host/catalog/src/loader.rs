@@ -7,11 +7,12 @@ use std::sync::Arc;
 use claimsmith_runtime::{BreakerOptions, Digest, Limits, Runtime, TenantShare};
 use claimsmith_token::MetadataStore;
 use claimsmith_upstreams::SystemLookup;
+use claimsmith_upstreams::cache::Caches;
 use tokio::sync::Semaphore;
 use tokio::task::{self, JoinError, JoinSet};
 
 use crate::catalog::{Alive, Catalog, Tenant, TenantSlot};
-use crate::config::EgressConfig;
+use crate::config::{DEFAULT_MAX_CACHE_BYTES, EgressConfig};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::extension::ExtensionLoader;
 use crate::files::{DigestCache, TenantFiles, read_regular, scan};
@@ -51,6 +52,10 @@ struct Tools {
     limits: Limits,
     breaker: BreakerOptions,
     egress: EgressConfig,
+    /// What plugins keep, which outlives reloads.
+    caches: Caches,
+    /// Bytes of one tenant's caches together.
+    max_cache_bytes: u64,
     runtime: Arc<Runtime>,
     metadata: Arc<MetadataStore>,
     places: Arc<Semaphore>,
@@ -95,6 +100,8 @@ impl Loader {
                 limits,
                 breaker,
                 egress,
+                caches: Caches::default(),
+                max_cache_bytes: DEFAULT_MAX_CACHE_BYTES,
                 runtime,
                 metadata,
                 places: Arc::new(Semaphore::new(MAX_LOADING)),
@@ -108,6 +115,13 @@ impl Loader {
             busy: HashMap::new(),
             look_again: false,
         }
+    }
+
+    /// Bounds the bytes of one tenant's caches together.
+    #[must_use]
+    pub fn with_max_cache_bytes(mut self, max_cache_bytes: u64) -> Self {
+        self.tools.max_cache_bytes = max_cache_bytes;
+        self
     }
 
     /// Changes the most that bindings can have. What serves is held to lower limits at once; higher ones, and errors of
@@ -317,6 +331,7 @@ impl Tools {
             lookup: SystemLookup::default(),
         };
         let upstreams = upstreams.load(&config.upstreams, &mut errors);
+        let caches = self.caches.of_tenant(name, &upstreams.redis, self.max_cache_bytes);
         let mut extensions = BTreeMap::new();
         for (extension_name, extension) in &config.extensions {
             let loader = ExtensionLoader {
@@ -329,6 +344,7 @@ impl Tools {
                     .map(AsRef::as_ref),
                 share,
                 upstreams: &upstreams,
+                caches: &caches,
                 files,
                 source: &source,
                 directories: &config.directories,

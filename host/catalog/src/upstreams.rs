@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use claimsmith_runtime::{Grants, Upstream};
 use claimsmith_upstreams::http::{HttpConfig, HttpUpstream};
+use claimsmith_upstreams::redis::{RedisConfig, RedisUpstream};
 use claimsmith_upstreams::secret::SecretScope;
 use claimsmith_upstreams::{Egress, Network, Problem, SystemLookup};
 use serde::de::DeserializeOwned;
@@ -20,11 +21,18 @@ use crate::source::{Source, Step, nearest, steps, with_nearest_key};
 const MAX_UPSTREAMS: usize = 64;
 
 /// What `kind` can be.
-const KINDS: &[&str] = &["http"];
+const KINDS: &[&str] = &["http", REDIS];
+
+/// A kind that bindings are not granted: their caches use it.
+const REDIS: &str = "redis";
 
 /// A tenant's upstreams by name.
 #[derive(Debug, Default)]
-pub(crate) struct Upstreams(BTreeMap<String, Upstream>);
+pub(crate) struct Upstreams {
+    granted: BTreeMap<String, Upstream>,
+    /// Those that caches use.
+    pub(crate) redis: BTreeMap<String, Arc<RedisUpstream>>,
+}
 
 /// What loading a tenant's upstreams needs.
 #[derive(Clone)]
@@ -50,16 +58,35 @@ impl UpstreamLoader<'_> {
             errors.push(self.source.error_at_path(&[Step::Key("upstreams")], message));
             return Upstreams::default();
         }
-        let mut upstreams = BTreeMap::new();
+        let mut upstreams = Upstreams::default();
         for (name, config) in configs {
-            match self.load_one(name, config) {
-                Ok(upstream) => {
-                    upstreams.insert(name.clone(), upstream);
-                }
-                Err(problems) => errors.extend(problems.iter().map(|problem| self.error(name, problem))),
+            let is_redis = config.get("kind").and_then(Value::as_str) == Some(REDIS);
+            let loaded = if is_redis {
+                let redis = self.load_redis(name, config);
+                redis.map(|redis| drop(upstreams.redis.insert(name.clone(), redis)))
+            } else {
+                let upstream = self.load_one(name, config);
+                upstream.map(|upstream| drop(upstreams.granted.insert(name.clone(), upstream)))
+            };
+            if let Err(problems) = loaded {
+                errors.extend(problems.iter().map(|problem| self.error(name, problem)));
             }
         }
-        Upstreams(upstreams)
+        upstreams
+    }
+
+    fn load_redis(&self, name: &str, config: &Table) -> Result<Arc<RedisUpstream>, Vec<Problem>> {
+        let path = String::new();
+        check_name("upstream", name).map_err(|message| vec![Problem { path, message }])?;
+        let mut members = config.clone();
+        members.remove("kind");
+        let config: RedisConfig = read(members)?;
+        let egress = self.egress(&config.networks)?;
+        let scope = SecretScope {
+            tenant: self.tenant,
+            directory: self.directory,
+        };
+        RedisUpstream::load(name, &config, scope, egress).map(Arc::new)
     }
 
     fn error(&self, name: &str, problem: &Problem) -> ConfigError {
@@ -142,23 +169,25 @@ impl Upstreams {
     ///
     /// # Errors
     /// A name that no upstream has, with what there is.
-    pub(crate) fn grants(&self, tenant: &str, names: &BTreeSet<String>) -> Result<Arc<Grants>, String> {
-        if names.is_empty() {
-            return Ok(Arc::default());
-        }
+    pub(crate) fn grants(&self, tenant: &str, names: &BTreeSet<String>) -> Result<Grants, String> {
         let mut grants = Grants::of(tenant.into());
         for name in names {
-            match self.0.get(name) {
+            match self.granted.get(name) {
                 Some(upstream) => grants.grant(name.as_str().into(), upstream.clone()),
                 None => return Err(self.unknown(name)),
             }
         }
-        Ok(Arc::new(grants))
+        Ok(grants)
     }
 
     fn unknown(&self, name: &str) -> String {
-        let known: Vec<_> = self.0.keys().map(String::as_str).collect();
         let shown = name.escape_debug();
+        if self.redis.contains_key(name) {
+            return format!(
+                "upstream `{shown}` is of kind `redis`, which plugins do not call; use `cache.redis = \"{shown}\"`"
+            );
+        }
+        let known: Vec<_> = self.granted.keys().map(String::as_str).collect();
         match nearest(name, known.iter().copied()) {
             _ if known.is_empty() => {
                 format!("there is no upstream `{shown}`; declare it as [upstreams.{shown}] with its `kind`")

@@ -62,11 +62,12 @@ impl Binding {
         &self.limits
     }
 
-    /// The same plugin with the same limits and places, and with other settings (one JSON object).
+    /// The same plugin with the same limits and places, and with other settings (one JSON object) and grants, whose cache is
+    /// one for these settings.
     ///
     /// # Errors
     /// [`BindError`] when the plugin refuses the settings or fails to check them.
-    pub async fn with_settings(&self, settings: String) -> Result<Self, BindError> {
+    pub async fn with_settings(&self, settings: String, grants: Arc<Grants>) -> Result<Self, BindError> {
         let binding = Self {
             host: Arc::clone(&self.host),
             plugin: Arc::clone(&self.plugin),
@@ -75,7 +76,7 @@ impl Binding {
             limits: self.limits,
             permits: Arc::clone(&self.permits),
             tenant: Arc::clone(&self.tenant),
-            grants: Arc::clone(&self.grants),
+            grants,
             // Instances of its own: what one application's users leave, no other's may see.
             kept: self.kept.as_ref().map(|_| self.host.keep()),
         };

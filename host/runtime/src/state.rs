@@ -13,7 +13,7 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, Was
 use crate::bindings::log::{Field, Level};
 use crate::bindings::{callout, deadline, log, settings, sign_up};
 use crate::budget::{Budget, Transfer};
-use crate::capability::Grants;
+use crate::capability::{Grants, Reservation};
 use crate::engine::EPOCH_TICK;
 use crate::guest_log::GuestLog;
 use crate::guest_output::{GuestWords, Output};
@@ -119,8 +119,11 @@ impl CallState {
         }
     }
 
-    /// Ends an invocation whose instance is kept: nothing of it is left but what the guest holds.
+    /// Ends an invocation whose instance is kept: nothing of it is left but what the guest holds, and of that no key that
+    /// others wait for.
     pub(crate) fn end(&mut self) {
+        let held = self.table.iter_mut().filter_map(|held| held.downcast_mut());
+        held.for_each(Reservation::release);
         self.log.finish(&self.plugin);
         self.log = GuestLog::silent();
     }

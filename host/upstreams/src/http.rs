@@ -4,7 +4,7 @@ mod authentication;
 mod client;
 mod config;
 mod headers;
-mod load;
+pub(crate) mod load;
 mod oauth;
 mod target;
 

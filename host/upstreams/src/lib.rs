@@ -4,10 +4,12 @@
 //! what a call needs, and the implementation of the capability that `claimsmith-runtime` declares. Addresses and
 //! credentials live here and are never in a plugin. Whatever an upstream connects to passes [`Egress`].
 
+pub mod cache;
 mod egress;
 mod files;
 pub mod http;
 mod problem;
+pub mod redis;
 pub mod secret;
 
 pub use egress::{Egress, Lookup, Lookups, Network, SystemLookup};

@@ -32,6 +32,9 @@ pub trait Cache: fmt::Debug + Send + Sync {
 pub trait ReservedKey: fmt::Debug + Send + Sync {
     /// Puts the value and gives it to all who wait for it: fresh for `fresh`, then stale for `stale`, both in milliseconds.
     fn fill(self: Box<Self>, value: Vec<u8>, fresh: u32, stale: u32, context: CallContext) -> CacheFuture<'static, ()>;
+
+    /// Gives the key back unfilled; nobody is given it for so many milliseconds while there is a stale value.
+    fn postpone(self: Box<Self>, milliseconds: u32, context: CallContext) -> CacheFuture<'static, ()>;
 }
 
 /// What there is of a key.
@@ -50,7 +53,15 @@ pub enum CacheLookup {
 pub struct Reservation {
     /// For the digest of what it is filled with.
     key: String,
-    reserved: Box<dyn ReservedKey>,
+    /// None once the invocation it was given to is over: an instance that is kept still has the handle.
+    reserved: Option<Box<dyn ReservedKey>>,
+}
+
+impl Reservation {
+    /// Passes the key on.
+    pub(crate) fn release(&mut self) {
+        self.reserved = None;
+    }
 }
 
 const NO_CACHE: &str = "the binding has no cache: give it one with `cache`";
@@ -124,8 +135,23 @@ impl cache::HostReservation for CallState {
         stale: u32,
     ) -> wasmtime::Result<Result<(), Error>> {
         let Reservation { key, reserved } = self.table().delete(reservation)?;
-        self.through(asked("cache.reservation.fill", &key, &value), |context| {
-            reserved.fill(value, fresh, stale, context)
+        self.through(asked("cache.reservation.fill", &key, &value), |context| async move {
+            let reserved = reserved.ok_or(Error::DeadlineExceeded)?;
+            reserved.fill(value, fresh, stale, context).await
+        })
+        .await
+    }
+
+    async fn postpone(
+        &mut self,
+        reservation: Resource<Reservation>,
+        milliseconds: u32,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        let Reservation { key, reserved } = self.table().delete(reservation)?;
+        let asked = asked("cache.reservation.postpone", &key, &milliseconds.to_le_bytes());
+        self.through(asked, |context| async move {
+            let reserved = reserved.ok_or(Error::DeadlineExceeded)?;
+            reserved.postpone(milliseconds, context).await
         })
         .await
     }
@@ -138,6 +164,7 @@ impl cache::HostReservation for CallState {
 
 impl CallState {
     fn hold(&mut self, key: String, reserved: Box<dyn ReservedKey>) -> wasmtime::Result<Resource<Reservation>> {
+        let reserved = Some(reserved);
         Ok(self.table().push(Reservation { key, reserved })?)
     }
 }

@@ -20,7 +20,7 @@ pub enum Upstream {
 }
 
 /// The upstreams a binding was granted, by the names of the tenant's configuration, and its cache.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Grants {
     pub(super) tenant: Arc<str>,
     upstreams: BTreeMap<Arc<str>, Upstream>,

@@ -233,7 +233,7 @@ fn client(config: &HttpConfig, scope: SecretScope<'_>, egress: Egress) -> Result
 }
 
 /// A breaker whose changes are logged and counted.
-fn breaker(tenant: &str, upstream: &str) -> Breaker {
+pub(crate) fn breaker(tenant: &str, upstream: &str) -> Breaker {
     let (tenant, upstream) = (tenant.to_owned(), upstream.to_owned());
     let first = AtomicBool::new(true);
     Breaker::new(&BreakerOptions::default(), move |state| {
