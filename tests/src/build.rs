@@ -54,6 +54,12 @@ pub fn canary() -> PathBuf {
     wasm("canary", "default")
 }
 
+/// The test plugin that uses its cache.
+#[must_use]
+pub fn cache_caller() -> PathBuf {
+    wasm("cache-caller", "default")
+}
+
 /// The test plugin that calls an HTTP upstream.
 #[must_use]
 pub fn http_caller() -> PathBuf {

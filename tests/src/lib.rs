@@ -20,6 +20,7 @@ mod command;
 mod documents;
 mod host;
 pub mod raw;
+mod redis;
 pub mod soak;
 mod stage;
 mod tls;
@@ -27,14 +28,15 @@ mod trap;
 mod upstream;
 pub mod world;
 
-pub use build::{canary, host as host_program, http_caller, misbehaving, plugin};
+pub use build::{cache_caller, canary, host as host_program, http_caller, misbehaving, plugin};
 pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};
+pub use redis::RedisServer;
 pub use stage::{Stage, host_config, relink, write_tenant};
 pub use tls::{Authority, Identity, TlsUpstream};
 pub use trap::Trap;
-pub use upstream::{Received, Upstream};
+pub use upstream::{Answer, Received, Upstream};
 
 use claimsmith_local_entra::{Directory, LocalEntra, SignInRequest};
 use claimsmith_runtime::interface::callout::Context;

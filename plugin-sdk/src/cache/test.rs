@@ -55,7 +55,6 @@ pub struct TestCache(());
 
 impl TestCache {
     /// Lets time pass for what is kept.
-    #[expect(clippy::unused_self, reason = "without a cache there is nothing to pass time for")]
     pub fn advance(&self, time: Duration) {
         KEPT.with_borrow_mut(|kept| {
             if let Some(kept) = kept {
@@ -65,7 +64,6 @@ impl TestCache {
     }
 
     /// The keys that are kept, fresh or stale, in their order.
-    #[expect(clippy::unused_self, reason = "without a cache there are no keys")]
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
         let keys = with(|kept| {

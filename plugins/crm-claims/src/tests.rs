@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use claimsmith_plugin::http::{Error, Response};
+use claimsmith_plugin::http::Response;
 use claimsmith_plugin::settings::{check, read};
 use claimsmith_plugin::{Callout, Claims, ErrorKind, User, cache, http};
 use serde_json::{Value, json};
@@ -34,19 +34,19 @@ fn settings() -> Settings {
 }
 
 /// An API that answers so, and how often it was asked.
-fn api(answer: impl Fn() -> Result<Response, Error> + 'static) -> (http::test::Answering, Rc<Cell<usize>>) {
+fn api(answer: impl Fn() -> Response + 'static) -> (http::test::Answering, Rc<Cell<usize>>) {
     let asked = Rc::new(Cell::new(0));
     let count = Rc::clone(&asked);
     let answering = http::test::answer(move |_| {
         count.set(count.get() + 1);
-        answer()
+        Ok(answer())
     });
     (answering, asked)
 }
 
-fn gold() -> Result<Response, Error> {
+fn gold() -> Response {
     let answer = json!({ "membership": { "tier": "gold" }, "points": 12, "perks": ["lounge", "wifi"], "vip": null });
-    Ok(Response::new(200).with_json(&answer))
+    Response::new(200).with_json(&answer)
 }
 
 fn gold_claims() -> Claims {
@@ -105,7 +105,7 @@ fn a_user_without_what_the_path_names_is_not_asked_for() {
 #[test]
 fn that_a_user_is_unknown_is_remembered_for_a_minute() {
     let kept = cache::test::start();
-    let (_api, asked) = api(|| Ok(Response::new(404)));
+    let (_api, asked) = api(|| Response::new(404));
     for _ in 0..2 {
         assert!(provide_claims(&ada(), &settings()).unwrap().is_empty());
     }
@@ -122,7 +122,7 @@ fn a_stale_answer_bridges_an_outage_and_one_callout_in_five_seconds_asks() {
         let _api = api(gold);
         provide_claims(&ada(), &settings()).unwrap();
     }
-    let (_api, asked) = api(|| Ok(Response::new(503)));
+    let (_api, asked) = api(|| Response::new(503));
     kept.advance(Duration::from_mins(10));
     for _ in 0..3 {
         assert_eq!(provide_claims(&ada(), &settings()).unwrap(), gold_claims());
@@ -146,7 +146,7 @@ fn asking_again_takes_a_third_of_the_time_at_most() {
     kept.advance(Duration::from_mins(10));
     let _api = http::test::answer(|request| {
         assert_eq!(request.timeout, Some(Duration::from_secs(2) / 3));
-        gold()
+        Ok(gold())
     });
     provide_claims(&ada(), &settings()).unwrap();
 }
@@ -155,11 +155,11 @@ fn asking_again_takes_a_third_of_the_time_at_most() {
 fn an_api_that_refuses_is_a_defect_and_nothing_is_kept() {
     let kept = cache::test::start();
     for (status, kind) in [(403, ErrorKind::Internal), (500, ErrorKind::Unavailable)] {
-        let _api = api(move || Ok(Response::new(status)));
+        let _api = api(move || Response::new(status));
         let error = provide_claims(&ada(), &settings()).unwrap_err();
         assert_eq!(error.kind(), kind, "{status}");
     }
-    let _api = api(|| Ok(Response::new(200).with_body("<html>")));
+    let _api = api(|| Response::new(200).with_body("<html>"));
     let error = provide_claims(&ada(), &settings()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert!(kept.keys().is_empty());

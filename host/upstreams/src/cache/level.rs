@@ -92,7 +92,6 @@ fn bytes(key: &str, entry: &Entry) -> usize {
 
 /// Weighs entries so that their sum bounds both: no entry weighs less than its part of `max_bytes` when there are
 /// `max_entries`.
-#[expect(clippy::ptr_arg, reason = "moka gives the key as it keeps it")]
 fn weigher(config: &CacheConfig) -> impl Fn(&Arc<str>, &Arc<Entry>) -> u32 + Send + Sync + 'static {
     let least = config.max_bytes.div_ceil(config.max_entries.max(1));
     let least = u32::try_from(least).unwrap_or(u32::MAX);
