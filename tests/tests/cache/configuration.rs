@@ -44,7 +44,7 @@ async fn mistakes_of_caches_are_told_with_their_line() {
             none(),
             "cache.max_bytes = 9",
             "cache.max_bytes = 9",
-            "expected at least 65536",
+            "expected 65536 to 1073741824",
         ),
         (
             none(),

@@ -1,5 +1,6 @@
 //! A binding's cache in `tenant.toml`.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -7,7 +8,7 @@ use serde::Deserialize;
 use crate::problem::{Problem, Problems};
 
 const MAX_ENTRIES: u64 = 1_000_000;
-const MIN_BYTES: u64 = 64 << 10;
+const BYTES: RangeInclusive<u64> = 64 << 10..=1 << 30;
 const MAX_TTL: Duration = Duration::from_hours(30 * 24);
 /// What a plugin gets in one answer of an upstream, and no callout wants more.
 pub(crate) const MAX_VALUE_BYTES: usize = 256 << 10;
@@ -50,7 +51,11 @@ impl CacheConfig {
                 (1..=MAX_ENTRIES).contains(&self.max_entries),
                 "expected 1 to 1000000",
             ),
-            ("max_bytes", self.max_bytes >= MIN_BYTES, "expected at least 65536"),
+            (
+                "max_bytes",
+                BYTES.contains(&self.max_bytes),
+                "expected 65536 to 1073741824",
+            ),
             (
                 "max_ttl",
                 !self.max_ttl.is_zero() && self.max_ttl <= MAX_TTL,

@@ -13,9 +13,9 @@ use super::entry::Entry;
 use super::flights::{Flights, Flown, Held, Turn};
 use super::meters::Meters;
 
-/// What an entry takes besides its key and its value: measured with ten thousand entries of 16 bytes (moka 0.12, 64-bit),
-/// rounded up.
-const ENTRY_BYTES: usize = 384;
+/// What an entry takes besides its key and its value. Counted with an allocator that counts (moka 0.12.16, 64-bit, 8 bytes
+/// for each allocation): 489 bytes with ten thousand entries, 486 with a hundred thousand. A cache without entries has 34 KB.
+const ENTRY_BYTES: usize = 512;
 
 /// What is kept in memory, and who fills what is not.
 #[derive(Debug)]
@@ -29,9 +29,9 @@ impl Level {
     pub(super) fn new(config: &CacheConfig, meters: Meters) -> Self {
         let meters = Arc::new(meters);
         let told = Arc::clone(&meters);
-        let weigh = weigher(config);
+        let (capacity, weigh) = weigher(config);
         let entries = Cache::builder()
-            .max_capacity(config.max_bytes)
+            .max_capacity(capacity)
             // What was used longest ago goes first: who signs in signs in again soon. (moka's other policy keeps new entries
             // out of a full cache until they have been asked for several times.)
             .eviction_policy(EvictionPolicy::lru())
@@ -70,6 +70,7 @@ impl Level {
 
     pub(super) async fn remove(&self, key: &str) {
         self.entries.invalidate(key).await;
+        self.entries.run_pending_tasks().await;
     }
 
     pub(super) fn reserve(&self, key: &str) -> Turn {
@@ -90,12 +91,19 @@ fn bytes(key: &str, entry: &Entry) -> usize {
     key.len() + entry.value.len() + ENTRY_BYTES
 }
 
-/// Weighs entries so that their sum bounds both: no entry weighs less than its part of `max_bytes` when there are
-/// `max_entries`.
-fn weigher(config: &CacheConfig) -> impl Fn(&Arc<str>, &Arc<Entry>) -> u32 + Send + Sync + 'static {
-    let least = config.max_bytes.div_ceil(config.max_entries.max(1));
-    let least = u32::try_from(least).unwrap_or(u32::MAX);
-    move |key, entry| u32::try_from(bytes(key, entry)).unwrap_or(u32::MAX).max(least)
+/// Weighs entries so that their sum bounds both, and says what that sum may be: each weighs its bytes, but at least the part of
+/// `max_bytes` that it has when there are `max_entries`. So one more than these never fits.
+fn weigher(config: &CacheConfig) -> (u64, impl Fn(&Arc<str>, &Arc<Entry>) -> u32 + Send + Sync + 'static) {
+    let part = config.max_bytes / config.max_entries.max(1);
+    let capacity = if part == 0 {
+        config.max_bytes
+    } else {
+        part * config.max_entries
+    };
+    let least = u32::try_from(part).unwrap_or(u32::MAX);
+    let weigh =
+        move |key: &Arc<str>, entry: &Arc<Entry>| u32::try_from(bytes(key, entry)).unwrap_or(u32::MAX).max(least);
+    (capacity, weigh)
 }
 
 /// Each entry is kept as long as it says.
