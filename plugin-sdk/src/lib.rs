@@ -97,6 +97,10 @@
 //! | [`Error::internal`], `?` on any other error, settings that cannot be read | `internal`: a defect |
 //! | a panic, too much time or memory | the invocation is ended |
 //!
+//! # Keeping values
+//!
+//! What a callout has learned can be kept for the next one in the binding's [`cache`], if the operator gives it one.
+//!
 //! # Secrets
 //!
 //! A [`OneTimeCode`] and [`Credentials`] hold a secret: `Debug` leaves it out, and its memory is wiped when they are

@@ -24,7 +24,7 @@ pub(crate) use self::limits::LimitsConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
 
-/// `runtime.max_cache_bytes_per_tenant`: sixteen caches that say nothing.
+/// `runtime.max_binding_cache_bytes_per_tenant`: sixteen caches that say nothing.
 pub(crate) const DEFAULT_MAX_CACHE_BYTES: u64 = 64 << 20;
 
 /// The host's configuration. Every member has a default.
@@ -114,7 +114,7 @@ pub struct RuntimeConfig {
     /// Invocations at once of one tenant, so that its slow plugins leave places to others. Default half of all.
     pub max_concurrent_invocations_per_tenant: Option<u32>,
     /// Bytes that the caches of one tenant's bindings may have together. Default 67108864.
-    pub max_cache_bytes_per_tenant: u64,
+    pub max_binding_cache_bytes_per_tenant: u64,
     /// Bytes of one component. Default 8388608.
     pub max_component_bytes: usize,
     /// How the memory of an instance is reset for the next one. Default `auto`.
@@ -142,7 +142,7 @@ impl Default for RuntimeConfig {
         Self {
             max_concurrent_invocations: options.max_concurrent_invocations,
             max_concurrent_invocations_per_tenant: None,
-            max_cache_bytes_per_tenant: DEFAULT_MAX_CACHE_BYTES,
+            max_binding_cache_bytes_per_tenant: DEFAULT_MAX_CACHE_BYTES,
             max_component_bytes: options.max_component_bytes,
             pagemap_scan: PagemapScanConfig::Auto,
             max_compile_time: options.compile_limits.max_time,

@@ -124,7 +124,7 @@ impl Server {
             Arc::clone(&runtime),
             Arc::new(metadata),
         )
-        .with_max_cache_bytes(config.runtime.max_cache_bytes_per_tenant);
+        .with_max_cache_bytes(config.runtime.max_binding_cache_bytes_per_tenant);
         let empty = Catalog::default();
         let catalog = loader.load(&empty).await.map_err(StartError::Tenants)?.unwrap_or(empty);
         runtime.begin_callouts();

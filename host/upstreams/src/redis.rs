@@ -90,7 +90,10 @@ impl RedisUpstream {
             Ok(Err(why)) => why,
             // The callout had less time than the server may take, which says nothing of the server.
             Err(_) if until < own => return Err(NotAsked::Failed),
-            Err(_) => format!("no answer in {:?}", self.timeout),
+            Err(_) => {
+                self.connections.distrust();
+                format!("no answer in {:?}", self.timeout)
+            }
         };
         permit.failed();
         tracing::info!(tenant = self.tenant, upstream = self.name, why, "redis failed");

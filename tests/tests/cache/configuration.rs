@@ -9,7 +9,12 @@ const REDIS: &str = "[upstreams.shared]\nkind = \"redis\"\nurl = \"rediss://cach
 
 /// A host with this tenant has an error at this line that says this.
 async fn assert_told(upstreams: &str, binding: &str, line: &str, expected: &str) {
-    let stage = stage("runtime.max_cache_bytes_per_tenant = 2000000", upstreams, binding).await;
+    let stage = stage(
+        "runtime.max_binding_cache_bytes_per_tenant = 2000000",
+        upstreams,
+        binding,
+    )
+    .await;
     let toml = std::fs::read_to_string(stage.file("tenants/contoso/tenant.toml")).unwrap();
     let platform = stage.listen("json").await;
     let is_error = |line: &Value| line["level"] == "ERROR" && line["message"].to_string().contains("tenant.toml");
@@ -166,7 +171,7 @@ async fn mistakes_of_a_redis_are_told_with_their_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenants_caches_are_bounded_together() {
-    let host = "runtime.max_cache_bytes_per_tenant = 2000000";
+    let host = "runtime.max_binding_cache_bytes_per_tenant = 2000000";
     let other = claimsmith_tests::world::extension_toml("other", "", "cache-caller", "cache.max_bytes = 1000001");
     let stage = stage(host, "", &format!("cache.max_bytes = 1000000\n{other}")).await;
     let platform = stage.listen("json").await;

@@ -54,17 +54,15 @@ pub(super) enum Turn {
 pub(super) struct Waiter {
     flown: oneshot::Receiver<Flown>,
     key: Arc<str>,
-    flights: Arc<Flights>,
 }
 
 impl Waiter {
     /// Waits for the value, or for the key.
     pub(super) async fn wait(self) -> Flown {
-        let Self { flown, key, flights } = self;
-        // Whoever holds a key never drops a waiter unanswered; were one to, this one would hold the key beside somebody else.
-        flown
-            .await
-            .unwrap_or_else(|_| Flown::PassedOn(Held::of(&flights, &key)))
+        let Self { flown, key } = self;
+        // Whoever holds a key answers all who wait; were one not to, this one would fill it beside somebody else.
+        let alone = |_| Flown::PassedOn(Held { key, flights: None });
+        flown.await.unwrap_or_else(alone)
     }
 }
 
@@ -87,8 +85,7 @@ impl Flights {
             Place::Occupied(mut place) => {
                 let (waiting, flown) = oneshot::channel();
                 place.get_mut().push_back(waiting);
-                let flights = Arc::clone(self);
-                Turn::Waits(Waiter { flown, key, flights })
+                Turn::Waits(Waiter { flown, key })
             }
         }
     }

@@ -137,7 +137,7 @@ impl TenantCaches<'_> {
         if sum > self.max_bytes {
             let message = format!(
                 "the tenant's caches would have {sum} bytes together, and the operator allows {} (claimsmith.toml, \
-                 runtime.max_cache_bytes_per_tenant); give this one or others less. Each application with settings of its own \
+                 runtime.max_binding_cache_bytes_per_tenant); give this one or others less. Each application with settings of its own \
                  has a cache of its own",
                 self.max_bytes
             );

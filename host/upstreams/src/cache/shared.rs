@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use tokio::time::Instant;
+use tokio::sync::RwLock;
+use tokio::time::{Instant, timeout_at};
 
 use super::config::CacheConfig;
 use super::entry::Entry;
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     /// What all of its keys begin with.
     prefix: String,
     max_value_bytes: usize,
+    /// Held for reading by what is still being set, so that removing a key comes after it.
+    setting: Arc<RwLock<()>>,
     /// For what is counted.
     level: Arc<Level>,
 }
@@ -37,6 +40,7 @@ impl Shared {
             redis,
             prefix: format!("claimsmith/{name}/"),
             max_value_bytes: config.max_value_bytes,
+            setting: Arc::default(),
             level: Arc::clone(level),
         }
     }
@@ -64,12 +68,14 @@ impl Shared {
         }
         let bytes = encode(&entry.value, fresh, kept);
         let (shared, key) = (Arc::clone(self), self.key(key));
-        // As many at once as the upstream has places: without one, none is begun.
-        let Some(place) = self.redis.place() else {
+        // As many at once as the upstream has places: without one, none is begun. Nor while a key is being removed.
+        let begun = Arc::clone(&self.setting).try_read_owned().ok();
+        let Some((place, begun)) = self.redis.place().zip(begun) else {
             return self.level.meters().asked(Asked::Skipped);
         };
         tokio::spawn(async move {
             let set = shared.redis.set(place, &key, &bytes, kept).await;
+            drop(begun);
             shared
                 .level
                 .meters()
@@ -79,6 +85,8 @@ impl Shared {
 
     /// Removes a key.
     pub(super) async fn remove(&self, key: &str, until: Instant) {
+        // What is being set ends in the time that the server has for an answer.
+        let _alone = timeout_at(until, self.setting.write()).await.ok();
         let removed = self.redis.remove(&self.key(key), until).await;
         self.level
             .meters()

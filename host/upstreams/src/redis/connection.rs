@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use super::guarded::{Guarded, Unanswered};
 use super::load::Login;
-use crate::egress::Egress;
+use crate::egress::{Egress, NameRefused};
 
 /// Makes connections and keeps the last one.
 pub(super) struct Connections {
@@ -126,6 +126,15 @@ impl Connections {
         (state.number, connecting)
     }
 
+    /// Makes a new connection next time, because this one does not answer: it may lead nowhere any more. One that is being made
+    /// has a time limit of its own.
+    pub(super) fn distrust(&self) {
+        let mut state = self.lock();
+        if state.connecting.as_ref().is_some_and(|made| made.peek().is_some()) {
+            state.connecting = None;
+        }
+    }
+
     /// Makes a new connection next time, unless that has been done.
     fn forget(&self, number: u64) {
         let mut state = self.lock();
@@ -169,11 +178,11 @@ impl Server {
             return Ok(vec![(address, self.port).into()]);
         }
         let name = Name::from_str(&self.host).map_err(|error| error.to_string())?;
-        let found = self
-            .egress
-            .resolve(name)
-            .await
-            .map_err(|error| format!("egress refused: {error}"))?;
+        let found = self.egress.resolve(name).await;
+        let found = found.map_err(|error| match error.downcast_ref::<NameRefused>() {
+            Some(refused) => format!("egress refused: {refused}"),
+            None => format!("the name cannot be resolved: {error}"),
+        })?;
         Ok(found.map(|found| (found.ip(), self.port).into()).collect())
     }
 
