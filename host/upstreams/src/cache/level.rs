@@ -54,7 +54,9 @@ impl Level {
 
     /// What is kept for a key, fresh or stale.
     pub(super) async fn get(&self, key: &str) -> Option<Arc<Entry>> {
-        self.entries.get(key).await
+        let entry = self.entries.get(key).await;
+        // It may have expired since moka looked at the clock.
+        entry.filter(|entry| !entry.left().1.is_zero())
     }
 
     /// Keeps a value.
