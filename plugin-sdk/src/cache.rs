@@ -29,7 +29,7 @@
 //! # Stale values
 //!
 //! A value that is kept beyond its fresh time ([`Ttl::stale`]) keeps sign-ins going while an upstream is slow or down: one
-//! callout fills the key anew, with a third of the time it has left ([`deadline::within`](crate::deadline::within)), and all
+//! callout fills the key anew, with a third of the time it has left ([`deadline::within`]), and all
 //! others use the stale value at once. If filling fails, that one uses the stale value too, and for 5 seconds nobody tries
 //! again. A failure that is [`rejected`](crate::ErrorKind::Rejected) is no failure of an upstream: it removes the value, and
 //! the callout fails.
