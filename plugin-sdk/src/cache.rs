@@ -160,7 +160,7 @@ pub fn get<T: DeserializeOwned>(key: &str) -> Result<Option<T>, Error> {
 /// When it cannot be put, or written as JSON.
 pub fn put<T: Serialize>(key: &str, value: &T, ttl: impl Into<Ttl>) -> Result<(), Error> {
     let ttl = ttl.into();
-    host::cache_put(key, encode(value)?, ttl.fresh, ttl.stale)
+    host::cache_put(key, &encode(value)?, ttl.fresh, ttl.stale)
 }
 
 /// Removes a key.
@@ -243,8 +243,8 @@ fn fill_anew<T: Serialize>(
 /// Keeps a value, which is the answer whether it can be kept or not.
 fn keep<T: Serialize>(key: &str, reservation: Option<Reservation>, value: &T, ttl: Ttl) {
     let kept = encode(value).and_then(|bytes| match reservation {
-        Some(reservation) => reservation.fill(bytes, ttl.fresh, ttl.stale),
-        None => host::cache_put(key, bytes, ttl.fresh, ttl.stale),
+        Some(reservation) => reservation.fill(&bytes, ttl.fresh, ttl.stale),
+        None => host::cache_put(key, &bytes, ttl.fresh, ttl.stale),
     });
     if let Err(why) = kept {
         log::warn!(why:% = why; "a value cannot be kept");

@@ -40,8 +40,8 @@ mod on_target {
         ///
         /// # Errors
         /// When it cannot be put; the key is then passed on.
-        pub fn fill(self, value: Vec<u8>, fresh: Duration, stale: Duration) -> Result<(), CacheError> {
-            let filled = cache::Reservation::fill(self.0, &value, milliseconds(fresh), milliseconds(stale));
+        pub fn fill(self, value: &[u8], fresh: Duration, stale: Duration) -> Result<(), CacheError> {
+            let filled = cache::Reservation::fill(self.0, value, milliseconds(fresh), milliseconds(stale));
             Ok(filled?)
         }
 
@@ -66,8 +66,8 @@ mod on_target {
         })
     }
 
-    pub(crate) fn cache_put(key: &str, value: Vec<u8>, fresh: Duration, stale: Duration) -> Result<(), CacheError> {
-        Ok(cache::put(key, &value, milliseconds(fresh), milliseconds(stale))?)
+    pub(crate) fn cache_put(key: &str, value: &[u8], fresh: Duration, stale: Duration) -> Result<(), CacheError> {
+        Ok(cache::put(key, value, milliseconds(fresh), milliseconds(stale))?)
     }
 
     pub(crate) fn cache_remove(key: &str) -> Result<(), CacheError> {
@@ -99,7 +99,7 @@ mod on_target {
         ///
         /// # Errors
         /// When it cannot be put; the key is then passed on.
-        pub fn fill(self, value: Vec<u8>, fresh: Duration, stale: Duration) -> Result<(), CacheError> {
+        pub fn fill(self, value: &[u8], fresh: Duration, stale: Duration) -> Result<(), CacheError> {
             self.0.fill(value, fresh, stale)
         }
 

@@ -93,7 +93,7 @@ impl fmt::Debug for TestCache {
 pub(crate) struct HeldKey(String);
 
 impl HeldKey {
-    pub(crate) fn fill(self, value: Vec<u8>, fresh: Duration, stale: Duration) -> Result<(), Error> {
+    pub(crate) fn fill(self, value: &[u8], fresh: Duration, stale: Duration) -> Result<(), Error> {
         put(&self.0, value, fresh, stale)
     }
 
@@ -139,11 +139,11 @@ pub(crate) fn get_or_reserve(key: &str) -> Result<Lookup, Error> {
     })?
 }
 
-pub(crate) fn put(key: &str, value: Vec<u8>, fresh: Duration, stale: Duration) -> Result<(), Error> {
+pub(crate) fn put(key: &str, value: &[u8], fresh: Duration, stale: Duration) -> Result<(), Error> {
     with(|kept| {
         let fresh_until = kept.now + fresh;
         let entry = Entry {
-            value,
+            value: value.to_vec(),
             fresh_until,
             filled_from: fresh_until,
             kept_until: fresh_until + stale,

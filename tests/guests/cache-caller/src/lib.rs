@@ -126,7 +126,7 @@ fn deal(reservation: Reservation, with: With) -> Result<String> {
 fn fill(reservation: Reservation, value: &Value) -> String {
     let bytes = serde_json::to_vec(&value.text()).unwrap_or_default();
     let stale = Duration::from_millis(value.stale_ms);
-    match reservation.fill(bytes, Duration::from_millis(value.fresh_ms), stale) {
+    match reservation.fill(&bytes, Duration::from_millis(value.fresh_ms), stale) {
         Ok(()) => "filled".to_owned(),
         Err(error) => code(&error),
     }
