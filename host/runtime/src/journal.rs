@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::guest_text::clean;
 use crate::plugin::Digest;
+use crate::recording::Recording;
 
 /// Calls that are listed; further ones are counted. More than any invocation can make by default.
 const MAX_LISTED: usize = 64;
@@ -39,6 +40,7 @@ pub struct CapabilityCall {
 pub struct Journal {
     calls: Vec<CapabilityCall>,
     unlisted: usize,
+    pub(crate) recording: Option<Box<Recording>>,
 }
 
 impl Journal {
@@ -52,6 +54,18 @@ impl Journal {
     #[must_use]
     pub fn unlisted(&self) -> usize {
         self.unlisted
+    }
+
+    /// Everything that the invocation was given, if it was recorded.
+    #[must_use]
+    pub fn recording(&self) -> Option<&Recording> {
+        self.recording.as_deref()
+    }
+
+    /// The same, to keep.
+    #[must_use]
+    pub fn into_recording(self) -> Option<Recording> {
+        self.recording.map(|recording| *recording)
     }
 
     /// A name that the guest has used: most calls are of the same upstream.

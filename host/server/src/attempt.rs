@@ -155,5 +155,7 @@ const fn outcome(error: &InvocationError) -> Outcome {
         InvocationError::Throttled(_) => Outcome::Throttled,
         InvocationError::Overloaded(_) => Outcome::Overloaded,
         InvocationError::Instantiation(_) => Outcome::PluginInstantiation,
+        // Callouts are no replays.
+        InvocationError::Diverged(_) => Outcome::PluginInternal,
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wasmtime::component::Resource;
 
 use crate::bindings::cache::{self, Error, Lookup, Stale};
@@ -35,7 +36,7 @@ pub trait ReservedKey: fmt::Debug + Send + Sync {
 }
 
 /// What there is of a key.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 pub enum CacheLookup {
     /// A value.
     Fresh(Vec<u8>),
@@ -185,5 +186,52 @@ impl CapabilityResult for CacheLookup {
             Self::Fresh(value) | Self::Stale(value, _) => value.len(),
             Self::Reserved(_) => 0,
         }
+    }
+}
+
+// What is recorded of a cache: that a key was reserved, and not by whom.
+
+impl Serialize for dyn ReservedKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for Box<dyn ReservedKey> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <()>::deserialize(deserializer)?;
+        Ok(Box::new(ReplayedKey))
+    }
+}
+
+/// A key of a replay, which gives what was recorded and fills nothing.
+#[derive(Debug)]
+struct ReplayedKey;
+
+impl ReservedKey for ReplayedKey {
+    fn fill(self: Box<Self>, _: Vec<u8>, _: u32, _: u32, _: CallContext) -> CacheFuture<'static, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// [`Error`], whose bindings have a resource beside it and therefore no derived form.
+#[derive(Deserialize, Serialize)]
+#[serde(remote = "Error")]
+enum RecordedError {
+    NotGranted(String),
+    TooLarge(String),
+    QuotaExceeded,
+    DeadlineExceeded,
+}
+
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        RecordedError::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Error {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        RecordedError::deserialize(deserializer)
     }
 }
