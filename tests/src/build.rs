@@ -60,6 +60,13 @@ pub fn http_caller() -> PathBuf {
     wasm("http-caller", "default")
 }
 
+/// The test plugin that answers with what it learns from every source. Its builds `other-path`, `eager` and `silent` ask for
+/// other things.
+#[must_use]
+pub fn witness(build: &str) -> PathBuf {
+    wasm("witness", build)
+}
+
 fn wasm(package: &str, build: &str) -> PathBuf {
     static FILES: Mutex<Option<HashMap<(String, String), PathBuf>>> = Mutex::new(None);
     let mut files = FILES.lock().unwrap();

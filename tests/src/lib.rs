@@ -27,7 +27,7 @@ mod trap;
 mod upstream;
 pub mod world;
 
-pub use build::{canary, host as host_program, http_caller, misbehaving, plugin};
+pub use build::{canary, host as host_program, http_caller, misbehaving, plugin, witness};
 pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};

@@ -113,6 +113,9 @@ impl CallState {
         self.budget.check()?;
         let began = Instant::now();
         let arguments = arguments.finish();
+        // A name that was not granted is the guest's, and would be another one each time.
+        let is_granted = self.grants.is_granted(upstream);
+        let known = if is_granted { upstream } else { "" };
         let asked = Call {
             function,
             upstream,
@@ -127,7 +130,7 @@ impl CallState {
                     trace: self.trace,
                 };
                 // What the implementation logs is told with the call it is of.
-                let span = tracing::debug_span!("capability", function, upstream = self.grants.known(upstream));
+                let span = tracing::debug_span!("capability", function, upstream = known);
                 let ended = timeout_at(until, make(context).instrument(span)).await;
                 ended.unwrap_or_else(|_| Err(E::deadline_exceeded()))
             }
@@ -140,6 +143,7 @@ impl CallState {
         let call = CapabilityCall {
             function,
             upstream: self.journal.name(upstream),
+            is_granted,
             arguments,
             result: result.as_ref().map_or_else(E::code, |_| "ok"),
             status: result.as_ref().ok().and_then(R::status),
@@ -149,7 +153,7 @@ impl CallState {
             took,
         };
         if !self.tape.is_replay() {
-            self.tell(&call);
+            self.tell(&call, known);
         }
         self.journal.list(call);
         Ok(result)
@@ -163,11 +167,10 @@ impl CallState {
     }
 
     /// Counts and traces a call.
-    fn tell(&self, call: &CapabilityCall) {
-        let upstream = self.grants.known(&call.upstream);
+    fn tell(&self, call: &CapabilityCall, known: &str) {
         let labels = [
             metrics::Label::new("tenant", Arc::clone(&self.grants.tenant)),
-            metrics::Label::new("upstream", upstream.to_owned()),
+            metrics::Label::new("upstream", known.to_owned()),
             metrics::Label::from_static_parts("function", call.function),
         ];
         metrics::histogram!("claimsmith_capability_call_seconds", labels.iter()).record(call.took);

@@ -17,8 +17,10 @@ const MAX_LISTED: usize = 64;
 pub struct CapabilityCall {
     /// The interface and its function, such as `http.fetch`.
     pub function: &'static str,
-    /// The upstream, as the guest named it.
+    /// The upstream, as the guest named it; empty for the cache.
     pub upstream: Arc<str>,
+    /// Whether the binding was granted it: otherwise its name is the guest's, and may be anything.
+    pub is_granted: bool,
     /// The SHA-256 of what was asked: equal for equal calls, and tells nothing of them.
     pub arguments: Digest,
     /// `ok`, or the error the guest was given.

@@ -431,3 +431,61 @@ impl fmt::Debug for Recording {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Call, Recording, Tape, Taping};
+    use crate::capability::CacheLookup;
+    use crate::interface::cache::Error;
+    use crate::plugin::Digest;
+
+    fn call() -> Call<'static> {
+        Call {
+            function: "cache.get-or-reserve",
+            upstream: "",
+            arguments: Digest::of(b"key"),
+        }
+    }
+
+    #[test]
+    fn a_recording_has_an_end_and_is_then_no_recording() {
+        let mut recording = Recording::new(Digest::of(b"plugin"));
+        for _ in 0..40 {
+            recording.add(call(), &vec![0_u8; 1 << 20]);
+        }
+        assert_eq!(recording.calls().len(), 31);
+        assert!(!recording.is_complete());
+        // What comes after what was left out is left out too, or a replay would be given it in its place.
+        recording.add(call(), &());
+        assert_eq!(recording.calls().len(), 31);
+        let mut tape = Taping::Replay(Arc::new(recording)).begin(Digest::of(b"plugin"));
+        let diverged = tape.given("", &"").unwrap_err();
+        assert!(diverged.what.contains("incomplete"), "{diverged}");
+    }
+
+    #[test]
+    fn what_a_cache_has_given_is_given_again() {
+        let mut recorded = Taping::Record.begin(Digest::of(b"plugin"));
+        recorded.given("event", &"callout").unwrap();
+        let give = |found: CacheLookup| -> Result<CacheLookup, Error> { Ok(found) };
+        recorded.record(call, &give(CacheLookup::Fresh(vec![1])));
+        recorded.record(call, &give(CacheLookup::Stale(vec![2], None)));
+        recorded.record(call, &Err::<CacheLookup, _>(Error::TooLarge("why".to_owned())));
+        let Tape::Recording(recording) = recorded else {
+            unreachable!()
+        };
+        let mut tape = Taping::Replay(Arc::new(*recording)).begin(Digest::of(b"plugin"));
+        tape.given("event", &"callout").unwrap();
+        let mut next = || {
+            format!(
+                "{:?}",
+                tape.replay::<Result<CacheLookup, Error>>(call).unwrap().unwrap()
+            )
+        };
+        assert_eq!(next(), "Ok(Fresh([1]))");
+        assert_eq!(next(), "Ok(Stale([2], None))");
+        assert_eq!(next(), "Err(Error::TooLarge(\"why\"))");
+    }
+}

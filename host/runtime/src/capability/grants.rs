@@ -47,9 +47,8 @@ impl Grants {
         self.cache = Some(cache);
     }
 
-    /// A name in metrics and spans: one that was not granted is the guest's, and would be another one each time.
-    pub(super) fn known<'n>(&self, name: &'n str) -> &'n str {
-        if self.upstreams.contains_key(name) { name } else { "" }
+    pub(super) fn is_granted(&self, name: &str) -> bool {
+        self.upstreams.contains_key(name)
     }
 
     pub(super) fn is_empty(&self) -> bool {
