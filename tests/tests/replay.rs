@@ -138,7 +138,7 @@ fn a_recorded_invocation_is_replayed_without_its_upstream() {
             "monotonic-clock.now",
             "deadline.remaining",
             "insecure-seed.insecure-seed",
-            "random.get-random-bytes",
+            "random.get-random-u64",
             "log.write",
         ] {
             assert!(functions.contains(&function), "{function}: {functions:?}");
@@ -187,7 +187,7 @@ async fn what_goes_another_way_is_told_with_its_call() {
     let plugin = bind(&runtime, "eager", SETTINGS, grants(&server)).await;
     let (call, what) = diverged(&plugin, &recording, callout("ada")).await;
     assert_eq!(call, fetch);
-    let expected = "the plugin calls `random.get-random-bytes`, `http.fetch` of upstream `crm` was recorded";
+    let expected = "the plugin calls `random.get-random-u64`, `http.fetch` of upstream `crm` was recorded";
     assert_eq!(what, expected);
 
     let plugin = bind(&runtime, "silent", SETTINGS, grants(&server)).await;
