@@ -12,6 +12,7 @@
 mod calls;
 mod configuration;
 mod credentials;
+mod deadline;
 mod egress;
 
 use std::fs;
