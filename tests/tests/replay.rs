@@ -63,6 +63,7 @@ fn grants(server: &Upstream) -> Arc<Grants> {
     let scope = SecretScope {
         tenant: "contoso",
         directory: Path::new("."),
+        vault: None,
     };
     let upstream = HttpUpstream::load("crm", &config, scope, egress).unwrap();
     let mut grants = Grants::of("contoso".into());

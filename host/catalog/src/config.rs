@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use claimsmith_runtime::{BreakerOptions, CompileLimits, Compiler, Limits, PagemapScan, RuntimeOptions};
 use claimsmith_token::MetadataOptions;
+use claimsmith_upstreams::vault::VaultConfig;
 use serde::Deserialize;
 
 pub use self::audit::{AuditConfig, AuditMode};
@@ -38,6 +39,8 @@ pub struct HostConfig {
     pub token: TokenConfig,
     /// What upstreams may connect to.
     pub egress: EgressConfig,
+    /// Where tenants' secrets may be besides files and variables. Default nowhere.
+    pub vault: Option<VaultConfig>,
     /// Hot reload.
     pub watch: WatchConfig,
     /// The records of callouts.
@@ -52,6 +55,7 @@ impl Default for HostConfig {
             runtime: RuntimeConfig::default(),
             token: TokenConfig::default(),
             egress: EgressConfig::default(),
+            vault: None,
             watch: WatchConfig::default(),
             audit: AuditConfig::default(),
         }
@@ -243,6 +247,9 @@ impl HostConfig {
         config.tenants = directory.join(&config.tenants);
         config.runtime.cache.resolve(directory);
         config.audit.resolve(directory);
+        if let Some(vault) = &mut config.vault {
+            vault.resolve(directory);
+        }
         Ok(config)
     }
 

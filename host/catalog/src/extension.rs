@@ -13,6 +13,7 @@ use claimsmith_runtime::{
 };
 use claimsmith_token::{MetadataStore, TokenPolicy};
 use claimsmith_upstreams::secret::SecretScope;
+use claimsmith_upstreams::vault::VaultSecrets;
 use uuid::Uuid;
 
 use crate::catalog::{BoundPlugin, Choice, Extension, ExtensionMeters, OnFailure, Passwords};
@@ -42,6 +43,8 @@ pub(crate) struct ExtensionLoader<'l> {
     pub(crate) share: &'l Arc<TenantShare>,
     /// What the tenant's bindings can be granted.
     pub(crate) upstreams: &'l Upstreams,
+    /// What was read for the tenant from Vault.
+    pub(crate) vault: Option<&'l VaultSecrets>,
     pub(crate) files: &'l TenantFiles,
     pub(crate) source: &'l Source,
     pub(crate) directories: &'l [DirectoryConfig],
@@ -365,6 +368,7 @@ impl ExtensionLoader<'_> {
         let scope = SecretScope {
             tenant: self.tenant,
             directory: &self.files.directory,
+            vault: self.vault,
         };
         let at = |member: &'static str| move |message: String| (member, message);
         let password = config.password.as_ref().map(|password| password.read_text(scope));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use claimsmith_runtime::{BreakerOptions, Digest, Limits, Runtime, TenantShare};
 use claimsmith_token::MetadataStore;
 use claimsmith_upstreams::SystemLookup;
+use claimsmith_upstreams::vault::{self, Vault, VaultSecrets};
 use tokio::sync::Semaphore;
 use tokio::task::{self, JoinError, JoinSet};
 
@@ -51,6 +52,7 @@ struct Tools {
     limits: Limits,
     breaker: BreakerOptions,
     egress: EgressConfig,
+    vault: Option<Arc<Vault>>,
     runtime: Arc<Runtime>,
     metadata: Arc<MetadataStore>,
     places: Arc<Semaphore>,
@@ -95,6 +97,7 @@ impl Loader {
                 limits,
                 breaker,
                 egress,
+                vault: None,
                 runtime,
                 metadata,
                 places: Arc::new(Semaphore::new(MAX_LOADING)),
@@ -108,6 +111,18 @@ impl Loader {
             busy: HashMap::new(),
             look_again: false,
         }
+    }
+
+    /// Reads secrets from Vault too.
+    #[must_use]
+    pub fn with_vault(mut self, vault: Option<Arc<Vault>>) -> Self {
+        self.tools.vault = vault;
+        self
+    }
+
+    /// Where secrets are read from that are in no file.
+    pub(crate) fn vault(&self) -> Option<Arc<Vault>> {
+        self.tools.vault.clone()
     }
 
     /// Changes the most that bindings can have. What serves is held to lower limits at once; higher ones, and errors of
@@ -287,7 +302,13 @@ impl Loader {
         let interrupted = |_| ConfigError::in_file(&self.tenants, "reading was interrupted");
         let (found, digests) = scanned.map_err(interrupted)?;
         self.digests = digests;
-        found
+        let mut found = found?;
+        if let Some(vault) = &self.tools.vault {
+            for (name, files) in &mut found {
+                files.add_secrets(vault.revision(name));
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -309,12 +330,14 @@ impl Tools {
         let source = Source::of(&toml, files.as_found(&toml, read))?;
         let config: TenantConfig = source.parse()?;
         let mut errors = rules::check_tenant(&config, &source, &self.metadata);
+        let secrets = self.fetch_secrets(name, &source).await;
         let upstreams = UpstreamLoader {
             tenant: name,
             directory: &files.directory,
             source: &source,
             egress: &self.egress,
             lookup: SystemLookup::default(),
+            vault: secrets.as_ref(),
         };
         let upstreams = upstreams.load(&config.upstreams, &mut errors);
         let mut extensions = BTreeMap::new();
@@ -329,6 +352,7 @@ impl Tools {
                     .map(AsRef::as_ref),
                 share,
                 upstreams: &upstreams,
+                vault: secrets.as_ref(),
                 files,
                 source: &source,
                 directories: &config.directories,
@@ -345,12 +369,22 @@ impl Tools {
             }
         }
         if !errors.is_empty() {
+            if secrets.is_some_and(|secrets| secrets.has_failures()) {
+                files.note_failed_for_now();
+            }
             return Err(ConfigErrors(errors));
         }
         for warning in rules::warnings(&config, &source) {
             tracing::warn!(tenant = name, "{warning}");
         }
         Ok(Tenant { extensions })
+    }
+
+    /// What the tenant refers to in Vault.
+    async fn fetch_secrets(&self, name: &str, source: &Source) -> Option<VaultSecrets> {
+        let vault = self.vault.as_ref()?;
+        let references = vault::references(&source.text.parse().unwrap_or_default());
+        Some(vault.fetch(name, &references).await)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use claimsmith_runtime::{Grants, Upstream};
 use claimsmith_upstreams::http::{HttpConfig, HttpUpstream};
 use claimsmith_upstreams::secret::SecretScope;
+use claimsmith_upstreams::vault::VaultSecrets;
 use claimsmith_upstreams::{Egress, Network, Problem, SystemLookup};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -37,6 +38,8 @@ pub(crate) struct UpstreamLoader<'l> {
     pub(crate) egress: &'l EgressConfig,
     /// What resolves the names of all of them.
     pub(crate) lookup: SystemLookup,
+    /// What was read for the tenant from Vault.
+    pub(crate) vault: Option<&'l VaultSecrets>,
 }
 
 impl UpstreamLoader<'_> {
@@ -89,6 +92,7 @@ impl UpstreamLoader<'_> {
         let scope = SecretScope {
             tenant: self.tenant,
             directory: self.directory,
+            vault: self.vault,
         };
         match kind.as_str() {
             "http" => {

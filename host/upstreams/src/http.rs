@@ -22,6 +22,10 @@ use self::authentication::Authentication;
 pub use self::config::{AuthenticationConfig, ClientAuthentication, HttpConfig, OAuthConfig};
 use self::target::Rule;
 
+pub(crate) use self::client::describe;
+pub(crate) use self::load::check_base;
+pub(crate) use self::oauth::sensitive;
+
 /// An HTTP upstream that has been checked, with its connections.
 pub struct HttpUpstream {
     /// The tenant's and its own name, for the log.

@@ -9,6 +9,7 @@ mod files;
 pub mod http;
 mod problem;
 pub mod secret;
+pub mod vault;
 
 pub use egress::{Egress, Lookup, Lookups, Network, SystemLookup};
 pub use files::{open_regular, read_regular, too_large};

@@ -172,7 +172,7 @@ impl HttpUpstream {
 }
 
 /// The innermost cause: those around it name the URL, and with it what is known of a person.
-pub(super) fn describe(error: &reqwest::Error) -> String {
+pub(crate) fn describe(error: &reqwest::Error) -> String {
     let mut cause: &dyn StdError = error;
     while let Some(inner) = cause.source() {
         cause = inner;

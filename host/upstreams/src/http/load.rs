@@ -85,7 +85,7 @@ fn check_url(config: &HttpConfig, egress: &Egress, problems: &mut Problems) {
 }
 
 /// What holds for each URL that the host asks.
-fn check_base(place: &str, url: &Url, plain_http: bool, egress: &Egress, problems: &mut Problems) {
+pub(crate) fn check_base(place: &str, url: &Url, plain_http: bool, egress: &Egress, problems: &mut Problems) {
     let mut wrong = |message: String| problems.push(Problem::at(place, message));
     check_form(url, plain_http, &mut wrong);
     let literal = match url.host() {
