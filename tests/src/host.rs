@@ -41,6 +41,14 @@ impl Host {
         Self::begin(command).await
     }
 
+    /// The same with more variables in its environment, and with what it writes to standard output in the file `stdout`.
+    pub async fn start_in(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = command(directory, "json");
+        let output = std::fs::File::create(directory.join("stdout")).unwrap();
+        command.args(arguments).envs(environment.iter().copied()).stdout(output);
+        Self::begin(command).await
+    }
+
     /// The same with files that can have so many KiB at most: a disk that is full, until [`Self::make_room`].
     pub async fn start_on_a_full_disk(directory: &Path, kib: u32) -> Self {
         let host = command(directory, "json");

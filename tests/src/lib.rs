@@ -25,6 +25,7 @@ mod stage;
 mod tls;
 mod trap;
 mod upstream;
+mod vault;
 pub mod world;
 
 pub use build::{canary, host as host_program, http_caller, misbehaving, plugin, witness};
@@ -35,6 +36,7 @@ pub use stage::{Stage, host_config, relink, write_tenant};
 pub use tls::{Authority, Identity, TlsUpstream};
 pub use trap::Trap;
 pub use upstream::{Received, Upstream};
+pub use vault::{VaultMood, VaultServer};
 
 use claimsmith_local_entra::{Directory, LocalEntra, SignInRequest};
 use claimsmith_runtime::interface::callout::Context;

@@ -14,6 +14,8 @@ mod configuration;
 mod credentials;
 mod deadline;
 mod egress;
+mod planted;
+mod vault;
 
 use std::fs;
 
