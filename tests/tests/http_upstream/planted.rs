@@ -7,7 +7,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use claimsmith_tests::audit::{audit, store};
-use claimsmith_tests::{Authority, Host, Platform, Stage, Upstream, VaultServer, eventually};
+use claimsmith_tests::{Authority, Host, Platform, Stage, Upstream, VaultServer};
 use serde_json::{Value, json};
 
 use super::{LOOPBACK, add_plugin, probe, tenant, upstream};
@@ -135,8 +135,9 @@ runtime.limits.transfer_bytes = 33554432\nruntime.limits.total_transfer_bytes = 
     add_plugin(&stage);
     let mut platform = stage.listen("json").await;
     let environment = [("CLAIMSMITH__CONTOSO__KEY", VARIABLE)];
-    platform.host = Host::start_in(platform.directory.path(), &["--log", "trace"], &environment).await;
-    eventually("the tenant serves", async || platform.callout().await.0 == 200).await;
+    platform.host = Host::start_in(platform.directory.path(), &environment).await;
+    let loaded = |line: &Value| line["message"] == "binding loaded";
+    platform.host.log_line("the tenant serves", loaded).await;
     // Vault's server lives as long as its process.
     drop(vault);
     platform

@@ -7,7 +7,7 @@ use claimsmith_tests::{
 };
 use serde_json::{Value, json};
 
-use super::{LOOPBACK, add_plugin, crm, result, tenant};
+use super::{LOOPBACK, add_plugin, crm, tenant};
 
 const PATH: &str = "secret/data/claimsmith/contoso/crm";
 const TOKEN: &str = "hvs.planted-vault-token";
@@ -50,7 +50,9 @@ const BEARER: &str = "{ bearer = { token = \"vault:crm#token\" } }";
 
 /// What the upstream was sent last to know who asks.
 async fn sent(platform: &Platform, server: &Upstream) -> String {
-    if platform.callout().await.0 != 200 || result(platform, &json!({ "path": "/x" })).await != "200" {
+    let mut body = platform.body();
+    body["data"]["authenticationContext"]["user"]["displayName"] = json!(json!({ "path": "/x" }).to_string());
+    if platform.call(&platform.token(), &body).await.status() != 200 {
         return String::new();
     }
     let requests = server.requests("/x");
