@@ -20,7 +20,6 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
-use tracing::Instrument as _;
 
 use crate::engine::EPOCH_TICK;
 use crate::journal::{CapabilityCall, Digester};
@@ -129,9 +128,7 @@ impl CallState {
                     until,
                     trace: self.trace,
                 };
-                // What the implementation logs is told with the call it is of.
-                let span = tracing::debug_span!("capability", function, upstream = known);
-                let ended = timeout_at(until, make(context).instrument(span)).await;
+                let ended = timeout_at(until, make(context)).await;
                 ended.unwrap_or_else(|_| Err(E::deadline_exceeded()))
             }
             None => Err(E::quota_exceeded()),

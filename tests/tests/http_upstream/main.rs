@@ -5,6 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::allow_attributes,
     reason = "a test fails by panicking"
 )]
@@ -15,6 +16,7 @@ mod credentials;
 mod deadline;
 mod egress;
 mod planted;
+mod records;
 mod vault;
 
 use std::fs;

@@ -174,7 +174,7 @@ async fn no_planted_secret_leaves_the_host() {
     let request = json!({ "upstream": "dump", "method": "POST", "path": "/x", "memory": true, "before": each });
     assert_eq!(probe(&platform, &request).await["results"][0], "200");
     let dump = server.requests("/dump").remove(0).body;
-    assert!(dump.len() > 1 << 20, "{}", dump.len());
+    assert!(dump.len() > 2 << 16, "{}", dump.len());
     let marker = b"planted-marker-in-the-guest";
     assert!(
         dump.windows(marker.len()).any(|window| window == marker),
