@@ -159,6 +159,9 @@ impl Loader {
         let for_limits = std::mem::take(&mut self.limits_changed);
         self.names = found.keys().cloned().collect();
         self.shares.retain(|name, _| found.contains_key(name));
+        if let Some(vault) = &self.tools.vault {
+            vault.retain(|name| found.contains_key(name));
+        }
         for (name, files) in found {
             if let Some(busy) = self.busy.values().find(|busy| busy.name == name) {
                 // It is loaded again when that is done, whatever comes of it.

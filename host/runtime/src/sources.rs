@@ -38,9 +38,9 @@ impl CallState {
         if let Some(recorded) = self.tape.replay(call)? {
             return Ok(recorded);
         }
-        let made = make(self)?;
-        self.tape.record(call, &made);
-        Ok(made)
+        let result = make(self)?;
+        self.tape.record(call, &result);
+        Ok(result)
     }
 }
 

@@ -150,7 +150,8 @@ const fn outcome(error: &InvocationError) -> Outcome {
     match error {
         InvocationError::Unavailable(_) => Outcome::PluginUnavailable,
         InvocationError::Rejected(_) => Outcome::PluginRejected,
-        InvocationError::Internal(_) => Outcome::PluginInternal,
+        // Callouts are no replays, which alone diverge.
+        InvocationError::Internal(_) | InvocationError::Diverged(_) => Outcome::PluginInternal,
         InvocationError::Trapped(_) => Outcome::PluginTrapped,
         InvocationError::CpuLimit(_) => Outcome::PluginCpuLimit,
         InvocationError::MemoryLimit(_) => Outcome::PluginMemoryLimit,
@@ -161,7 +162,5 @@ const fn outcome(error: &InvocationError) -> Outcome {
         InvocationError::Throttled(_) => Outcome::Throttled,
         InvocationError::Overloaded(_) => Outcome::Overloaded,
         InvocationError::Instantiation(_) => Outcome::PluginInstantiation,
-        // Callouts are no replays.
-        InvocationError::Diverged(_) => Outcome::PluginInternal,
     }
 }

@@ -83,7 +83,11 @@ fn call(invocation: usize, made: &CapabilityCall) -> Call {
     Call {
         invocation,
         function: made.function,
-        upstream: made.is_granted.then(|| Arc::clone(&made.upstream)).unwrap_or_default(),
+        upstream: if made.is_granted {
+            Arc::clone(&made.upstream)
+        } else {
+            Arc::default()
+        },
         result: made.result,
         status: made.status,
         sent_bytes: made.sent_bytes as u64,

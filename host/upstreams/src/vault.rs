@@ -1,4 +1,4 @@
-//! Secrets that HashiCorp Vault keeps, or what speaks its API (OpenBao): `vault:PATH#FIELD`.
+//! Secrets that Vault keeps, or what speaks its API (`OpenBao`): `vault:PATH#FIELD`.
 //!
 //! The operator says where Vault is and who the service is there; a tenant's paths are below a prefix with its name, so that
 //! it reads no other tenant's. Secrets are read when a tenant is loaded, each path once, whoever asks for it, and again at
@@ -95,6 +95,11 @@ impl Vault {
         lock(&self.tenants).get(tenant).map_or(0, |tenant| tenant.revision)
     }
 
+    /// Forgets the tenants that there are no more.
+    pub fn retain(&self, is_left: impl Fn(&str) -> bool) {
+        lock(&self.tenants).retain(|name, _| is_left(name));
+    }
+
     /// Waits until some tenant's secrets have changed.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -111,6 +116,15 @@ impl Vault {
                     .flat_map(|tenant| tenant.paths.iter().cloned())
                     .collect()
             };
+            // What nobody refers to any more is not kept in memory.
+            let unused: Vec<_> = self
+                .documents
+                .iter()
+                .filter(|(path, _)| !used.contains(&**path))
+                .collect();
+            for (path, _) in unused {
+                self.documents.invalidate(&*path).await;
+            }
             for path in used {
                 self.refresh(path).await;
             }

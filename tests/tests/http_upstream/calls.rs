@@ -137,7 +137,9 @@ async fn a_call_ends_in_time_whatever_the_upstream_does() {
     assert_eq!(found, json!(["contoso", "claims", true]), "{line}");
     // So has what the upstream's implementation tells.
     let failed = platform.host.log_line("failures are traced", |line| {
-        line["message"].to_string().contains("upstream failed: the connection broke off")
+        line["message"]
+            .to_string()
+            .contains("upstream failed: the connection broke off")
     });
     let line = failed.await;
     assert!(line["span"]["correlation_id"].is_string(), "{line}");

@@ -88,7 +88,7 @@ async fn a_hanging_upstream_makes_no_callout_late() {
     let milliseconds = |micros: u64| Duration::from_micros(micros).as_secs_f64() * 1e3;
     for (way, taken) in &measured {
         let quantiles = [0.0, 0.5, 0.9, 0.99, 1.0].map(|quantile| milliseconds(taken.value_at_quantile(quantile)));
-        let shown: String = quantiles.iter().map(|value| format!(" {value:7.1}")).collect();
+        let shown = quantiles.map(|value| format!(" {value:7.1}")).concat();
         println!("{way:<12} {:>8}{shown}", taken.len());
     }
     let control = measured.iter().find(|(way, _)| *way == "members").unwrap().1.max();

@@ -1,6 +1,5 @@
 //! Secrets are planted everywhere that they can be, and looked for in everything that leaves the host, in every form.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -23,18 +22,13 @@ const ACCESS_TOKEN: &str = "token-1";
 
 /// Every form in which a text may be written.
 fn forms(secret: &str) -> Vec<String> {
-    let hexadecimal: String = secret.bytes().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
+    let each = |form: fn(u8) -> String| secret.bytes().map(form).collect::<Vec<_>>().concat();
+    let hexadecimal = each(|byte| format!("{byte:02x}"));
+    let percent = each(|byte| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
     });
-    let percent: String = secret
-        .bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
-            other => format!("%{other:02X}"),
-        })
-        .collect();
-    let every_percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let every_percent = each(|byte| format!("%{byte:02X}"));
     let mut forms = vec![
         secret.to_owned(),
         hexadecimal.to_uppercase(),
@@ -49,7 +43,7 @@ fn forms(secret: &str) -> Vec<String> {
         for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
             let encoded = engine.encode(format!("{}{secret}", "x".repeat(before)));
             let (first, last) = (before * 4 / 3 + usize::from(before > 0), encoded.len() - 2);
-            forms.push(encoded[first..last].to_owned());
+            forms.push(encoded.get(first..last).unwrap().to_owned());
         }
     }
     forms

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Certificate, Response, StatusCode, redirect};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 use url::Url;
 use zeroize::Zeroizing;
@@ -52,6 +52,12 @@ struct Login {
 #[derive(Deserialize)]
 struct Data<T> {
     data: T,
+}
+
+#[derive(Serialize)]
+struct LoginBody<'l> {
+    role_id: &'l str,
+    secret_id: &'l str,
 }
 
 #[derive(Deserialize)]
@@ -200,7 +206,10 @@ impl Client {
     async fn log_in(&self, role_id: &str, secret_id: &SecretRef, mount: &str) -> Result<Arc<Login>, String> {
         let began = Instant::now();
         let secret_id = self.secret(secret_id).await?;
-        let body = serde_json::json!({ "role_id": role_id, "secret_id": secret_id.as_str() });
+        let body = LoginBody {
+            role_id,
+            secret_id: &secret_id,
+        };
         let segments = ["auth"].into_iter().chain(mount.split('/')).chain(["login"]);
         let response = self.send(self.http.post(self.url(segments)?).json(&body)).await?;
         let status = response.status();

@@ -23,7 +23,7 @@ pub struct VaultConfig {
     /// Networks that are not of the public internet and that Vault is in.
     #[serde(default)]
     pub networks: Vec<Network>,
-    /// The namespace (Vault Enterprise, OpenBao).
+    /// The namespace (Vault Enterprise, `OpenBao`).
     pub namespace: Option<String>,
     /// Where the key/value engine is mounted. Default `secret`.
     #[serde(default = "default_mount")]
