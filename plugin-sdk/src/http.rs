@@ -41,7 +41,9 @@ pub use self::response::Response;
 
 /// An upstream, by its name in the tenant's configuration.
 pub fn upstream(name: impl Into<String>) -> Upstream {
-    Upstream { name: name.into() }
+    let name = name.into();
+    grants::note(&name, grants::Kind::Http);
+    Upstream { name }
 }
 
 /// An upstream.
@@ -64,7 +66,7 @@ pub struct Upstream {
 
 impl<'de> Deserialize<'de> for Upstream {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        grants::deserialize_name(deserializer, grants::Kind::Http).map(upstream)
+        grants::deserialize_name(deserializer, grants::Kind::Http).map(|name| Self { name })
     }
 }
 

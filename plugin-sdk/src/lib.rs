@@ -97,6 +97,10 @@
 //! | [`Error::internal`], `?` on any other error, settings that cannot be read | `internal`: a defect |
 //! | a panic, too much time or memory | the invocation is ended |
 //!
+//! # Keeping values
+//!
+//! What a callout has learned can be kept for the next one in the binding's [`cache`], if the operator gives it one.
+//!
 //! # Secrets
 //!
 //! A [`OneTimeCode`] and [`Credentials`] hold a secret: `Debug` leaves it out, and its memory is wiped when they are
@@ -107,9 +111,14 @@
 //! Through the [`log`] crate: `log::info!(tier = "gold"; "member found")`. The host adds whose callout it was. It keeps
 //! what fits its limits and chooses by its own level, so nothing is filtered here.
 
+pub mod cache;
 pub mod deadline;
+pub mod directory;
 pub mod http;
+pub mod language;
+pub mod mail;
 pub mod settings;
+pub mod sql;
 
 mod attribute_collection;
 mod attributes;
@@ -138,6 +147,7 @@ pub use crate::attributes::{
 };
 pub use crate::callout::{Callout, Client, ServicePrincipal, User};
 pub use crate::claims::{ClaimValue, Claims};
+pub use crate::directory::directory;
 pub use crate::error::{Context, Error, ErrorKind, Result};
 pub use crate::password_submit::PasswordSubmit;
 pub use crate::secrets::{Credentials, OneTimeCode};

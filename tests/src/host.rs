@@ -41,6 +41,15 @@ impl Host {
         Self::begin(command).await
     }
 
+    /// The same with more variables in its environment, everything in its log, and what it writes to standard output in the
+    /// file `stdout`.
+    pub async fn start_in(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut command = logging(directory, "json", "trace");
+        let output = std::fs::File::create(directory.join("stdout")).unwrap();
+        command.envs(environment.iter().copied()).stdout(output);
+        Self::begin(command).await
+    }
+
     /// The same with files that can have so many KiB at most: a disk that is full, until [`Self::make_room`].
     pub async fn start_on_a_full_disk(directory: &Path, kib: u32) -> Self {
         let host = command(directory, "json");
@@ -226,6 +235,10 @@ impl Drop for Host {
 }
 
 fn command(directory: &Path, format: &str) -> Command {
+    logging(directory, format, LOG)
+}
+
+fn logging(directory: &Path, format: &str, log: &str) -> Command {
     let mut command = Command::new(crate::build::host());
     command
         .args([
@@ -235,7 +248,7 @@ fn command(directory: &Path, format: &str) -> Command {
             "--log-format",
             format,
             "--log",
-            LOG,
+            log,
         ])
         .current_dir(directory)
         .env_remove("RUST_BACKTRACE")

@@ -10,7 +10,7 @@ use openssl::bn::{BigNum, MsbOption};
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
-use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode};
+use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod, SslVerifyMode};
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 
@@ -95,6 +95,17 @@ fn make(name: &str, key: &PKey<Private>, authority: Option<&Authority>) -> X509 
     builder.build()
 }
 
+/// The server's side of TLS, with a certificate of the authority.
+pub(crate) fn acceptor(authority: &Authority, name: &str) -> SslAcceptorBuilder {
+    let identity = authority.issue(name);
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+    let key = PKey::private_key_from_pem(identity.key.as_bytes()).unwrap();
+    let certificate = X509::from_pem(identity.certificate.as_bytes()).unwrap();
+    acceptor.set_private_key(&key).unwrap();
+    acceptor.set_certificate(&certificate).unwrap();
+    acceptor
+}
+
 /// A server for `localhost` that answers every request with `{"tier":"gold"}`.
 #[derive(Debug)]
 pub struct TlsUpstream {
@@ -108,12 +119,7 @@ impl TlsUpstream {
     /// Starts it with a certificate of the authority; with `clients`, only those with one of it too are served.
     #[must_use]
     pub fn start(authority: &Authority, name: &str, clients: bool) -> Self {
-        let identity = authority.issue(name);
-        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
-        let key = PKey::private_key_from_pem(identity.key.as_bytes()).unwrap();
-        let certificate = X509::from_pem(identity.certificate.as_bytes()).unwrap();
-        acceptor.set_private_key(&key).unwrap();
-        acceptor.set_certificate(&certificate).unwrap();
+        let mut acceptor = acceptor(authority, name);
         if clients {
             acceptor
                 .cert_store_mut()

@@ -33,6 +33,29 @@ struct State {
     abandoned: AtomicUsize,
     received: Mutex<Vec<Received>>,
     tokens: AtomicUsize,
+    /// What `/crm/…` answers.
+    crm: Mutex<Answer>,
+}
+
+/// What `/crm/…` answers whoever has a token.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+    /// How long it takes.
+    pub after: Duration,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self {
+            status: 200,
+            body: "{}".to_owned(),
+            after: Duration::ZERO,
+        }
+    }
 }
 
 impl Upstream {
@@ -61,6 +84,12 @@ impl Upstream {
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Has `/crm/…` answer so from now on.
+    pub fn crm_answers(&self, status: u16, body: &str, after: Duration) {
+        let body = body.to_owned();
+        *self.state.crm.lock().unwrap() = Answer { status, body, after };
     }
 
     /// How many connections there have been.
@@ -115,6 +144,13 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &Rec
     let (first, rest) = below.split_once('/').unwrap_or((below, ""));
     let whole = match first {
         "members" => response("200 OK", "content-type: application/json\r\n", br#"{"tier":"gold"}"#),
+        "crm" => {
+            let Answer { status, body, after } = state.crm.lock().unwrap().clone();
+            sleep(after).await;
+            let sent = crate::raw::header(&request.head, "authorization").unwrap_or_default();
+            let status = if sent.starts_with("Bearer token-") { status } else { 401 };
+            response(&format!("{status} Status"), "", body.as_bytes())
+        }
         "echo" => response("200 OK", "", request.head.as_bytes()),
         "status" => response(&format!("{rest} Status"), "retry-after: 1\r\n", b"as asked"),
         "redirect" => {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use claimsmith_runtime::{BreakerOptions, CompileLimits, Compiler, Limits, PagemapScan, RuntimeOptions};
 use claimsmith_token::MetadataOptions;
+use claimsmith_upstreams::vault::VaultConfig;
 use serde::Deserialize;
 
 pub use self::audit::{AuditConfig, AuditMode};
@@ -23,6 +24,9 @@ pub use self::instance_reuse::InstanceReuseConfig;
 pub(crate) use self::limits::LimitsConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
+
+/// `runtime.max_binding_cache_bytes_per_tenant`: sixteen caches that say nothing.
+pub(crate) const DEFAULT_MAX_CACHE_BYTES: u64 = 64 << 20;
 
 /// The host's configuration. Every member has a default.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub struct HostConfig {
     pub token: TokenConfig,
     /// What upstreams may connect to.
     pub egress: EgressConfig,
+    /// Where tenants' secrets may be besides files and variables. Default nowhere.
+    pub vault: Option<VaultConfig>,
     /// Hot reload.
     pub watch: WatchConfig,
     /// The records of callouts.
@@ -52,6 +58,7 @@ impl Default for HostConfig {
             runtime: RuntimeConfig::default(),
             token: TokenConfig::default(),
             egress: EgressConfig::default(),
+            vault: None,
             watch: WatchConfig::default(),
             audit: AuditConfig::default(),
         }
@@ -110,6 +117,8 @@ pub struct RuntimeConfig {
     pub max_concurrent_invocations: u32,
     /// Invocations at once of one tenant, so that its slow plugins leave places to others. Default half of all.
     pub max_concurrent_invocations_per_tenant: Option<u32>,
+    /// Bytes that the caches of one tenant's bindings may have together. Default 67108864.
+    pub max_binding_cache_bytes_per_tenant: u64,
     /// Bytes of one component. Default 8388608.
     pub max_component_bytes: usize,
     /// How the memory of an instance is reset for the next one. Default `auto`.
@@ -137,6 +146,7 @@ impl Default for RuntimeConfig {
         Self {
             max_concurrent_invocations: options.max_concurrent_invocations,
             max_concurrent_invocations_per_tenant: None,
+            max_binding_cache_bytes_per_tenant: DEFAULT_MAX_CACHE_BYTES,
             max_component_bytes: options.max_component_bytes,
             pagemap_scan: PagemapScanConfig::Auto,
             max_compile_time: options.compile_limits.max_time,
@@ -243,6 +253,9 @@ impl HostConfig {
         config.tenants = directory.join(&config.tenants);
         config.runtime.cache.resolve(directory);
         config.audit.resolve(directory);
+        if let Some(vault) = &mut config.vault {
+            vault.resolve(directory);
+        }
         Ok(config)
     }
 

@@ -67,6 +67,14 @@ impl TenantFiles {
         }
     }
 
+    /// Makes the tenant's secrets in Vault a part of what it is: another revision is a change.
+    pub(crate) fn add_secrets(&mut self, revision: u64) {
+        if revision > 0 {
+            let whole = [self.fingerprint.as_bytes().as_slice(), &revision.to_le_bytes()].concat();
+            self.fingerprint = Digest::of(&whole);
+        }
+    }
+
     /// Notes that loading failed for a reason that is not in the files: they are to be loaded again.
     pub(crate) fn note_failed_for_now(&self) {
         self.failed_for_now.store(true, Ordering::Relaxed);

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use claimsmith_runtime::{BreakerOptions, Digest, Limits, Runtime, TenantShare};
 use claimsmith_token::MetadataStore;
 use claimsmith_upstreams::SystemLookup;
+use claimsmith_upstreams::cache::Caches;
+use claimsmith_upstreams::vault::{self, Vault, VaultSecrets};
 use tokio::sync::Semaphore;
 use tokio::task::{self, JoinError, JoinSet};
 
 use crate::catalog::{Alive, Catalog, Tenant, TenantSlot};
-use crate::config::EgressConfig;
+use crate::config::{DEFAULT_MAX_CACHE_BYTES, EgressConfig};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::extension::ExtensionLoader;
 use crate::files::{DigestCache, TenantFiles, read_regular, scan};
@@ -51,6 +53,11 @@ struct Tools {
     limits: Limits,
     breaker: BreakerOptions,
     egress: EgressConfig,
+    /// What plugins keep, which outlives reloads.
+    caches: Caches,
+    /// Bytes of one tenant's caches together.
+    max_cache_bytes: u64,
+    vault: Option<Arc<Vault>>,
     runtime: Arc<Runtime>,
     metadata: Arc<MetadataStore>,
     places: Arc<Semaphore>,
@@ -95,6 +102,9 @@ impl Loader {
                 limits,
                 breaker,
                 egress,
+                caches: Caches::default(),
+                max_cache_bytes: DEFAULT_MAX_CACHE_BYTES,
+                vault: None,
                 runtime,
                 metadata,
                 places: Arc::new(Semaphore::new(MAX_LOADING)),
@@ -108,6 +118,25 @@ impl Loader {
             busy: HashMap::new(),
             look_again: false,
         }
+    }
+
+    /// Bounds the bytes of one tenant's caches together.
+    #[must_use]
+    pub fn with_max_cache_bytes(mut self, max_cache_bytes: u64) -> Self {
+        self.tools.max_cache_bytes = max_cache_bytes;
+        self
+    }
+
+    /// Reads secrets from Vault too.
+    #[must_use]
+    pub fn with_vault(mut self, vault: Option<Arc<Vault>>) -> Self {
+        self.tools.vault = vault;
+        self
+    }
+
+    /// Where secrets are read from that are in no file.
+    pub(crate) fn vault(&self) -> Option<Arc<Vault>> {
+        self.tools.vault.clone()
     }
 
     /// Changes the most that bindings can have. What serves is held to lower limits at once; higher ones, and errors of
@@ -144,6 +173,9 @@ impl Loader {
         let for_limits = std::mem::take(&mut self.limits_changed);
         self.names = found.keys().cloned().collect();
         self.shares.retain(|name, _| found.contains_key(name));
+        if let Some(vault) = &self.tools.vault {
+            vault.retain(|name| found.contains_key(name));
+        }
         for (name, files) in found {
             if let Some(busy) = self.busy.values().find(|busy| busy.name == name) {
                 // It is loaded again when that is done, whatever comes of it.
@@ -287,7 +319,13 @@ impl Loader {
         let interrupted = |_| ConfigError::in_file(&self.tenants, "reading was interrupted");
         let (found, digests) = scanned.map_err(interrupted)?;
         self.digests = digests;
-        found
+        let mut found = found?;
+        if let Some(vault) = &self.tools.vault {
+            for (name, files) in &mut found {
+                files.add_secrets(vault.revision(name));
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -309,14 +347,18 @@ impl Tools {
         let source = Source::of(&toml, files.as_found(&toml, read))?;
         let config: TenantConfig = source.parse()?;
         let mut errors = rules::check_tenant(&config, &source, &self.metadata);
+        let secrets = self.fetch_secrets(name, &source).await;
         let upstreams = UpstreamLoader {
             tenant: name,
             directory: &files.directory,
             source: &source,
             egress: &self.egress,
             lookup: SystemLookup::default(),
+            vault: secrets.as_ref(),
         };
         let upstreams = upstreams.load(&config.upstreams, &mut errors);
+        upstreams.reach().await;
+        let caches = self.caches.of_tenant(name, &upstreams.redis, self.max_cache_bytes);
         let mut extensions = BTreeMap::new();
         for (extension_name, extension) in &config.extensions {
             let loader = ExtensionLoader {
@@ -329,6 +371,8 @@ impl Tools {
                     .map(AsRef::as_ref),
                 share,
                 upstreams: &upstreams,
+                caches: &caches,
+                vault: secrets.as_ref(),
                 files,
                 source: &source,
                 directories: &config.directories,
@@ -345,12 +389,22 @@ impl Tools {
             }
         }
         if !errors.is_empty() {
+            if secrets.is_some_and(|secrets| secrets.has_failures()) {
+                files.note_failed_for_now();
+            }
             return Err(ConfigErrors(errors));
         }
         for warning in rules::warnings(&config, &source) {
             tracing::warn!(tenant = name, "{warning}");
         }
         Ok(Tenant { extensions })
+    }
+
+    /// What the tenant refers to in Vault.
+    async fn fetch_secrets(&self, name: &str, source: &Source) -> Option<VaultSecrets> {
+        let vault = self.vault.as_ref()?;
+        let references = vault::references(&source.text.parse().unwrap_or_default());
+        Some(vault.fetch(name, &references).await)
     }
 }
 

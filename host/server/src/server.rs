@@ -15,6 +15,8 @@ use claimsmith_catalog::{Catalog, ConfigError, CurrentCatalog, HostConfig, Loade
 use claimsmith_contract::Outcome;
 use claimsmith_runtime::{Compiler, Runtime, RuntimeError, raise_descriptor_limit};
 use claimsmith_token::{FetchError, MetadataStore};
+use claimsmith_upstreams::Problems;
+use claimsmith_upstreams::vault::Vault;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -89,6 +91,17 @@ pub enum StartError {
     /// The directory of tenants cannot be read.
     #[error(transparent)]
     Tenants(ConfigError),
+    /// Vault cannot be asked as it is configured.
+    #[error("claimsmith.toml: {0}")]
+    Vault(String),
+}
+
+impl StartError {
+    fn vault(problems: Problems) -> Self {
+        let problems = problems.into_iter();
+        let told = problems.map(|problem| format!("vault.{}: {}", problem.path, problem.message));
+        Self::Vault(told.collect::<Vec<_>>().join("; "))
+    }
 }
 
 /// The service, listening but not yet answering.
@@ -99,6 +112,7 @@ pub struct Server {
     config: HostConfig,
     config_file: PathBuf,
     loader: Loader,
+    vault: Option<Arc<Vault>>,
     runtime: Arc<Runtime>,
     app: Arc<App>,
 }
@@ -115,6 +129,8 @@ impl Server {
         let runtime = Runtime::new(config.runtime_options(compiler)).map_err(StartError::Runtime)?;
         let runtime = Arc::new(runtime);
         let metadata = MetadataStore::new(config.metadata_options()).map_err(StartError::Metadata)?;
+        let vault = config.vault.as_ref().map(Vault::load).transpose();
+        let vault = vault.map_err(StartError::vault)?.map(Arc::new);
         let mut loader = Loader::new(
             config.tenants.clone(),
             config.limits(),
@@ -123,7 +139,9 @@ impl Server {
             config.tenant_concurrency(),
             Arc::clone(&runtime),
             Arc::new(metadata),
-        );
+        )
+        .with_max_cache_bytes(config.runtime.max_binding_cache_bytes_per_tenant)
+        .with_vault(vault.clone());
         let empty = Catalog::default();
         let catalog = loader.load(&empty).await.map_err(StartError::Tenants)?.unwrap_or(empty);
         runtime.begin_callouts();
@@ -155,6 +173,7 @@ impl Server {
             config,
             config_file: config_file.to_owned(),
             loader,
+            vault,
             runtime,
             app: Arc::new(app),
         })
@@ -185,9 +204,11 @@ impl Server {
             config,
             app,
             runtime,
+            vault,
             ..
         } = self;
         let tending = tokio::spawn(async move { runtime.tend_cache().await });
+        let refreshing = vault.map(|vault| tokio::spawn(async move { vault.keep_fresh().await }));
         let reload = config.watch.enabled.then(|| {
             let watched = watch(self.config_file, config.clone(), self.loader, Arc::clone(&app.catalog));
             tokio::spawn(async move {
@@ -209,6 +230,9 @@ impl Server {
         app.audit.close(config.server.drain_timeout).await;
         if let Some(reload) = reload {
             reload.abort();
+        }
+        if let Some(refreshing) = refreshing {
+            refreshing.abort();
         }
         tending.abort();
         tracing::info!("stopped");

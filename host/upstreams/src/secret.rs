@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use crate::files::read_regular;
+use crate::vault::{VaultRef, VaultSecrets};
 
 /// Where a tenant keeps the secrets that its configuration names.
 pub const SECRETS_DIRECTORY: &str = "secrets";
@@ -14,13 +16,25 @@ pub const SECRETS_DIRECTORY: &str = "secrets";
 /// Larger secrets are none: keys and certificates have a few KiB.
 const MAX_SECRET_BYTES: usize = 64 << 10;
 
-/// `env:NAME`, a variable of the service's environment, or `file:NAME`, a file in the tenant's `secrets` directory.
+/// `env:NAME`, a variable of the service's environment; `file:NAME`, a file in the tenant's `secrets` directory; or
+/// `vault:PATH#FIELD`, where the operator has configured Vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretRef {
     /// A variable of the service's environment.
     Env(String),
     /// A file in the tenant's `secrets` directory.
     File(String),
+    /// A field of a secret in Vault, below the tenant's prefix.
+    Vault(VaultRef),
+}
+
+/// What has secrets, by names of its own.
+pub trait SecretProvider {
+    /// The secret of a name.
+    ///
+    /// # Errors
+    /// What is wrong and what to do; never anything of the secret.
+    fn secret(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, String>;
 }
 
 /// Whose secrets may be read: a tenant's own.
@@ -30,7 +44,15 @@ pub struct SecretScope<'t> {
     pub tenant: &'t str,
     /// The tenant's directory.
     pub directory: &'t Path,
+    /// What was read for the tenant from Vault; none where there is no Vault.
+    pub vault: Option<&'t VaultSecrets>,
 }
+
+/// The service's environment, as far as it is a tenant's.
+struct Environment<'t>(&'t str);
+
+/// A tenant's directory of secrets.
+struct SecretFiles<'t>(&'t Path);
 
 impl SecretRef {
     /// Reads the secret.
@@ -39,9 +61,32 @@ impl SecretRef {
     /// What is wrong and what to do; never anything of the secret.
     pub fn read(&self, scope: SecretScope<'_>) -> Result<Zeroizing<Vec<u8>>, String> {
         match self {
-            Self::Env(name) => scope.variable(name),
-            Self::File(name) => scope.file(name),
+            Self::Env(name) => Environment(scope.tenant).secret(name),
+            Self::File(name) => SecretFiles(scope.directory).secret(name),
+            Self::Vault(reference) => match scope.vault {
+                Some(vault) => vault.secret(&reference.to_string()),
+                None => Err(format!(
+                    "{self} is in Vault, of which the service knows nothing: claimsmith.toml needs a section [vault]"
+                )),
+            },
         }
+    }
+
+    /// Reads a secret of the operator's own: any variable, or any file, relative to `directory`.
+    ///
+    /// # Errors
+    /// As [`Self::read_text`].
+    pub(crate) fn read_as_operator(&self, directory: &Path) -> Result<Zeroizing<String>, String> {
+        let bytes = match self {
+            Self::Env(name) => variable(name)?,
+            Self::File(name) => {
+                let path = directory.join(name);
+                let read = read_regular(&path).map(Zeroizing::new);
+                read.map_err(|error| format!("{} cannot be read: {error}", path.display()))?
+            }
+            Self::Vault(_) => return Err(format!("{self}: the service's own secrets cannot be in Vault")),
+        };
+        self.text(&bytes)
     }
 
     /// Reads a secret that is text, without the line's end that files have.
@@ -49,16 +94,19 @@ impl SecretRef {
     /// # Errors
     /// As [`Self::read`], or that it is no text.
     pub fn read_text(&self, scope: SecretScope<'_>) -> Result<Zeroizing<String>, String> {
-        let bytes = self.read(scope)?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| format!("{self} is not UTF-8 text"))?;
+        self.text(&self.read(scope)?)
+    }
+
+    fn text(&self, bytes: &[u8]) -> Result<Zeroizing<String>, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| format!("{self} is not UTF-8 text"))?;
         Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 }
 
-impl SecretScope<'_> {
+impl SecretProvider for Environment<'_> {
     /// Only variables that carry the tenant's name: the environment has secrets of the operator and of other tenants.
-    fn variable(self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-        let prefix = format!("CLAIMSMITH__{}__", self.tenant.to_ascii_uppercase().replace('-', "_"));
+    fn secret(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+        let prefix = format!("CLAIMSMITH__{}__", self.0.to_ascii_uppercase().replace('-', "_"));
         // What follows must not look like the end of a longer tenant's name: `CLAIMSMITH__A__B__KEY` is not `a`'s, but `a__b`'s.
         let is_own = name
             .strip_prefix(&prefix)
@@ -68,14 +116,19 @@ impl SecretScope<'_> {
                 "env:{name} is not this tenant's to read: its variables begin with {prefix}, followed by a name without `__`"
             ));
         }
-        let value =
-            std::env::var_os(name).ok_or_else(|| format!("env:{name} is not set in the service's environment"))?;
-        Ok(Zeroizing::new(value.into_encoded_bytes()))
+        variable(name)
     }
+}
 
+fn variable(name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    let value = std::env::var_os(name).ok_or_else(|| format!("env:{name} is not set in the service's environment"))?;
+    Ok(Zeroizing::new(value.into_encoded_bytes()))
+}
+
+impl SecretProvider for SecretFiles<'_> {
     /// Only files in the tenant's own directory of secrets, also when links are followed.
-    fn file(self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-        let directory = self.directory.join(SECRETS_DIRECTORY);
+    fn secret(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+        let directory = self.0.join(SECRETS_DIRECTORY);
         let unreadable =
             |error: std::io::Error| format!("file:{name} cannot be read from {}: {error}", directory.display());
         let plain = Path::new(name).file_name().is_some_and(|file| file == name) && !name.starts_with('.');
@@ -107,6 +160,7 @@ impl fmt::Display for SecretRef {
         match self {
             Self::Env(name) => write!(formatter, "env:{name}"),
             Self::File(name) => write!(formatter, "file:{name}"),
+            Self::Vault(reference) => write!(formatter, "vault:{reference}"),
         }
     }
 }
@@ -115,12 +169,23 @@ impl<'de> Deserialize<'de> for SecretRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // Whatever the text is, it may be a secret that somebody wrote here by mistake: no message repeats it.
         let text = Zeroizing::new(String::deserialize(deserializer)?);
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl FromStr for SecretRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
             Some(("env", name)) if !name.is_empty() => Ok(Self::Env(name.to_owned())),
             Some(("file", name)) if !name.is_empty() => Ok(Self::File(name.to_owned())),
-            _ => Err(serde::de::Error::custom(
-                "expected a reference to a secret, `file:NAME` or `env:NAME`; the secret itself does not belong here",
-            )),
+            Some(("vault", reference)) => reference.parse().map(Self::Vault),
+            _ => Err(
+                "expected a reference to a secret, `file:NAME`, `env:NAME` or `vault:PATH#FIELD`; the secret itself does not \
+                 belong here"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -138,6 +203,7 @@ mod tests {
         let scope = SecretScope {
             tenant: "team-a",
             directory,
+            vault: None,
         };
         SecretRef::File(name.to_owned())
             .read_text(scope)
@@ -174,6 +240,7 @@ mod tests {
         let scope = SecretScope {
             tenant: "team-a",
             directory: directory.path(),
+            vault: None,
         };
         for (name, why) in [
             ("PATH", "begin with CLAIMSMITH__TEAM_A__"),

@@ -157,6 +157,47 @@ async fn without_a_token_the_upstream_is_unavailable_and_the_operator_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn certificates_follow_their_files() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let (server, mutual) = (
+        TlsUpstream::start(&authority, "localhost", false),
+        TlsUpstream::start(&authority, "localhost", true),
+    );
+    let (client, stranger) = (authority.issue("claimsmith"), other.issue("stranger"));
+    let mut upstreams = String::new();
+    let identity = "client_certificate = \"file:certificate\"\nclient_key = \"file:key\"";
+    for (name, server, more) in [
+        ("server", &server, "ca = \"file:ca\"".to_owned()),
+        ("mutual", &mutual, format!("ca = \"file:good-ca\"\n{identity}")),
+    ] {
+        let url = format!("https://localhost:{}", server.address.port());
+        upstreams += &upstream(name, &url, &more).replace("plain_http = true\n", "");
+    }
+    let (pem, other) = (authority.pem(), other.pem());
+    let secrets = [
+        ("ca", other.as_str()),
+        ("good-ca", &pem),
+        ("certificate", &stranger.certificate),
+        ("key", &stranger.key),
+    ];
+    let platform = with_secrets(LOOPBACK, &upstreams, "[\"server\", \"mutual\"]", &secrets).await;
+    for (name, files) in [
+        ("server", [("ca", &pem)].as_slice()),
+        ("mutual", &[("certificate", &client.certificate), ("key", &client.key)]),
+    ] {
+        let request = json!({ "upstream": name, "path": "/x" });
+        assert_eq!(result(&platform, &request).await, "unavailable", "{name}");
+        for (file, text) in files {
+            fs::write(platform.tenant_file("secrets").join(file), text).unwrap();
+        }
+        eventually("the new file is used", async || {
+            result(&platform, &request).await == "200"
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tls_is_with_whom_it_should_be() {
     let (authority, other) = (Authority::new(), Authority::new());
     let good = TlsUpstream::start(&authority, "localhost", false);

@@ -144,7 +144,17 @@ fn resolving(port: u16, answers: &[&[&str]]) -> HttpUpstream {
     let config: HttpConfig = toml::from_str(&toml).unwrap();
     let directory = std::path::Path::new(".");
     let tenant = "contoso";
-    HttpUpstream::load("crm", &config, SecretScope { tenant, directory }, egress).unwrap()
+    HttpUpstream::load(
+        "crm",
+        &config,
+        SecretScope {
+            tenant,
+            directory,
+            vault: None,
+        },
+        egress,
+    )
+    .unwrap()
 }
 
 async fn fetch(upstream: &HttpUpstream, path: &str) -> Result<u16, Error> {

@@ -5,6 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::allow_attributes,
     reason = "a test fails by panicking"
 )]
@@ -12,7 +13,11 @@
 mod calls;
 mod configuration;
 mod credentials;
+mod deadline;
 mod egress;
+mod planted;
+mod records;
+mod vault;
 
 use std::fs;
 

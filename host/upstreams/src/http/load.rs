@@ -1,10 +1,8 @@
 //! From the configuration to an upstream: everything that can be found wrong is found here.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use claimsmith_runtime::{Breaker, BreakerOptions, BreakerState};
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Certificate, Identity, redirect};
 use tokio::sync::Semaphore;
@@ -13,6 +11,7 @@ use url::{Host, Url};
 use super::authentication::Authentication;
 use super::config::{AuthenticationConfig, HttpConfig};
 use super::{HttpUpstream, Limits, headers};
+use crate::breaker::breaker;
 use crate::egress::Egress;
 use crate::problem::{Problem, Problems};
 use crate::secret::SecretScope;
@@ -85,7 +84,7 @@ fn check_url(config: &HttpConfig, egress: &Egress, problems: &mut Problems) {
 }
 
 /// What holds for each URL that the host asks.
-fn check_base(place: &str, url: &Url, plain_http: bool, egress: &Egress, problems: &mut Problems) {
+pub(crate) fn check_base(place: &str, url: &Url, plain_http: bool, egress: &Egress, problems: &mut Problems) {
     let mut wrong = |message: String| problems.push(Problem::at(place, message));
     check_form(url, plain_http, &mut wrong);
     let literal = match url.host() {
@@ -230,24 +229,4 @@ fn client(config: &HttpConfig, scope: SecretScope<'_>, egress: Egress) -> Result
     builder
         .build()
         .map_err(|_| Problem::at("ca", "the TLS client cannot be made of these certificates"))
-}
-
-/// A breaker whose changes are logged and counted.
-fn breaker(tenant: &str, upstream: &str) -> Breaker {
-    let (tenant, upstream) = (tenant.to_owned(), upstream.to_owned());
-    let first = AtomicBool::new(true);
-    Breaker::new(&BreakerOptions::default(), move |state| {
-        let open = match state {
-            BreakerState::Closed => 0.0,
-            BreakerState::HalfOpen => 0.5,
-            BreakerState::Open => 1.0,
-        };
-        let labels = [("tenant", tenant.clone()), ("upstream", upstream.clone())];
-        metrics::gauge!("claimsmith_upstream_breaker_open", &labels).set(open);
-        // Being closed at first is no change.
-        if !first.swap(false, Ordering::Relaxed) {
-            let state = state.name();
-            tracing::warn!(tenant, upstream, state, "circuit breaker of an upstream changed");
-        }
-    })
 }
