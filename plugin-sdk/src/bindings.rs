@@ -21,6 +21,7 @@ wit_bindgen::generate!({
         world capabilities {
             import claimsmith:plugin/callout@0.1.0;
             import claimsmith:plugin/deadline@0.1.0;
+            import claimsmith:plugin/grants@0.1.0;
             import claimsmith:plugin/http@0.1.0;
             import claimsmith:plugin/log@0.1.0;
             import claimsmith:plugin/settings@0.1.0;
@@ -29,10 +30,10 @@ wit_bindgen::generate!({
     generate_all,
     generate_unused_types: true,
     additional_derives: [Default, PartialEq, Eq],
-    additional_derives_ignore: ["error", "failure", "level", "method", "request"],
+    additional_derives_ignore: ["error", "failure", "kind", "level", "method", "request", "upstream"],
 });
 
-pub use claimsmith::plugin::{callout, deadline, http, log, settings};
+pub use claimsmith::plugin::{callout, deadline, grants, http, log, settings};
 
 /// Apart from the others, because floating-point numbers have no `Eq` and resources derive nothing.
 mod stores {

@@ -1,15 +1,19 @@
 //! The host's functions. Outside WebAssembly, where plugins run in unit tests, there is no host: this is the one place
 //! that knows what they do then.
 
-pub(crate) use on_target::{fetch, log, remaining, settings_json};
+pub(crate) use on_target::{fetch, granted_upstreams, log, remaining, settings_json};
 
 #[cfg(target_family = "wasm")]
 mod on_target {
     use std::time::Duration;
 
     use crate::bindings::log::{Field, Level};
-    use crate::bindings::{deadline, http, log, settings};
+    use crate::bindings::{deadline, grants, http, log, settings};
     use crate::http::{Error, Request, Response};
+
+    pub(crate) fn granted_upstreams() -> Option<Vec<grants::Upstream>> {
+        Some(grants::upstreams())
+    }
 
     pub(crate) fn settings_json() -> String {
         settings::json()
@@ -32,8 +36,14 @@ mod on_target {
 mod on_target {
     use std::time::Duration;
 
+    use crate::bindings::grants::Upstream;
     use crate::bindings::log::{Field, Level};
     use crate::http::{Error, Request, Response};
+
+    /// There is no binding.
+    pub(crate) const fn granted_upstreams() -> Option<Vec<Upstream>> {
+        None
+    }
 
     /// Those of a binding that gives none.
     pub(crate) fn settings_json() -> String {

@@ -31,6 +31,10 @@ mod response;
 #[cfg(not(target_family = "wasm"))]
 pub mod test;
 
+use serde::{Deserialize, Deserializer};
+
+use crate::grants;
+
 pub use self::error::Error;
 pub use self::request::{Method, Request, RequestBuilder};
 pub use self::response::Response;
@@ -41,9 +45,27 @@ pub fn upstream(name: impl Into<String>) -> Upstream {
 }
 
 /// An upstream.
+///
+/// It can be a member of settings, where it is the upstream's name. The host then says when the binding is loaded that the
+/// binding was not granted it, instead of each callout:
+///
+/// ```
+/// use claimsmith_plugin::http;
+///
+/// #[claimsmith_plugin::settings]
+/// struct Settings {
+///     crm: http::Upstream,
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     name: String,
+}
+
+impl<'de> Deserialize<'de> for Upstream {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        grants::deserialize_name(deserializer, grants::Kind::Http).map(upstream)
+    }
 }
 
 impl Upstream {

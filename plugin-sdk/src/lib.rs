@@ -119,6 +119,7 @@ mod claims;
 mod conversions;
 mod error;
 mod events;
+mod grants;
 mod host;
 mod lifecycle;
 mod logging;

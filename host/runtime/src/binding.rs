@@ -254,8 +254,8 @@ async fn check_settings(binding: &Binding) -> Result<Vec<SettingsProblem>, BindE
     let _place = binding.host.lifecycle.acquire().await.ok();
     let deadline = Instant::now() + LIFECYCLE_TIME;
     let indices = &binding.plugin.exports.lifecycle;
-    // Settings are checked without upstreams: a tenant's configuration loads whether they answer or not.
-    let mut run = binding.run(Arc::default(), binding.limits_now(), deadline);
+    let grants = Arc::new(binding.grants.only_named());
+    let mut run = binding.run(grants, binding.limits_now(), deadline);
     let call = async {
         let instance = run.instantiate().await?;
         let guest = indices.load(&mut run.store, &instance)?;

@@ -78,7 +78,7 @@ mod kept {
     });
 }
 
-pub use claimsmith::plugin::{callout, deadline, log, settings, sign_up};
+pub use claimsmith::plugin::{callout, deadline, grants, log, settings, sign_up};
 pub use exports::claimsmith::plugin::{
     attribute_collection_start, attribute_collection_submit, email_otp_send, lifecycle, password_submit,
     token_issuance_start, verified_id_claim_validation,

@@ -9,7 +9,7 @@ use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
 use wasmtime_wasi::p2::bindings::{cli, clocks, random};
 use wasmtime_wasi_io::bindings::wasi::io;
 
-use crate::bindings::{cache, callout, deadline, directory, http, log, mail, settings, sign_up, sql};
+use crate::bindings::{cache, callout, deadline, directory, grants, http, log, mail, settings, sign_up, sql};
 use crate::error::LoadError;
 use crate::guest_text::clean;
 use crate::state::CallState;
@@ -20,6 +20,7 @@ const ALLOWED: &[&str] = &[
     "claimsmith:plugin/callout",
     "claimsmith:plugin/deadline",
     "claimsmith:plugin/directory",
+    "claimsmith:plugin/grants",
     "claimsmith:plugin/http",
     "claimsmith:plugin/log",
     "claimsmith:plugin/mail",
@@ -58,6 +59,7 @@ pub(crate) fn build(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
     callout::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     deadline::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     directory::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
+    grants::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     http::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     log::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     mail::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;

@@ -39,6 +39,18 @@ async fn mistakes_are_told_with_their_line() {
             "declare it as [upstreams.crm]",
         ),
         (
+            GOOD.to_owned(),
+            "settings.upstream = \"crm\"",
+            "settings.upstream = \"crm\"",
+            "upstream `crm` is not among the binding's `upstreams` (none)",
+        ),
+        (
+            GOOD.to_owned(),
+            "upstreams = [\"crm\"]\nsettings.upstream = \"cmr\"",
+            "settings.upstream = \"cmr\"",
+            "upstream `cmr` is not among the binding's `upstreams` (crm)",
+        ),
+        (
             GOOD.replace("kind = \"http\"", "kind = \"htpp\""),
             "",
             "kind = \"htpp\"",

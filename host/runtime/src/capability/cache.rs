@@ -53,12 +53,9 @@ pub struct Reservation {
     reserved: Box<dyn ReservedKey>,
 }
 
-const NO_CACHE: &str = "the binding has no cache: give it one with `cache`";
-
 impl CallState {
     fn cache(&self) -> Result<Arc<dyn Cache>, Error> {
-        let cache = self.grants.cache.clone();
-        cache.ok_or_else(|| Error::NotGranted(NO_CACHE.to_owned()))
+        self.grants.cache().map_err(Error::NotGranted)
     }
 }
 

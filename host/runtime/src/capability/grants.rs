@@ -1,10 +1,12 @@
-//! What a binding may use.
+//! What a binding may use, and `claimsmith:plugin/grants`, which tells plugins.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Cache, DirectoryUpstream, HttpUpstream, MailUpstream, SqlUpstream};
+use crate::bindings::grants::{self, Kind};
 use crate::guest_text::clean;
+use crate::state::CallState;
 
 /// An upstream of any kind.
 #[derive(Clone, Debug)]
@@ -20,11 +22,13 @@ pub enum Upstream {
 }
 
 /// The upstreams a binding was granted, by the names of the tenant's configuration, and its cache.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Grants {
     pub(super) tenant: Arc<str>,
     upstreams: BTreeMap<Arc<str>, Upstream>,
-    pub(super) cache: Option<Arc<dyn Cache>>,
+    cache: Option<Arc<dyn Cache>>,
+    /// Whether they are only named, and cannot be used.
+    are_only_named: bool,
 }
 
 impl Grants {
@@ -47,6 +51,14 @@ impl Grants {
         self.cache = Some(cache);
     }
 
+    /// The same, for a plugin that checks settings: a tenant's configuration loads whether upstreams answer or not.
+    pub(crate) fn only_named(&self) -> Self {
+        Self {
+            are_only_named: true,
+            ..self.clone()
+        }
+    }
+
     pub(super) fn is_granted(&self, name: &str) -> bool {
         self.upstreams.contains_key(name)
     }
@@ -56,43 +68,87 @@ impl Grants {
     }
 
     pub(super) fn http(&self, name: &str) -> Result<&dyn HttpUpstream, String> {
-        match self.upstreams.get(name) {
-            Some(Upstream::Http(upstream)) => Ok(upstream.as_ref()),
-            other => Err(not_granted(name, other)),
+        match self.find(name)? {
+            Upstream::Http(upstream) => Ok(upstream.as_ref()),
+            other => Err(of_another_kind(name, other)),
         }
     }
 
     pub(super) fn sql(&self, name: &str) -> Result<&dyn SqlUpstream, String> {
-        match self.upstreams.get(name) {
-            Some(Upstream::Sql(upstream)) => Ok(upstream.as_ref()),
-            other => Err(not_granted(name, other)),
+        match self.find(name)? {
+            Upstream::Sql(upstream) => Ok(upstream.as_ref()),
+            other => Err(of_another_kind(name, other)),
         }
     }
 
     pub(super) fn directory(&self, name: &str) -> Result<&dyn DirectoryUpstream, String> {
-        match self.upstreams.get(name) {
-            Some(Upstream::Directory(upstream)) => Ok(upstream.as_ref()),
-            other => Err(not_granted(name, other)),
+        match self.find(name)? {
+            Upstream::Directory(upstream) => Ok(upstream.as_ref()),
+            other => Err(of_another_kind(name, other)),
         }
     }
 
     pub(super) fn mail(&self, name: &str) -> Result<&dyn MailUpstream, String> {
-        match self.upstreams.get(name) {
-            Some(Upstream::Mail(upstream)) => Ok(upstream.as_ref()),
-            other => Err(not_granted(name, other)),
+        match self.find(name)? {
+            Upstream::Mail(upstream) => Ok(upstream.as_ref()),
+            other => Err(of_another_kind(name, other)),
+        }
+    }
+
+    pub(super) fn cache(&self) -> Result<Arc<dyn Cache>, String> {
+        self.can_be_used()?;
+        let cache = self.cache.clone();
+        cache.ok_or_else(|| "the binding has no cache: give it one with `cache`".to_owned())
+    }
+
+    fn find(&self, name: &str) -> Result<&Upstream, String> {
+        self.can_be_used()?;
+        let found = self.upstreams.get(name);
+        found.ok_or_else(|| format!("upstream `{}` is not among the binding's `upstreams`", clean(name)))
+    }
+
+    fn can_be_used(&self) -> Result<(), String> {
+        if self.are_only_named {
+            return Err("settings are checked without asking upstreams or the cache".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl grants::Host for CallState {
+    fn upstreams(&mut self) -> wasmtime::Result<Vec<grants::Upstream>> {
+        self.budget.check()?;
+        let upstreams = self.grants.upstreams.iter().map(|(name, upstream)| grants::Upstream {
+            name: name.as_ref().to_owned(),
+            kind: upstream.kind(),
+        });
+        Ok(upstreams.collect())
+    }
+
+    fn has_cache(&mut self) -> wasmtime::Result<bool> {
+        self.budget.check()?;
+        Ok(self.grants.cache.is_some())
+    }
+}
+
+impl Upstream {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Http(_) => Kind::Http,
+            Self::Sql(_) => Kind::Sql,
+            Self::Directory(_) => Kind::Directory,
+            Self::Mail(_) => Kind::Mail,
         }
     }
 }
 
-/// What a plugin is told that asks for what it has not.
-fn not_granted(name: &str, found: Option<&Upstream>) -> String {
-    let name = clean(name);
-    let kind = match found {
-        None => return format!("upstream `{name}` is not among the binding's `upstreams`"),
-        Some(Upstream::Http(_)) => "http",
-        Some(Upstream::Sql(_)) => "sql",
-        Some(Upstream::Directory(_)) => "directory",
-        Some(Upstream::Mail(_)) => "mail",
+/// What a plugin is told that uses an upstream by another interface than its own.
+fn of_another_kind(name: &str, found: &Upstream) -> String {
+    let kind = match found.kind() {
+        Kind::Http => "http",
+        Kind::Sql => "sql",
+        Kind::Directory => "directory",
+        Kind::Mail => "mail",
     };
-    format!("upstream `{name}` is of another kind: `{kind}`")
+    format!("upstream `{}` is of another kind: `{kind}`", clean(name))
 }

@@ -18,7 +18,7 @@ const MAX_SHOWN: usize = 1_000;
 struct Settings {
     /// The upstream's name.
     #[serde(default = "default_upstream")]
-    upstream: String,
+    upstream: http::Upstream,
     /// How many requests to make.
     #[serde(default = "default_calls")]
     calls: u32,
@@ -30,8 +30,8 @@ struct Settings {
     probe: bool,
 }
 
-fn default_upstream() -> String {
-    "crm".to_owned()
+fn default_upstream() -> http::Upstream {
+    http::upstream("crm")
 }
 
 const fn default_calls() -> u32 {
@@ -67,7 +67,7 @@ struct Probe {
 impl Default for Probe {
     fn default() -> Self {
         Self {
-            upstream: default_upstream(),
+            upstream: "crm".to_owned(),
             method: "GET".to_owned(),
             path: "/".to_owned(),
             query: None,
@@ -87,7 +87,7 @@ fn provide_claims(callout: &Callout, settings: &Settings) -> Result<Claims> {
         let probe = user.display_name.as_deref().context("display name")?;
         return Ok(try_out(&serde_json::from_str(probe).context("the request")?));
     }
-    let upstream = http::upstream(settings.upstream.as_str());
+    let upstream = &settings.upstream;
     let id = user.id.as_deref().or_rejected("the user has no id")?;
     let mut tier = "none".to_owned();
     for _ in 0..settings.calls {
