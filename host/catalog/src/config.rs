@@ -6,6 +6,7 @@ mod cache;
 mod egress;
 mod instance_reuse;
 mod limits;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use claimsmith_runtime::{BreakerOptions, CompileLimits, Compiler, Limits, PagemapScan, RuntimeOptions};
 use claimsmith_token::MetadataOptions;
+use claimsmith_upstreams::Network;
 use serde::Deserialize;
 
 pub use self::audit::{AuditConfig, AuditMode};
@@ -21,6 +23,7 @@ pub use self::cache::CacheConfig;
 pub use self::egress::EgressConfig;
 pub use self::instance_reuse::InstanceReuseConfig;
 pub(crate) use self::limits::LimitsConfig;
+pub use self::tls::TlsConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
 
@@ -84,6 +87,10 @@ pub struct ServerConfig {
     /// How long callouts in flight may take to finish at shutdown. Default 10 s.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+    /// TLS. Default none: plain HTTP, for what is behind a proxy.
+    pub tls: Option<TlsConfig>,
+    /// Networks of the proxies whose `x-forwarded-for` says who the client is. Default none.
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl Default for ServerConfig {
@@ -97,6 +104,8 @@ impl Default for ServerConfig {
             write_timeout: Duration::from_secs(10),
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
+            tls: None,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -243,6 +252,9 @@ impl HostConfig {
         config.tenants = directory.join(&config.tenants);
         config.runtime.cache.resolve(directory);
         config.audit.resolve(directory);
+        if let Some(tls) = &mut config.server.tls {
+            tls.resolve(directory);
+        }
         Ok(config)
     }
 
@@ -293,6 +305,7 @@ impl HostConfig {
             .chain(self.runtime.cache.rules())
             .chain(self.runtime.instance_reuse.rules())
             .chain(self.audit.rules())
+            .chain(self.server.tls.iter().flat_map(TlsConfig::rules))
             .filter(|(holds, _)| !holds)
             .map(|(_, rule)| ConfigError::in_file(path, rule))
             .collect();
