@@ -41,6 +41,13 @@ impl Host {
         Self::begin(command).await
     }
 
+    /// The same with variables in its environment.
+    pub async fn start_in_environment(directory: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut command = command(directory, "json");
+        command.envs(variables.iter().copied());
+        Self::begin(command).await
+    }
+
     /// The same with files that can have so many KiB at most: a disk that is full, until [`Self::make_room`].
     pub async fn start_on_a_full_disk(directory: &Path, kib: u32) -> Self {
         let host = command(directory, "json");

@@ -22,3 +22,4 @@ mod tls;
 
 pub use convert::context;
 pub use server::{Server, StartError};
+pub use tls::check_tls;

@@ -91,6 +91,14 @@ impl Tls {
     }
 }
 
+/// Whether a certificate and its key can be served.
+///
+/// # Errors
+/// What is wrong with which file.
+pub fn check_tls(config: &TlsConfig) -> Result<(), String> {
+    Tls::load(config.clone()).map(|_| ())
+}
+
 impl Files {
     fn read(config: &TlsConfig) -> Result<Self, String> {
         Ok(Self {
