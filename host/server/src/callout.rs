@@ -79,18 +79,21 @@ async fn answer_named(
         correlation_id = field::Empty,
     );
     let whole = async {
-        let mut facts = Facts::default();
+        let mut callout = Unanswered::new(app, arrived);
+        let facts = &mut callout.facts;
         // Boxed before anything is put around it: it has room for all that an invocation may need, 10 KB, which each layer
         // would move, and some keep twice.
-        let answered = Box::pin(answer(app, tenant, extension, head, &mut body, arrived, &mut facts));
+        let answered = Box::pin(answer(app, tenant, extension, head, &mut body, arrived, facts));
         let answered = or_panicked(answered).await;
         // What had not come by the deadline is not waited for any longer; and a client that waits for `100 Continue` has
         // not sent its body, which reading would ask for.
         let discarded = matches!(&answered, Err(refusal) if refusal.outcome != Outcome::DeadlineExceeded)
             && !head.headers.contains_key(EXPECT);
-        let answered = audit::record(&app.audit, answered, &mut facts, arrived).await;
+        callout.is_recorded = true;
+        let answered = audit::record(&app.audit, answered, &mut callout.facts, arrived).await;
         let client = || peer.map(|peer| client::address(peer, &head.headers, &app.trusted_proxies));
-        let response = finish(answered, &facts, arrived, client);
+        let response = finish(answered, &callout.facts, arrived, client);
+        callout.is_answered = true;
         if discarded {
             discard(body).await;
         }
@@ -127,6 +130,47 @@ pub(crate) struct Facts {
     pub(crate) generation: u64,
     pub(crate) audit: audit::Notes,
     pub(crate) invocations: audit::Invocations,
+}
+
+/// A callout that is not answered yet. When its client closes the connection it is dropped, which leaves a record too.
+struct Unanswered<'a> {
+    app: &'a App,
+    arrived: Instant,
+    facts: Facts,
+    /// Whether its record has been handed over.
+    is_recorded: bool,
+    is_answered: bool,
+}
+
+impl<'a> Unanswered<'a> {
+    fn new(app: &'a App, arrived: Instant) -> Self {
+        Self {
+            app,
+            arrived,
+            facts: Facts::default(),
+            is_recorded: false,
+            is_answered: false,
+        }
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let took = self.arrived.elapsed();
+        telemetry::count_callout(self.facts.extension.as_deref(), Outcome::ClientGone, took);
+        tracing::warn!(
+            outcome = Outcome::ClientGone.code(),
+            duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            generation = self.facts.generation,
+            "callout abandoned"
+        );
+        if !self.is_recorded {
+            audit::record_gone(&self.app.audit, &mut self.facts, self.arrived);
+        }
+    }
 }
 
 async fn answer(
