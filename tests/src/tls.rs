@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use openssl::asn1::Asn1Time;
 use openssl::bn::{BigNum, MsbOption};
@@ -34,7 +35,7 @@ impl Authority {
     #[must_use]
     pub fn new() -> Self {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-        let certificate = make("Test authority", &key, None);
+        let certificate = make("Test authority", &key, None, 1);
         Self { certificate, key }
     }
 
@@ -47,8 +48,18 @@ impl Authority {
     /// A certificate for a name.
     #[must_use]
     pub fn issue(&self, name: &str) -> Identity {
+        self.issue_until(name, 1)
+    }
+
+    /// A certificate for a name that has expired.
+    #[must_use]
+    pub fn issue_expired(&self, name: &str) -> Identity {
+        self.issue_until(name, -1)
+    }
+
+    fn issue_until(&self, name: &str, days: i64) -> Identity {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-        let certificate = make(name, &key, Some(self));
+        let certificate = make(name, &key, Some(self), days);
         Identity {
             certificate: String::from_utf8(certificate.to_pem().unwrap()).unwrap(),
             key: String::from_utf8(key.private_key_to_pem_pkcs8().unwrap()).unwrap(),
@@ -62,8 +73,12 @@ impl Default for Authority {
     }
 }
 
-/// A certificate for a name, of an authority or of itself.
-fn make(name: &str, key: &PKey<Private>, authority: Option<&Authority>) -> X509 {
+/// A certificate for a name, of an authority or of itself, that ends so many days from now.
+fn make(name: &str, key: &PKey<Private>, authority: Option<&Authority>, days: i64) -> X509 {
+    let in_days = |days: i64| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        Asn1Time::from_unix(i64::try_from(now.as_secs()).unwrap() + days * 24 * 60 * 60).unwrap()
+    };
     let mut subject = X509NameBuilder::new().unwrap();
     subject.append_entry_by_text("CN", name).unwrap();
     let subject = subject.build();
@@ -73,8 +88,8 @@ fn make(name: &str, key: &PKey<Private>, authority: Option<&Authority>) -> X509 
     builder.set_version(2).unwrap();
     builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
     builder.set_subject_name(&subject).unwrap();
-    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    builder.set_not_before(&in_days(days.min(0) - 1)).unwrap();
+    builder.set_not_after(&in_days(days)).unwrap();
     builder.set_pubkey(key).unwrap();
     let signer = if let Some(authority) = authority {
         builder.set_issuer_name(authority.certificate.subject_name()).unwrap();

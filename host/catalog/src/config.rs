@@ -6,6 +6,7 @@ mod cache;
 mod egress;
 mod instance_reuse;
 mod limits;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use claimsmith_runtime::{BreakerOptions, CompileLimits, Compiler, Limits, PagemapScan, RuntimeOptions};
 use claimsmith_token::MetadataOptions;
+use claimsmith_upstreams::Network;
 use claimsmith_upstreams::vault::VaultConfig;
 use serde::Deserialize;
 
@@ -22,6 +24,7 @@ pub use self::cache::CacheConfig;
 pub use self::egress::EgressConfig;
 pub use self::instance_reuse::InstanceReuseConfig;
 pub(crate) use self::limits::LimitsConfig;
+pub use self::tls::TlsConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
 
@@ -91,6 +94,10 @@ pub struct ServerConfig {
     /// How long callouts in flight may take to finish at shutdown. Default 10 s.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+    /// TLS. Default none: plain HTTP, for what is behind a proxy.
+    pub tls: Option<TlsConfig>,
+    /// Networks of the proxies whose `x-forwarded-for` says who the client is. Default none.
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl Default for ServerConfig {
@@ -104,6 +111,8 @@ impl Default for ServerConfig {
             write_timeout: Duration::from_secs(10),
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
+            tls: None,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -256,6 +265,9 @@ impl HostConfig {
         if let Some(vault) = &mut config.vault {
             vault.resolve(directory);
         }
+        if let Some(tls) = &mut config.server.tls {
+            tls.resolve(directory);
+        }
         Ok(config)
     }
 
@@ -306,6 +318,7 @@ impl HostConfig {
             .chain(self.runtime.cache.rules())
             .chain(self.runtime.instance_reuse.rules())
             .chain(self.audit.rules())
+            .chain(self.server.tls.iter().flat_map(TlsConfig::rules))
             .filter(|(holds, _)| !holds)
             .map(|(_, rule)| ConfigError::in_file(path, rule))
             .collect();
@@ -365,3 +378,12 @@ impl HostConfig {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::allow_attributes,
+    reason = "a test fails by panicking"
+)]
+mod tests;

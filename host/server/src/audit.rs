@@ -214,6 +214,17 @@ pub(crate) async fn record(
     }
 }
 
+/// Records a callout whose client has gone away before it was answered.
+pub(crate) fn record_gone(auditor: &Auditor, facts: &mut Facts, arrived: Instant) {
+    let is_known = facts.audit.token.is_some();
+    let record = made_of(facts, Outcome::ClientGone, None, arrived);
+    if is_known {
+        auditor.note(record);
+    } else {
+        auditor.note_refusal(record);
+    }
+}
+
 fn made_of(facts: &mut Facts, outcome: Outcome, refusal: Option<&Refusal>, arrived: Instant) -> Record {
     let notes = std::mem::take(&mut facts.audit);
     let invocations = std::mem::take(&mut facts.invocations).0;

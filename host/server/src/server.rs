@@ -17,12 +17,14 @@ use claimsmith_runtime::{Compiler, Runtime, RuntimeError, raise_descriptor_limit
 use claimsmith_token::{FetchError, MetadataStore};
 use claimsmith_upstreams::Problems;
 use claimsmith_upstreams::vault::Vault;
+use claimsmith_upstreams::Network;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::answer::{self, Refusal};
 use crate::service::Answers;
+use crate::tls::Tls;
 use crate::{callout, health, listener, openapi, status, telemetry};
 
 /// What every request can see.
@@ -36,6 +38,8 @@ pub(crate) struct App {
     pub(crate) openapi: Bytes,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) audit: Auditor,
+    /// Whose `x-forwarded-for` is believed.
+    pub(crate) trusted_proxies: Vec<Network>,
     places: Semaphore,
     draining: AtomicBool,
     /// Whether the service has been ready once: then a new tenant's documents do not make it unready again.
@@ -81,6 +85,9 @@ pub enum StartError {
     /// The HTTP client for metadata cannot be made.
     #[error(transparent)]
     Metadata(FetchError),
+    /// The certificate or its key cannot be used.
+    #[error("TLS cannot be served: {0}")]
+    Tls(String),
     /// Nothing can be counted: a defect.
     #[error("metrics cannot be set up: {0}")]
     Telemetry(String),
@@ -108,6 +115,7 @@ impl StartError {
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     address: SocketAddr,
     config: HostConfig,
     config_file: PathBuf,
@@ -125,6 +133,8 @@ impl Server {
     /// [`StartError`]: nothing could be served.
     pub async fn start(config: HostConfig, config_file: &Path, compiler: Compiler) -> Result<Self, StartError> {
         let metrics = telemetry::begin().map_err(|error| StartError::Telemetry(error.to_string()))?;
+        let tls = config.server.tls.clone().map(Tls::load).transpose();
+        let tls = tls.map_err(StartError::Tls)?.map(Arc::new);
         raise_descriptor_limit();
         let runtime = Runtime::new(config.runtime_options(compiler)).map_err(StartError::Runtime)?;
         let runtime = Arc::new(runtime);
@@ -163,12 +173,14 @@ impl Server {
             metrics,
             openapi: openapi::document().to_string().into(),
             runtime: Arc::clone(&runtime),
+            trusted_proxies: config.server.trusted_proxies.clone(),
             places: Semaphore::new(config.server.max_concurrent_callouts),
             draining: AtomicBool::new(false),
             was_ready: AtomicBool::new(false),
         };
         Ok(Self {
             listener,
+            tls,
             address,
             config,
             config_file: config_file.to_owned(),
@@ -201,6 +213,7 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
             listener,
+            tls,
             config,
             app,
             runtime,
@@ -226,7 +239,11 @@ impl Server {
             tokio::time::sleep(drain_delay).await;
         };
         let answers = Answers::new(Arc::clone(&app), router(Arc::clone(&app)));
-        listener::serve(listener, answers, &config.server, shutdown).await;
+        let renewing = tls.clone().map(|tls| tokio::spawn(tls.tend()));
+        listener::serve(listener, answers, tls, &config.server, shutdown).await;
+        if let Some(renewing) = renewing {
+            renewing.abort();
+        }
         app.audit.close(config.server.drain_timeout).await;
         if let Some(reload) = reload {
             reload.abort();

@@ -31,6 +31,12 @@ impl Network {
     pub fn contains(&self, other: &Self) -> bool {
         self.0.contains(&other.0)
     }
+
+    /// Whether an address is in it.
+    #[must_use]
+    pub fn contains_address(&self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
 }
 
 impl FromStr for Network {
