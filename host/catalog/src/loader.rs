@@ -58,6 +58,8 @@ struct Tools {
     /// Bytes of one tenant's caches together.
     max_cache_bytes: u64,
     vault: Option<Arc<Vault>>,
+    /// Whether upstreams are left alone.
+    is_offline: bool,
     runtime: Arc<Runtime>,
     metadata: Arc<MetadataStore>,
     places: Arc<Semaphore>,
@@ -105,6 +107,7 @@ impl Loader {
                 caches: Caches::default(),
                 max_cache_bytes: DEFAULT_MAX_CACHE_BYTES,
                 vault: None,
+                is_offline: false,
                 runtime,
                 metadata,
                 places: Arc::new(Semaphore::new(MAX_LOADING)),
@@ -124,6 +127,13 @@ impl Loader {
     #[must_use]
     pub fn with_max_cache_bytes(mut self, max_cache_bytes: u64) -> Self {
         self.tools.max_cache_bytes = max_cache_bytes;
+        self
+    }
+
+    /// Asks no upstream: what only a database can tell of its statements is not found.
+    #[must_use]
+    pub fn offline(mut self) -> Self {
+        self.tools.is_offline = true;
         self
     }
 
@@ -357,7 +367,11 @@ impl Tools {
             vault: secrets.as_ref(),
         };
         let upstreams = upstreams.load(&config.upstreams, &mut errors);
-        upstreams.reach().await;
+        if self.is_offline {
+            upstreams.leave();
+        } else {
+            upstreams.reach().await;
+        }
         let caches = self.caches.of_tenant(name, &upstreams.redis, self.max_cache_bytes);
         let mut extensions = BTreeMap::new();
         for (extension_name, extension) in &config.extensions {

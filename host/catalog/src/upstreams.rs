@@ -186,6 +186,13 @@ fn read<T: DeserializeOwned>(members: Table) -> Result<T, Vec<Problem>> {
 }
 
 impl Upstreams {
+    /// Leaves all databases alone.
+    pub(crate) fn leave(&self) {
+        for database in self.databases.values() {
+            database.leave();
+        }
+    }
+
     /// Connects to all databases at once, so that statements can be checked. Takes a bounded time, whatever they do.
     pub(crate) async fn reach(&self) {
         join_all(self.databases.values().map(|database| database.reach())).await;

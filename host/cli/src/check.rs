@@ -8,6 +8,7 @@ use anyhow::bail;
 use claimsmith_catalog::{Catalog, ConfigError, ConfigErrors, HostConfig, Loader};
 use claimsmith_runtime::Runtime;
 use claimsmith_token::MetadataStore;
+use claimsmith_upstreams::vault::Vault;
 use serde::Serialize;
 
 use crate::compiler;
@@ -66,21 +67,26 @@ pub(crate) async fn check(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// Loads all tenants as a start would. Nothing is written, nobody is asked, and nothing listens.
+/// Loads all tenants as a start would. Nothing is written, nothing listens, and nobody is asked but Vault.
 async fn load(mut config: HostConfig, arguments: &Arguments) -> anyhow::Result<Report> {
     let mut problems = Vec::new();
     if let Some(tls) = &config.server.tls
         && let Err(message) = claimsmith_server::check_tls(tls)
     {
-        problems.push(Problem {
-            tenant: None,
-            file: arguments.config.clone(),
-            line: None,
-            column: None,
-            text: format!("{}: server.tls: {message}", arguments.config.display()),
-            message: format!("server.tls: {message}"),
-        });
+        problems.push(of_host(arguments, format!("server.tls: {message}")));
     }
+    let vault = config
+        .vault
+        .as_ref()
+        .map(Vault::load)
+        .transpose()
+        .unwrap_or_else(|found| {
+            let problem = |found: &claimsmith_upstreams::Problem| {
+                of_host(arguments, format!("vault.{}: {}", found.path, found.message))
+            };
+            problems.extend(found.iter().map(problem));
+            None
+        });
     // Components are compiled for their settings to be checked; another user's cache is not to be written to.
     config.runtime.cache = claimsmith_catalog::CacheConfig::default();
     let runtime = Arc::new(Runtime::new(config.runtime_options(compiler::child()?))?);
@@ -93,7 +99,10 @@ async fn load(mut config: HostConfig, arguments: &Arguments) -> anyhow::Result<R
         config.tenant_concurrency(),
         runtime,
         Arc::new(metadata),
-    );
+    )
+    .with_max_cache_bytes(config.runtime.max_binding_cache_bytes_per_tenant)
+    .with_vault(vault.map(Arc::new))
+    .offline();
     let catalog = match loader.load(&Catalog::default()).await {
         Ok(catalog) => catalog.unwrap_or_default(),
         Err(error) => {
@@ -116,6 +125,17 @@ async fn load(mut config: HostConfig, arguments: &Arguments) -> anyhow::Result<R
             .map(|(.., extension)| extension.bindings().count())
             .sum(),
     })
+}
+
+fn of_host(arguments: &Arguments, message: String) -> Problem {
+    Problem {
+        tenant: None,
+        file: arguments.config.clone(),
+        line: None,
+        column: None,
+        text: format!("{}: {message}", arguments.config.display()),
+        message,
+    }
 }
 
 fn problem(tenant: Option<&str>, error: &ConfigError) -> Problem {

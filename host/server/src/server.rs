@@ -15,9 +15,9 @@ use claimsmith_catalog::{Catalog, ConfigError, CurrentCatalog, HostConfig, Loade
 use claimsmith_contract::Outcome;
 use claimsmith_runtime::{Compiler, Runtime, RuntimeError, raise_descriptor_limit};
 use claimsmith_token::{FetchError, MetadataStore};
+use claimsmith_upstreams::Network;
 use claimsmith_upstreams::Problems;
 use claimsmith_upstreams::vault::Vault;
-use claimsmith_upstreams::Network;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
