@@ -16,9 +16,8 @@ const MAX_SHOWN: usize = 1_000;
 
 #[claimsmith_plugin::settings]
 struct Settings {
-    /// The upstream's name.
-    #[serde(default = "default_upstream")]
-    upstream: http::Upstream,
+    /// The upstream, if it is not `crm`. That one is found missing by a callout only.
+    upstream: Option<http::Upstream>,
     /// How many requests to make.
     #[serde(default = "default_calls")]
     calls: u32,
@@ -28,10 +27,6 @@ struct Settings {
     /// Whether the user's display name holds the request.
     #[serde(default)]
     probe: bool,
-}
-
-fn default_upstream() -> http::Upstream {
-    http::upstream("crm")
 }
 
 const fn default_calls() -> u32 {
@@ -93,7 +88,7 @@ fn provide_claims(callout: &Callout, settings: &Settings) -> Result<Claims> {
         let probe = user.display_name.as_deref().context("display name")?;
         return Ok(try_out(&serde_json::from_str(probe).context("the request")?));
     }
-    let upstream = &settings.upstream;
+    let upstream = settings.upstream.clone().unwrap_or_else(|| http::upstream("crm"));
     let id = user.id.as_deref().or_rejected("the user has no id")?;
     let mut tier = "none".to_owned();
     for _ in 0..settings.calls {
