@@ -4,6 +4,7 @@
 //! [`GrantedDatabase`].
 
 mod config;
+mod confine;
 mod failure;
 mod lease;
 mod load;
@@ -17,7 +18,7 @@ mod types;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use claimsmith_runtime::interface::sql::{Error, Request, Rows, Statement, Value};
@@ -33,7 +34,7 @@ use crate::problem::{Problem, Problems};
 
 /// A database that did not answer for as long is to blame, whatever time a plugin gives it.
 const BLAMED_AFTER: Duration = Duration::from_millis(400);
-/// What a database may take to be connected to, and a statement to be prepared, while a tenant is loaded.
+/// What a database may take while a tenant is loaded: to be connected to and to prepare all statements, together.
 const CHECKED_WITHIN: Duration = Duration::from_secs(2);
 /// Statements that a binding names, of one database, and bytes of one.
 const MAX_STATEMENTS: usize = 64;
@@ -51,6 +52,8 @@ pub struct Database {
     limits: Limits,
     /// Whether it did not answer when the tenant was loaded.
     is_silent: AtomicBool,
+    /// Microseconds that it has taken while the tenant was loaded.
+    asked_for: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -71,6 +74,8 @@ struct Limits {
 /// What is executed, and within what.
 struct Call<'c> {
     text: Arc<str>,
+    /// Whether it is one of the binding's, and not a plugin's own.
+    is_named: bool,
     parameters: &'c [Value],
     /// Whether rows are wanted, and not only their number.
     wants_rows: bool,
@@ -87,11 +92,21 @@ impl Database {
                 Engine::Sqlite(engine) => engine.reach().await,
             }
         };
-        match timeout(CHECKED_WITHIN, reaching).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.note_silent(&failure::describe(&error)),
-            Err(_) => self.note_silent("it did not answer in time"),
+        match self.while_loading(reaching).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => self.note_silent(&failure::describe(&error)),
+            None => self.note_silent("it did not answer in time"),
         }
+    }
+
+    /// What comes of asking the database within the time that is left to it while the tenant is loaded.
+    async fn while_loading<T>(&self, asking: impl Future<Output = T>) -> Option<T> {
+        let began = Instant::now();
+        let taken = Duration::from_micros(self.asked_for.load(Ordering::Relaxed));
+        let answer = timeout(CHECKED_WITHIN.saturating_sub(taken), asking).await.ok();
+        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.asked_for.fetch_add(took, Ordering::Relaxed);
+        answer
     }
 
     /// Leaves the database alone: statements are not checked by it.
@@ -144,19 +159,19 @@ impl Database {
                 Engine::Sqlite(engine) => engine.prepare(text).await,
             }
         };
-        match timeout(CHECKED_WITHIN, preparing).await {
-            Ok(Ok(gives_rows)) if gives_rows || self.access == Access::ReadWrite => None,
-            Ok(Ok(_)) => Some(
+        match self.while_loading(preparing).await {
+            Some(Ok(gives_rows)) if gives_rows || self.access == Access::ReadWrite => None,
+            Some(Ok(_)) => Some(
                 "it gives no rows, and the upstream is read-only: expected a query, or `access = \"read-write\"`"
                     .into(),
             ),
-            Ok(Err(Wrong::Statement(message))) => Some(message),
-            Ok(Err(Wrong::Database(error))) => {
+            Some(Err(Wrong::Statement(message))) => Some(message),
+            Some(Err(Wrong::Database(error))) => {
                 self.note_silent(&failure::describe(&error));
                 None
             }
-            Err(_) => {
-                self.note_silent("it did not prepare a statement in time");
+            None => {
+                self.note_silent("it did not prepare its statements in time");
                 None
             }
         }
@@ -248,6 +263,7 @@ impl GrantedDatabase {
         }
         let call = Call {
             text,
+            is_named: matches!(request.statement, Statement::Named(_)),
             parameters: &request.parameters,
             wants_rows,
             until: context.until.min(Instant::now() + limits.timeout),

@@ -1,8 +1,9 @@
 //! What may be executed, and what comes back.
 
+use claimsmith_tests::{Platform, eventually, world};
 use serde_json::{Value, json};
 
-use super::{LOOPBACK, SECRET, asking, assert_untold, hr, people, probe, result, rows, send, stage};
+use super::{DEADLINE, LOOPBACK, SECRET, asking, assert_untold, hr, people, probe, result, rows, send, send_to, stage};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_have_the_types_of_the_interface() {
@@ -204,7 +205,7 @@ async fn reading_is_all_that_a_read_only_upstream_does() {
         assert_eq!(result(&platform, &json!({ "text": text })).await, expected, "{text}");
     }
     assert_eq!(server.ask("people", "select count(*) from people"), "2");
-    // Nothing of a session is left for whoever has the connection next, and it is the same one.
+    // Nothing of a session is left for whoever has the next connection, and there is one at once.
     for text in [
         "set statement_timeout = 1",
         "select set_config('search_path', 'pg_catalog', false), set_config('application_name', 'mine', false)",
@@ -223,7 +224,41 @@ async fn reading_is_all_that_a_read_only_upstream_does() {
         }]);
         assert_eq!(rows(&platform, &json!({ "text": text })).await, expected, "{text}");
     }
-    assert_eq!(server.sessions("claims"), 1);
+    eventually("sessions end with their statements", async || {
+        server.sessions("claims") == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_plugin_executes_changes_nothing_for_another_binding() {
+    let (server, authority) = people();
+    let attacker = world::extension_toml("attacker", DEADLINE, "sql-caller", "upstreams = [\"hr\"]");
+    let bindings = format!("upstreams = [\"hr\"]\nstatements.hr.role = \"select 'user' as role\"\n\n{attacker}");
+    let upstream = hr(&server, "connections = 1\nany_statement = true");
+    let (stage, _) = stage(LOOPBACK, &upstream, &bindings, &authority).await;
+    let platform = stage.start().await;
+    let attack = async |text: String| send_to(&platform, "attacker", &json!({ "text": text })).await.1;
+    let role = json!({ "statement": "role" });
+    let expected = json!([{ "role": ["text", "user"] }]);
+    assert_eq!(rows(&platform, &role).await, expected);
+    // It looks for what the driver has prepared for the other, and puts its own in its place.
+    let found = attack("select name from pg_prepared_statements where statement like '%user%role'".to_owned()).await;
+    let found = Platform::claims(&found)["rows"].as_str().unwrap().to_owned();
+    let found: Value = serde_json::from_str(&found).unwrap();
+    let name = found[0]["name"][1].as_str().unwrap().to_owned();
+    for text in [
+        format!("deallocate {name}"),
+        format!("prepare {name} as select 'global admin' as role"),
+    ] {
+        attack(text).await;
+        assert_eq!(rows(&platform, &role).await, expected);
+    }
+    // Also at once.
+    let forged = format!("prepare {name} as select 'global admin' as role");
+    attack(format!("deallocate {name}")).await;
+    attack(forged).await;
+    assert_eq!(rows(&platform, &role).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -195,6 +195,11 @@ async fn mistakes_of_statements_are_told_with_their_line() {
             "access = \"read-write\"",
         ),
         (
+            "file.pragma",
+            "pragma hard_heap_limit = 1",
+            "no PRAGMA, ATTACH or DETACH",
+        ),
+        (
             "other.ungranted",
             "select 1",
             "`other` is no database among the binding's `upstreams`",

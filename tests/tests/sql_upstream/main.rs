@@ -12,6 +12,7 @@
 
 mod calls;
 mod configuration;
+mod fake;
 mod hr;
 mod outages;
 mod sqlite;
@@ -119,9 +120,16 @@ async fn probe(platform: &Platform, request: &Value) -> Value {
 }
 
 async fn send(platform: &Platform, request: &Value) -> (u16, Value) {
+    send_to(platform, "claims", request).await
+}
+
+/// The same to another extension.
+async fn send_to(platform: &Platform, extension: &str, request: &Value) -> (u16, Value) {
     let mut body = platform.body();
     body["data"]["authenticationContext"]["user"]["displayName"] = json!(request.to_string());
-    let response = platform.call(&platform.token(), &body).await;
+    let url = platform.url_of("contoso", extension);
+    let call = platform.http.post(url).bearer_auth(platform.token()).json(&body);
+    let response = call.send().await.unwrap();
     (response.status().as_u16(), response.json().await.unwrap())
 }
 

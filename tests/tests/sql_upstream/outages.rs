@@ -1,12 +1,14 @@
 //! Servers that are down, restarted, wrong, or none.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use claimsmith_tests::{Authority, Platform, Trap, eventually};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use super::fake::{Fake, Fault};
 use super::{LOOPBACK, asking, asking_all, assert_untold, hr, people, probe, result, stage, upstream};
 
 const ONE: &str = "select 1";
@@ -230,4 +232,38 @@ async fn no_database_is_where_the_host_may_not_connect() {
         platform.host.log_line("the operator is told", tells).await;
     }
     assert_eq!(trap.connections(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_database_has_one_time_for_all_statements_while_it_is_loaded() {
+    let fake = Fake::start(Fault::Slow(Duration::from_millis(500)));
+    let url = format!("postgres://localhost:{}/people", fake.port);
+    let statements: String = (0..12)
+        .map(|number| format!("statements.hr.s{number} = \"select $1\"\n"))
+        .collect();
+    let binding = format!("upstreams = [\"hr\"]\n{statements}");
+    let (stage, _) = stage(LOOPBACK, &upstream(&url, "tls = false"), &binding, &Authority::new()).await;
+    let platform = stage.start().await;
+    let tells = |line: &Value| {
+        line["message"] == "database does not answer: statements are not checked"
+            && line["why"].to_string().contains("in time")
+    };
+    platform.host.log_line("the operator is told", tells).await;
+    // Each of them was within 2 s.
+    assert!((1..12).contains(&fake.prepared()), "{}", fake.prepared());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_reading_keeps_nothing() {
+    let fake = Fake::start(Fault::Deaf);
+    let url = format!("postgres://localhost:{}/people", fake.port);
+    let more = "tls = false\ntimeout = \"300ms\"\nmax_request_bytes = 8388608";
+    let platform = asking(&upstream(&url, more), &Authority::new()).await;
+    // More than what the kernel keeps for it.
+    let request = json!({ "text": "select $1", "parameter_bytes": 7_000_000 });
+    for calls in 1..=3 {
+        assert_eq!(result(&platform, &request).await, "deadline-exceeded");
+        assert_eq!(fake.deafened(), calls);
+    }
+    eventually("nothing is connected to it", async || fake.sockets() == 0).await;
 }

@@ -1,8 +1,10 @@
 //! SQLite: a file of the tenant, and nothing but it.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use claimsmith_tests::audit::REQUIRED;
 use claimsmith_tests::{Authority, Platform, eventually};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -22,6 +24,11 @@ async fn make(path: &Path, sql: &'static str) {
 
 /// A host with an upstream of the file `data/people.db`, with more of its members.
 async fn asking(more: &str) -> Platform {
+    asking_at(LOOPBACK, more).await
+}
+
+/// The same with this configuration of the host.
+async fn asking_at(host: &str, more: &str) -> Platform {
     let upstream = format!("[upstreams.hr]\nkind = \"sql\"\nurl = \"sqlite:data/people.db\"\n{more}\n");
     let any = if more.contains("any_statement") {
         ""
@@ -30,7 +37,7 @@ async fn asking(more: &str) -> Platform {
     };
     let binding = "upstreams = [\"hr\"]\nstatements.hr.by_mail = \"select * from people where mail = ?1\"";
     let authority = Authority::new();
-    let (stage, _) = stage(LOOPBACK, &format!("{upstream}{any}"), binding, &authority).await;
+    let (stage, _) = stage(host, &format!("{upstream}{any}"), binding, &authority).await;
     fs::create_dir(stage.file("tenants/contoso/data")).unwrap();
     make(&stage.file("tenants/contoso/data/people.db"), PEOPLE).await;
     make(
@@ -67,9 +74,10 @@ async fn no_statement_leads_out_of_the_file_or_changes_it() {
     let made = platform.directory.path().join("made.db");
     let (other, made) = (other.display(), made.display());
     for (text, expected) in [
-        (format!("attach '{other}' as other"), "failed 1"),
-        (format!("select 1; attach '{other}' as other"), "failed 1"),
-        (format!("commit; attach '{other}' as other"), "failed 1"),
+        (format!("attach '{other}' as other"), "not-allowed"),
+        (format!("select 1; attach '{other}' as other"), "not-allowed"),
+        (format!("commit; attach '{other}' as other"), "not-allowed"),
+        ("detach main".to_owned(), "not-allowed"),
         ("select * from other.secrets".to_owned(), "failed 1"),
         (format!("vacuum into '{made}'"), "failed 1"),
         (format!("commit; vacuum into '{made}'"), "failed 1"),
@@ -78,7 +86,7 @@ async fn no_statement_leads_out_of_the_file_or_changes_it() {
             "insert into people (mail) values ('x') returning mail".to_owned(),
             "not-allowed",
         ),
-        ("pragma query_only = off".to_owned(), "rows 0"),
+        ("pragma query_only = off".to_owned(), "not-allowed"),
         ("delete from people returning mail".to_owned(), "not-allowed"),
         ("select count(*) from people".to_owned(), "rows 1"),
     ] {
@@ -87,6 +95,85 @@ async fn no_statement_leads_out_of_the_file_or_changes_it() {
     assert!(!platform.directory.path().join("made.db").exists());
     let log = Value::from(platform.host.log()).to_string();
     assert!(!log.contains("attach '"), "statements are in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_statement_changes_the_process() {
+    let host = format!("{LOOPBACK}\n{REQUIRED}");
+    let platform = asking_at(&host, "access = \"read-write\"").await;
+    for text in [
+        // The process's memory, of which nothing would be left for the audit's store.
+        "pragma hard_heap_limit = 1",
+        "PRAGMA main.Hard_Heap_Limit(1)",
+        "select * from pragma_hard_heap_limit(1)",
+        "explain pragma hard_heap_limit = 1",
+        "pragma soft_heap_limit = 1",
+        "pragma cache_size = 1000000",
+        "pragma page_size = 512",
+        "pragma temp_store_directory = '/proc'",
+        "pragma writable_schema = on",
+        "pragma trusted_schema = on",
+        "pragma journal_mode = off",
+        "pragma user_version",
+    ] {
+        // The answer waits for its record.
+        assert_eq!(
+            result(&platform, &json!({ "text": text })).await,
+            "not-allowed",
+            "{text}"
+        );
+    }
+    // An address in the process, and one that the process would call.
+    for parameters in [json!(["simple"]), json!(["simple", [1, 2, 3, 4, 5, 6, 7, 8]])] {
+        let text = if parameters.as_array().unwrap().len() == 1 {
+            "?"
+        } else {
+            "?, ?"
+        };
+        let request = json!({ "text": format!("select fts3_tokenizer({text})"), "parameters": parameters });
+        assert_eq!(result(&platform, &request).await, "failed 1", "{text}");
+    }
+    // What SQLite's own tables ask for is theirs.
+    for (table, expected) in [
+        ("create virtual table notes using fts5(text)", "executed 0"),
+        ("insert into notes values ('hello')", "executed 1"),
+        ("create virtual table old using fts4(text)", "executed 0"),
+        ("insert into old values ('hello')", "executed 1"),
+        ("create virtual table places using rtree(id, x, y)", "executed 0"),
+    ] {
+        let request = json!({ "text": table, "execute": true });
+        assert_eq!(result(&platform, &request).await, expected, "{table}");
+    }
+    let found = json!({ "text": "select 1 from notes, old where notes match 'hello' and old match 'hello'" });
+    assert_eq!(result(&platform, &found).await, "rows 1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_becomes_a_link_is_not_followed() {
+    let platform = asking("connections = 1").await;
+    let root = platform.directory.path();
+    let (file, aside) = (
+        platform.tenant_file("data/people.db"),
+        platform.tenant_file("data/aside.db"),
+    );
+    let planted = json!({ "text": "select * from secrets" });
+    let people = json!({ "text": "select * from people" });
+    // The connection that the host has is to the file that was checked, and is used for one of a plugin's statements.
+    assert_eq!(result(&platform, &people).await, "rows 2");
+    fs::rename(&file, &aside).unwrap();
+    symlink(root.join("other.db"), &file).unwrap();
+    assert_eq!(result(&platform, &planted).await, "unavailable");
+    let told = |line: &Value| line["message"] == "database failed" && line["cause"].to_string().contains("link");
+    platform.host.log_line("the operator is told", told).await;
+    fs::rename(&aside, &file).unwrap();
+    assert_eq!(result(&platform, &people).await, "rows 2");
+    // The same for the directory that it is in.
+    let (data, other) = (platform.tenant_file("data"), root.join("others"));
+    fs::create_dir(&other).unwrap();
+    fs::rename(root.join("other.db"), other.join("people.db")).unwrap();
+    fs::rename(&data, platform.tenant_file("aside")).unwrap();
+    symlink(&other, &data).unwrap();
+    assert_eq!(result(&platform, &planted).await, "unavailable");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,10 +191,11 @@ async fn what_may_be_written_to_is_and_leads_nowhere_either() {
     for text in [
         format!("attach '{}' as other", other.display()),
         format!("attach '{}' as other", made.display()),
+        "pragma hard_heap_limit = 1".to_owned(),
         format!("commit; vacuum into '{}'", made.display()),
     ] {
         let request = json!({ "text": text, "execute": true });
-        assert_eq!(result(&platform, &request).await, "failed 1", "{text}");
+        assert_eq!(result(&platform, &request).await, "not-allowed", "{text}");
     }
     assert!(!made.exists());
     let twice = json!({ "text": "insert into people (mail) values ('x')", "execute": true });

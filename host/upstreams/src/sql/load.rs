@@ -3,22 +3,23 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{ConnectOptions as _, Executor as _};
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use super::config::{Access, SqlConfig};
+use super::confine::confine;
 use super::postgres::Postgres;
 use super::relay::{Relay, Target};
-use super::sqlite::{self, Sqlite};
+use super::sqlite::Sqlite;
 use super::{Database, Engine, Limits};
 use crate::breaker::breaker;
 use crate::egress::Egress;
@@ -38,9 +39,6 @@ const FILE_LIFETIME: Duration = Duration::from_mins(1);
 const PROTOCOL_BYTES: usize = 1 << 20;
 /// What the driver takes from the service's environment for whatever it connects to, and cannot be told not to.
 const DRIVERS_VARIABLE: &str = "PGOPTIONS";
-/// What undoes everything that a statement may have left in a session, but for what the driver has prepared.
-const RESET: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
-                     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 
 impl Database {
     /// A database of a tenant whose secrets are in `scope`, connecting where `egress` allows it to. Must be called in a tokio
@@ -80,6 +78,7 @@ impl Database {
                     max_request_bytes: config.max_request_bytes,
                 },
                 is_silent: AtomicBool::new(false),
+                asked_for: AtomicU64::new(0),
             }),
             _ => Err(problems),
         }
@@ -154,6 +153,7 @@ fn postgres(
         egress,
         tls,
         connect_timeout: config.connect_timeout,
+        write_timeout: config.timeout,
         most_bytes: config.max_bytes + PROTOCOL_BYTES,
     });
     let relay = relay.map_err(|error| {
@@ -173,11 +173,6 @@ fn postgres(
         .acquire_timeout(config.timeout.max(config.connect_timeout))
         // A connection that is of no use is found out by the first request on it, without one for that alone.
         .test_before_acquire(false);
-    let pool = if config.any_statement {
-        pool.after_release(|connection, _| Box::pin(async move { connection.execute(RESET).await.map(|_| true) }))
-    } else {
-        pool
-    };
     Some(Postgres {
         pool: pool.connect_lazy_with(options),
         relay,
@@ -283,9 +278,10 @@ fn sqlite(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) -
         of_networks.map(|(member, _)| Problem::at(*member, "a file is not reached over the network: leave it out")),
     );
     let path = file(&config.url, scope.directory).map_err(|message| problems.push(Problem::at("url", message)));
+    let path = path.ok()?;
     let is_read_only = config.access == Access::ReadOnly;
     let options = SqliteConnectOptions::new()
-        .filename(path.ok()?)
+        .filename(&path)
         .read_only(is_read_only)
         .create_if_missing(false)
         .busy_timeout(config.timeout)
@@ -299,15 +295,12 @@ fn sqlite(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) -
         .max_lifetime(FILE_LIFETIME)
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
-            Box::pin(async move {
-                sqlite::confine(&mut connection.lock_handle().await?, max_bytes);
-                Ok(())
-            })
+            Box::pin(async move { confine(&mut connection.lock_handle().await?, max_bytes) })
         });
     Some(Sqlite {
         pool: pool.connect_lazy_with(options),
+        path,
         is_read_only,
-        is_opened_anew: config.any_statement,
     })
 }
 

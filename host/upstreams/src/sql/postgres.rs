@@ -65,6 +65,9 @@ impl Postgres {
                     stale += 1;
                     continue;
                 }
+                // What a plugin's own statement leaves in its session ends with it. Undoing it would take the driver's
+                // prepared statements along, and among them it could have left some of their names.
+                _ if !call.is_named => {}
                 Ok(_) | Err(Stop::Before(_)) => lease.keep(),
                 Err(Stop::Driver(sqlx::Error::Database(error))) if !is_gone(error.as_ref()) => lease.keep(),
                 Err(_) => {}

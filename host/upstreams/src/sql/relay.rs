@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
@@ -42,11 +42,13 @@ pub(super) struct Target {
     /// How it is encrypted, and the name that the server's certificate must be for; not at all when absent.
     pub(super) tls: Option<(TlsConnector, ServerName<'static>)>,
     pub(super) connect_timeout: Duration,
+    /// How long a side may take none of what is written to it.
+    pub(super) write_timeout: Duration,
     /// Bytes of one message of the server's.
     pub(super) most_bytes: usize,
 }
 
-/// Accepts the driver's connections until it is dropped.
+/// Accepts the driver's connections and passes them on, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Relay {
     /// What the driver is told to be the directory of the server's socket.
@@ -83,14 +85,19 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // Connections that are open end with the driver's.
+        // Connections that are open end with it.
         self.accepting.abort();
     }
 }
 
 async fn accept(listener: UnixListener, target: Arc<Target>, cut: Arc<AtomicU64>) {
+    let mut passing = JoinSet::new();
     loop {
-        let Ok((driver, _)) = listener.accept().await else {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = passing.join_next() => continue,
+        };
+        let Ok((driver, _)) = accepted else {
             // Out of file descriptors, most likely.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
@@ -101,9 +108,9 @@ async fn accept(listener: UnixListener, target: Arc<Target>, cut: Arc<AtomicU64>
             continue;
         }
         let (target, cut) = (Arc::clone(&target), Arc::clone(&cut));
-        tokio::spawn(async move {
+        passing.spawn(async move {
             if let Some(server) = target.connect().await {
-                let _broke_off = pass_on(driver, server, target.most_bytes, &cut).await.is_err();
+                let _broke_off = pass_on(driver, server, &target, &cut).await.is_err();
             }
         });
     }
@@ -156,8 +163,9 @@ impl Target {
     }
 }
 
-/// Passes bytes on until one side ends, or the server has a message that is too large.
-async fn pass_on(mut driver: UnixStream, server: Box<dyn Stream>, most: usize, cut: &AtomicU64) -> io::Result<()> {
+/// Passes bytes on until one side ends or takes none, or the server has a message that is too large.
+async fn pass_on(mut driver: UnixStream, server: Box<dyn Stream>, target: &Target, cut: &AtomicU64) -> io::Result<()> {
+    let within = target.write_timeout;
     let (mut from_driver, mut to_driver) = driver.split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
     let asking = async {
@@ -165,10 +173,10 @@ async fn pass_on(mut driver: UnixStream, server: Box<dyn Stream>, most: usize, c
         loop {
             let read = from_driver.read(&mut chunk).await?;
             let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else {
-                return to_server.shutdown().await;
+                return timeout(within, to_server.shutdown()).await?;
             };
-            to_server.write_all(bytes).await?;
-            to_server.flush().await?;
+            timeout(within, to_server.write_all(bytes)).await??;
+            timeout(within, to_server.flush()).await??;
         }
     };
     let answering = async {
@@ -179,11 +187,11 @@ async fn pass_on(mut driver: UnixStream, server: Box<dyn Stream>, most: usize, c
             let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else {
                 return Ok(());
             };
-            if !messages.admit(bytes, most) {
+            if !messages.admit(bytes, target.most_bytes) {
                 cut.fetch_add(1, Ordering::Relaxed);
                 return Ok(());
             }
-            to_driver.write_all(bytes).await?;
+            timeout(within, to_driver.write_all(bytes)).await??;
         }
     };
     tokio::select! {

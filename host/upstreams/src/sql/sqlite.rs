@@ -1,14 +1,15 @@
 //! SQLite: a file in the tenant's directory.
 
-use std::os::raw::c_int;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use claimsmith_runtime::interface::sql::{Error, Value};
 use futures::TryStreamExt as _;
-use libsqlite3_sys::{SQLITE_LIMIT_ATTACHED, SQLITE_LIMIT_LENGTH, sqlite3_limit};
 use sqlx::error::DatabaseError;
-use sqlx::sqlite::{LockedSqliteHandle, SqliteArguments, SqliteConnection, SqlitePool, SqliteRow, SqliteStatement};
+use sqlx::sqlite::{
+    LockedSqliteHandle, Sqlite as Driver, SqliteArguments, SqliteConnection, SqlitePool, SqliteRow, SqliteStatement,
+};
 use sqlx::{
     Arguments as _, AssertSqlSafe, Column as _, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _,
     Statement as _, TypeInfo as _, ValueRef as _,
@@ -16,40 +17,58 @@ use sqlx::{
 use tokio::time::Instant;
 
 use super::Call;
+use super::confine::is_open;
 use super::failure::{Failure, Stop, Wrong, describe, refused};
 use super::lease::Lease;
 use super::rows::{Collected, too_many_bytes};
 
 /// Steps of its virtual machine between two looks whether a statement should end: some microseconds.
 const STEPS: i32 = 1_000;
-/// The schema has to be readable, whatever a result may have.
-const LEAST_LENGTH: usize = 1 << 20;
+
+/// What [`confine`](super::confine::confine) refuses, and what it is told as.
+const SQLITE_AUTH: u32 = 23;
+const ITS_FILE_ALONE: &str = "a statement reads and writes its file and does nothing else: no PRAGMA, ATTACH or DETACH";
 
 /// A pool of connections, each with a thread.
 #[derive(Debug)]
 pub(super) struct Sqlite {
     pub(super) pool: SqlitePool,
+    /// The file, which was checked and has no links in it.
+    pub(super) path: PathBuf,
     pub(super) is_read_only: bool,
-    /// Whether a connection is used for one statement alone: what any statement may leave in it, pragmas and temporary
-    /// tables, cannot be undone otherwise.
-    pub(super) is_opened_anew: bool,
 }
 
 impl Sqlite {
     /// Opens the file, or finds it opened.
     pub(super) async fn reach(&self) -> Result<(), sqlx::Error> {
-        Lease::of(self.pool.acquire().await?).keep();
+        self.acquire(|_| ()).await?.keep();
         Ok(())
+    }
+
+    /// A connection to the file that was checked, on which something is done first. The pool opens it by its name, which may
+    /// be another file's by now.
+    async fn acquire(&self, first: impl FnOnce(&mut LockedSqliteHandle<'_>)) -> Result<Lease<Driver>, sqlx::Error> {
+        let mut lease = Lease::of(self.pool.acquire().await?);
+        let mut handle = lease.lock_handle().await?;
+        if !is_open(&mut handle, &self.path) {
+            let why = "its file was replaced by a link, or is below one: expected a file in the tenant's directory";
+            return Err(sqlx::Error::Configuration(why.into()));
+        }
+        first(&mut handle);
+        drop(handle);
+        Ok(lease)
     }
 
     /// Prepares a statement; whether it gives rows.
     pub(super) async fn prepare(&self, text: Arc<str>) -> Result<bool, Wrong> {
-        let connection = self.pool.acquire().await.map_err(Wrong::Database)?;
-        let mut lease = Lease::of(connection);
+        let mut lease = self.acquire(|_| ()).await.map_err(Wrong::Database)?;
         let prepared = (*lease).prepare(AssertSqlSafe(text).into_sql_str()).await;
         lease.keep();
         match prepared {
             Ok(statement) => Ok(!statement.columns().is_empty()),
+            Err(sqlx::Error::Database(error)) if primary_code(error.as_ref()) == Some(SQLITE_AUTH) => {
+                Err(Wrong::Statement(ITS_FILE_ALONE.to_owned()))
+            }
             Err(error) => Err(Wrong::Statement(format!(
                 "the database refuses it: {}",
                 describe(&error)
@@ -62,14 +81,11 @@ impl Sqlite {
         let failed = |error: sqlx::Error| failure(&error, call);
         let mut stale = 0;
         loop {
-            let mut lease = Lease::of(self.pool.acquire().await.map_err(failed)?);
             let waiting = Waiting::default();
             let (until, goes_on) = (call.until, Arc::clone(&waiting.0));
-            lease
-                .lock_handle()
-                .await
-                .map_err(failed)?
-                .set_progress_handler(STEPS, move || goes_on.load(Ordering::Relaxed) && Instant::now() < until);
+            let is_wanted = move || goes_on.load(Ordering::Relaxed) && Instant::now() < until;
+            let acquired = self.acquire(|handle| handle.set_progress_handler(STEPS, is_wanted));
+            let mut lease = acquired.await.map_err(failed)?;
             let ended = self.transact(&mut lease, call).await;
             match &ended {
                 // The statement before this one has ended the transaction by itself, which the driver does not know.
@@ -79,7 +95,7 @@ impl Sqlite {
                     stale += 1;
                     continue;
                 }
-                Ok(_) | Err(Stop::Before(_) | Stop::Driver(sqlx::Error::Database(_))) if !self.is_opened_anew => {
+                Ok(_) | Err(Stop::Before(_) | Stop::Driver(sqlx::Error::Database(_))) if call.is_named => {
                     lease.keep();
                 }
                 _ => {}
@@ -114,18 +130,6 @@ impl Default for Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
-    }
-}
-
-/// No other file can be attached, as `VACUUM INTO` does too, and no value be larger than a result.
-#[expect(unsafe_code, reason = "the driver has no function for it")]
-pub(super) fn confine(handle: &mut LockedSqliteHandle<'_>, max_bytes: usize) {
-    let length = c_int::try_from(max_bytes.max(LEAST_LENGTH)).unwrap_or(c_int::MAX);
-    let connection = handle.as_raw_handle().as_ptr();
-    // SAFETY: the connection is open as long as its handle is locked, and its thread does not use it meanwhile.
-    unsafe {
-        sqlite3_limit(connection, SQLITE_LIMIT_ATTACHED, 0);
-        sqlite3_limit(connection, SQLITE_LIMIT_LENGTH, length);
     }
 }
 
@@ -210,6 +214,7 @@ fn failure(error: &sqlx::Error, call: &Call<'_>) -> Failure {
         )),
         // SQLITE_INTERRUPT
         Some(9) => Some(Error::DeadlineExceeded),
+        Some(SQLITE_AUTH) => Some(Error::NotAllowed(ITS_FILE_ALONE.to_owned())),
         // SQLITE_TOOBIG
         Some(18) => Some(too_many_bytes(&call.limits)),
         // SQLITE_NOMEM, SQLITE_IOERR, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_CANTOPEN, SQLITE_NOTADB
