@@ -257,8 +257,11 @@ async fn a_slow_database_has_one_time_for_all_statements_while_it_is_loaded() {
 async fn a_server_that_stops_reading_keeps_nothing() {
     let fake = Fake::start(Fault::Deaf);
     let url = format!("postgres://localhost:{}/people", fake.port);
-    let more = "tls = false\ntimeout = \"300ms\"\nmax_request_bytes = 8388608";
-    let platform = asking(&upstream(&url, more), &Authority::new()).await;
+    let more = "tls = false\nany_statement = true\ntimeout = \"300ms\"\nmax_request_bytes = 8388608";
+    let limits = "runtime.limits.transfer_bytes = 8388608\nruntime.limits.total_transfer_bytes = 8388608";
+    let host = format!("{LOOPBACK}\n{limits}");
+    let (stage, _) = stage(&host, &upstream(&url, more), "upstreams = [\"hr\"]", &Authority::new()).await;
+    let platform = stage.start().await;
     // More than what the kernel keeps for it.
     let request = json!({ "text": "select $1", "parameter_bytes": 7_000_000 });
     for calls in 1..=3 {

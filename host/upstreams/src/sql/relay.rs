@@ -199,3 +199,44 @@ async fn pass_on(mut driver: UnixStream, server: Box<dyn Stream>, target: &Targe
         ended = answering => ended,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, UnixStream};
+    use tokio::time::timeout;
+
+    use super::{Relay, Target};
+    use crate::egress::Egress;
+
+    #[tokio::test]
+    async fn what_is_passed_on_ends_with_the_relay() {
+        let hour = Duration::from_hours(1);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let relay = Relay::start(Target {
+            tenant: String::new(),
+            upstream: String::new(),
+            host: "127.0.0.1".to_owned(),
+            port,
+            egress: Egress::new(&["127.0.0.0/8".parse().unwrap()]),
+            tls: None,
+            connect_timeout: hour,
+            write_timeout: hour,
+            most_bytes: 1,
+        });
+        let relay = relay.unwrap();
+        let socket = relay.directory.join(format!(".s.PGSQL.{port}"));
+        let mut driver = UnixStream::connect(socket).await.unwrap();
+        driver.write_all(b"x").await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        assert_eq!(server.read_u8().await.unwrap(), b'x');
+        drop(relay);
+        let ended = timeout(Duration::from_secs(30), async {
+            (driver.read(&mut [0]).await.is_ok(), server.read(&mut [0]).await.is_ok())
+        });
+        assert_eq!(ended.await, Ok((true, true)));
+    }
+}
