@@ -238,9 +238,10 @@ async fn no_database_is_where_the_host_may_not_connect() {
 async fn a_slow_database_has_one_time_for_all_statements_while_it_is_loaded() {
     let fake = Fake::start(Fault::Slow(Duration::from_millis(500)));
     let url = format!("postgres://localhost:{}/people", fake.port);
-    let statements: String = (0..12)
-        .map(|number| format!("statements.hr.s{number} = \"select $1\"\n"))
+    let statements: Vec<_> = (0..12)
+        .map(|number| format!("statements.hr.s{number} = \"select $1\""))
         .collect();
+    let statements = statements.join("\n");
     let binding = format!("upstreams = [\"hr\"]\n{statements}");
     let (stage, _) = stage(LOOPBACK, &upstream(&url, "tls = false"), &binding, &Authority::new()).await;
     let platform = stage.start().await;
