@@ -53,12 +53,13 @@ impl Path {
     pub(crate) fn fill<'p>(&'p self, user: &'p User) -> Option<Filled<'p>> {
         let value = |name: &&str| match *name {
             "id" => user.id.as_deref().map(Cow::Borrowed),
-            // Mail systems take addresses that differ by case alone for one; a cache would ask for each.
-            "mail" => user.mail.as_deref().map(|mail| mail.to_lowercase().into()),
+            // Mail systems take addresses that differ by case alone for one; a cache would ask for each. Other letters than
+            // ASCII's stay as they are: the lower case of U+212A, the sign of kelvin, is `k`, which is in somebody else's.
+            "mail" => user.mail.as_deref().map(|mail| mail.to_ascii_lowercase().into()),
             _ => user
                 .user_principal_name
                 .as_deref()
-                .map(|name| name.to_lowercase().into()),
+                .map(|name| name.to_ascii_lowercase().into()),
         };
         let values: Option<Vec<_>> = self.parameters.iter().map(value).collect();
         let values = values.filter(|values| values.iter().all(|value| !value.is_empty()))?;

@@ -93,6 +93,28 @@ fn the_path_names_the_user() {
 }
 
 #[test]
+fn letters_that_look_alike_are_not_another_user() {
+    let kept = cache::test::start();
+    let settings: Settings =
+        read(r#"{ "path": "/{mail}/{userPrincipalName}", "claims": { "tier": "/tier" } }"#).unwrap();
+    let _api = http::test::answer(|request| {
+        let is_kim = request.path == "/kim%40contoso.example/kim%40contoso.example";
+        Ok(Response::new(200).with_json(&json!({ "tier": if is_kim { "gold" } else { "none" } })))
+    });
+    let of = |name: &str| {
+        let mut callout = ada();
+        let user = callout.user.as_mut().unwrap();
+        user.mail = Some(format!("{name}@contoso.example"));
+        user.user_principal_name.clone_from(&user.mail);
+        provide_claims(&callout, &settings).unwrap()
+    };
+    assert_eq!(of("KIM"), Claims::new().with("tier", "gold"));
+    // The sign of kelvin, whose lower case is `k`: neither asked for nor kept as Kim.
+    assert_eq!(of("\u{212a}im"), Claims::new().with("tier", "none"));
+    drop(kept);
+}
+
+#[test]
 fn a_user_without_what_the_path_names_is_not_asked_for() {
     let (_api, asked) = api(gold);
     let settings: Settings = read(r#"{ "path": "/u/{userPrincipalName}", "claims": { "tier": "/tier" } }"#).unwrap();

@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer};
 
-/// A group's distinguished name, or its value of an attribute, as it is compared: without regard to case and to spaces
-/// around a name's commas.
+/// A group's distinguished name, or its value of an attribute, as it is compared: without regard to the case of ASCII's
+/// letters and to spaces around a name's commas. Other letters are compared as they are: the lower case of U+212A, the sign
+/// of kelvin, is `k`, and a role must not be given for a group that looks like the one that was meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group(String);
 
@@ -20,7 +21,7 @@ impl Group {
                 comparable.truncate(comparable.trim_end().len());
             }
             if !(is_begin && character == ' ') {
-                comparable.extend(character.to_lowercase());
+                comparable.push(character.to_ascii_lowercase());
             }
             is_begin = is_separator || (is_begin && character == ' ');
             is_escaped = character == '\\' && !is_escaped;
@@ -64,6 +65,8 @@ mod tests {
         ] {
             assert_ne!(Group::new(other), group, "{other}");
         }
+        // The sign of kelvin, whose lower case is `k`.
+        assert_ne!(Group::new("cn=\u{212a}eys,dc=c"), Group::new("cn=keys,dc=c"));
         assert_ne!(
             Group::new(r"cn=a\, b,dc=c"),
             Group::new(r"cn=a\,b,dc=c"),

@@ -68,7 +68,7 @@ fn block(callout: &Callout, sign_up: &SignUp, settings: &Settings) -> Option<Blo
                 .allowed_domains
                 .as_ref()
                 .is_none_or(|allowed| allowed.have(domain));
-            !is_allowed || settings.blocked_domains.have(domain)
+            !is_allowed || settings.blocked_domains.may_have(domain)
         }
         // Nobody is known to be of an allowed domain without having one.
         None => settings.allowed_domains.is_some(),
@@ -219,6 +219,31 @@ mod tests {
         }
         let nobody = start(&callout("en"), &SignUp::default(), &settings).unwrap();
         assert!(matches!(nobody, AttributeCollectionStart::Block(_)));
+    }
+
+    #[test]
+    fn a_domain_that_looks_like_another_is_not_allowed_for_it_and_blocked_with_it() {
+        // The sign of kelvin, whose lower case is `k`.
+        let (allowed, blocked) = (
+            r#"{ "allowed_domains": ["kontoso.com"] }"#,
+            r#"{ "blocked_domains": ["*.kontoso.com"] }"#,
+        );
+        for (settings, mail, is_blocked) in [
+            (allowed, "ada@KONTOSO.com", false),
+            (allowed, "ada@\u{212a}ontoso.com", true),
+            (blocked, "ada@b\u{fc}cher.com", false),
+            (blocked, "ada@a.\u{212a}ontoso.com", true),
+            (
+                r#"{ "blocked_domains": ["b\u00fccher.com"] }"#,
+                "ada@B\u{dc}CHER.com",
+                true,
+            ),
+        ] {
+            let settings: Settings = settings::read(settings).unwrap();
+            let action = start(&callout("en"), &sign_up(mail, vec![]), &settings).unwrap();
+            let found = matches!(action, AttributeCollectionStart::Block(_));
+            assert_eq!(found, is_blocked, "{mail}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use claimsmith_plugin::settings::are_being_checked;
 use serde::Deserialize;
 
 use crate::attribute::{Rule, Value};
-use crate::domains::{self, Domains};
+use crate::domains::{self, Domains, lower_case};
 use crate::text::Text;
 
 /// Attributes and what they are filled in with.
@@ -73,7 +73,7 @@ impl TryFrom<Document> for Settings {
         }
         let by_domain = std::mem::take(&mut document.prefill_by_domain).into_iter();
         document.prefill_by_domain = by_domain
-            .map(|(domain, values)| (domain.to_lowercase(), values))
+            .map(|(domain, values)| (lower_case(&domain), values))
             .collect();
         Ok(Self { document })
     }
