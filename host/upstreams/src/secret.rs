@@ -1,13 +1,14 @@
 //! References to secrets: configuration names a secret, and never holds one.
 
-use std::fmt;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::{fmt, fs};
 
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
-use crate::files::read_regular;
+use crate::files::{read_regular, regular};
 use crate::vault::{VaultRef, VaultSecrets};
 
 /// Where a tenant keeps the secrets that its configuration names.
@@ -129,8 +130,7 @@ impl SecretProvider for SecretFiles<'_> {
     /// Only files in the tenant's own directory of secrets, also when links are followed.
     fn secret(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
         let directory = self.0.join(SECRETS_DIRECTORY);
-        let unreadable =
-            |error: std::io::Error| format!("file:{name} cannot be read from {}: {error}", directory.display());
+        let unreadable = |error: io::Error| format!("file:{name} cannot be read from {}: {error}", directory.display());
         let plain = Path::new(name).file_name().is_some_and(|file| file == name) && !name.starts_with('.');
         if !plain {
             return Err(format!(
@@ -139,20 +139,72 @@ impl SecretProvider for SecretFiles<'_> {
                 directory.display()
             ));
         }
-        let home = directory.canonicalize().map_err(unreadable)?;
-        let path: PathBuf = directory.join(name).canonicalize().map_err(unreadable)?;
+        let (tenant, home) = self.places().map_err(unreadable)?;
+        // The tenant may write in its directory, and so have a link in the place of this one.
+        if !home.starts_with(&tenant) {
+            return Err(format!(
+                "file:{name} cannot be read: {} is a link that leads out of {}, the tenant's directory",
+                directory.display(),
+                self.0.display()
+            ));
+        }
+        let path = directory.join(name).canonicalize().map_err(unreadable)?;
         if !path.starts_with(&home) {
             return Err(format!(
                 "file:{name} is a link that leads out of {}",
                 directory.display()
             ));
         }
-        let bytes = read_regular(&path).map(Zeroizing::new).map_err(unreadable)?;
+        let file = open_below(&tenant, &path).and_then(regular).map_err(unreadable)?;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
+        let most = MAX_SECRET_BYTES as u64 + 1;
+        file.take(most).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() > MAX_SECRET_BYTES {
             return Err(format!("file:{name} has more than {MAX_SECRET_BYTES} bytes"));
         }
         Ok(bytes)
     }
+}
+
+impl SecretFiles<'_> {
+    /// Where the tenant's directory and its directory of secrets are, when all links are followed. A link in the place of
+    /// the tenant's directory is the operator's: the tenant writes below it.
+    fn places(&self) -> io::Result<(PathBuf, PathBuf)> {
+        let home = self.0.join(SECRETS_DIRECTORY).canonicalize()?;
+        Ok((self.0.canonicalize()?, home))
+    }
+}
+
+/// The files in a tenant's directory of secrets; none where that is a link that leads out of the tenant's directory.
+#[must_use]
+pub fn secret_files(directory: &Path) -> Vec<PathBuf> {
+    let is_own = SecretFiles(directory).places();
+    if !is_own.is_ok_and(|(tenant, home)| home.starts_with(tenant)) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(directory.join(SECRETS_DIRECTORY));
+    let paths = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+    paths.filter(|path| path.is_file()).collect()
+}
+
+/// Opens a file whose path has no links, step by step: a step that has become a link since is not followed.
+#[cfg(unix)]
+fn open_below(directory: &Path, path: &Path) -> io::Result<fs::File> {
+    use rustix::fs::{Mode, OFlags, open, openat};
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut names = path.strip_prefix(directory).map_err(io::Error::other)?.iter();
+    let file = names.next_back().ok_or(io::ErrorKind::NotFound)?;
+    let mut at = open(directory, flags | OFlags::DIRECTORY, Mode::empty())?;
+    for name in names {
+        at = openat(&at, name, flags | OFlags::DIRECTORY, Mode::empty())?;
+    }
+    let file = openat(&at, file, flags | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty())?;
+    Ok(fs::File::from(file))
+}
+
+#[cfg(not(unix))]
+fn open_below(_directory: &Path, path: &Path) -> io::Result<fs::File> {
+    fs::File::open(path)
 }
 
 impl fmt::Display for SecretRef {
@@ -193,13 +245,17 @@ impl FromStr for SecretRef {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use tempfile::TempDir;
 
-    use super::{SecretRef, SecretScope};
+    use super::{SecretRef, SecretScope, open_below, secret_files};
 
     fn read(directory: &TempDir, name: &str) -> Result<String, String> {
-        let directory = directory.path();
+        read_in(directory.path(), name)
+    }
+
+    fn read_in(directory: &Path, name: &str) -> Result<String, String> {
         let scope = SecretScope {
             tenant: "team-a",
             directory,
@@ -232,6 +288,68 @@ mod tests {
             let error = read(&tenants, name).unwrap_err();
             assert!(error.contains(why), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn a_link_to_another_tenants_secrets_is_not_followed() {
+        let tenants = TempDir::new().unwrap();
+        let [own, other] = ["a", "b"].map(|name| tenants.path().join(name));
+        fs::create_dir_all(&own).unwrap();
+        fs::create_dir_all(other.join("secrets")).unwrap();
+        fs::write(other.join("secrets/key"), "other").unwrap();
+        for link in [other.join("secrets"), "../b/secrets".into(), "../b".into(), "..".into()] {
+            std::os::unix::fs::symlink(&link, own.join("secrets")).unwrap();
+            let error = read_in(&own, "key").unwrap_err();
+            assert!(
+                error.contains("leads out of") || error.contains("cannot be read"),
+                "{error}"
+            );
+            assert!(error.contains("the tenant's directory"), "{error}");
+            assert!(secret_files(&own).is_empty());
+            fs::remove_file(own.join("secrets")).unwrap();
+        }
+    }
+
+    #[test]
+    fn links_within_the_tenants_directory_are_followed() {
+        // As Kubernetes mounts a secret, and a whole tenant; and an operator who keeps tenants elsewhere.
+        let tenants = TempDir::new().unwrap();
+        let [mounted, whole] = ["mounted", "whole"].map(|name| tenants.path().join(name));
+        fs::create_dir_all(mounted.join("secrets/..2026")).unwrap();
+        fs::write(mounted.join("secrets/..2026/key"), "sesame").unwrap();
+        fs::create_dir_all(whole.join("..2026/secrets")).unwrap();
+        fs::write(whole.join("..2026/secrets/key"), "sesame").unwrap();
+        for (to, link) in [
+            ("..2026", "mounted/secrets/..data"),
+            ("..data/key", "mounted/secrets/key"),
+            ("..2026", "whole/..data"),
+            ("..data/secrets", "whole/secrets"),
+            ("whole", "linked"),
+        ] {
+            std::os::unix::fs::symlink(to, tenants.path().join(link)).unwrap();
+        }
+        for tenant in [mounted, whole, tenants.path().join("linked")] {
+            assert_eq!(read_in(&tenant, "key").unwrap(), "sesame", "{}", tenant.display());
+            assert_eq!(secret_files(&tenant), [tenant.join("secrets/key")]);
+        }
+    }
+
+    #[test]
+    fn what_has_become_a_link_since_it_was_looked_at_is_not_followed() {
+        let tenants = TempDir::new().unwrap();
+        let tenant = tenants.path().canonicalize().unwrap().join("a");
+        fs::create_dir_all(tenant.join("secrets")).unwrap();
+        fs::create_dir_all(tenants.path().join("b")).unwrap();
+        for path in ["a/secrets/key", "b/key"] {
+            fs::write(tenants.path().join(path), "sesame").unwrap();
+        }
+        assert!(open_below(&tenant, &tenant.join("secrets/key")).is_ok());
+        fs::remove_file(tenant.join("secrets/key")).unwrap();
+        std::os::unix::fs::symlink("../../b/key", tenant.join("secrets/key")).unwrap();
+        assert!(open_below(&tenant, &tenant.join("secrets/key")).is_err());
+        fs::remove_dir_all(tenant.join("secrets")).unwrap();
+        std::os::unix::fs::symlink("../b", tenant.join("secrets")).unwrap();
+        assert!(open_below(&tenant, &tenant.join("secrets/key")).is_err());
     }
 
     #[test]
