@@ -13,6 +13,7 @@ pub mod http;
 pub mod mail;
 mod problem;
 pub mod redis;
+mod roots;
 pub mod secret;
 pub mod sql;
 pub mod vault;

@@ -3,10 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 
-use claimsmith_tests::{Authority, Platform, TlsUpstream, Upstream, eventually, raw};
+use claimsmith_tests::{Authority, Host, Platform, Stage, TlsUpstream, Upstream, eventually, raw};
 use serde_json::{Value, json};
 
-use super::{LOOPBACK, crm, probe, result, upstream, with_secrets};
+use super::{LOOPBACK, add_plugin, crm, probe, result, tenant, upstream, with_secrets};
 
 const SECRET: &str = "planted-secret-7f3a";
 
@@ -259,4 +259,31 @@ async fn tls_is_with_whom_it_should_be() {
     assert!(mutual.clients()[0].contains("claimsmith"), "{:?}", mutual.clients());
     let key: String = client.key.lines().skip(1).take(1).collect();
     assert_untold(&platform, &Value::Null, &[&key]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_systems_authorities_are_read_once() {
+    let authority = Authority::new();
+    let server = TlsUpstream::start(&authority, "localhost", false);
+    let url = format!("https://localhost:{}", server.address.port());
+    let stage = Stage::new().await.host_config(LOOPBACK);
+    // The same tenant with another upstream: all of its upstreams are made anew for each.
+    let named = |name: &str| {
+        let upstreams = upstream(name, &url, "").replace("plain_http = true\n", "");
+        let binding = format!("settings.probe = true\nupstreams = [\"{name}\"]");
+        tenant(&stage, &upstreams, &binding)
+    };
+    let (first, second) = (named("first"), named("second"));
+    let stage = stage.tenant("contoso", &first);
+    add_plugin(&stage);
+    let system = stage.file("system.pem");
+    fs::write(&system, authority.pem()).unwrap();
+    let mut platform = stage.listen("json").await;
+    let environment = [("SSL_CERT_FILE", system.to_str().unwrap())];
+    platform.host = Host::start_in(platform.directory.path(), &environment).await;
+    let status = async |name: &str| result(&platform, &json!({ "upstream": name, "path": "/x" })).await;
+    eventually("the first is trusted", async || status("first").await == "200").await;
+    fs::remove_file(&system).unwrap();
+    fs::write(platform.tenant_file("tenant.toml"), second).unwrap();
+    eventually("the second is trusted", async || status("second").await == "200").await;
 }

@@ -21,6 +21,7 @@ use super::{DirectoryUpstream, Limits};
 use crate::breaker::breaker;
 use crate::egress::Egress;
 use crate::problem::{Problem, Problems};
+use crate::roots;
 use crate::secret::SecretScope;
 
 const MAX_NETWORKS: usize = 64;
@@ -224,9 +225,9 @@ fn attributes(config: &DirectoryConfig, keep: &mut impl FnMut(Problem)) -> Optio
 /// Trusts the authorities of `ca`, or the system's.
 fn tls(config: &DirectoryConfig, scope: SecretScope<'_>) -> Result<TlsConnector, Problem> {
     let wrong = |message: String| Problem::at("ca", message);
-    let mut roots = RootCertStore::empty();
-    match &config.ca {
+    let roots = match &config.ca {
         Some(ca) => {
+            let mut roots = RootCertStore::empty();
             let pem = ca.read(scope).map_err(wrong)?;
             let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
             let certificates = certificates.unwrap_or_default();
@@ -234,13 +235,12 @@ fn tls(config: &DirectoryConfig, scope: SecretScope<'_>) -> Result<TlsConnector,
             if added == 0 || ignored > 0 {
                 return Err(wrong(format!("{ca} holds no certificate in PEM, or one that is none")));
             }
+            Arc::new(roots)
         }
         // A connection that is not encrypted trusts nobody.
-        None if config.plain_ldap => {}
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
+        None if config.plain_ldap => Arc::new(RootCertStore::empty()),
+        None => roots::system(),
+    };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -14,6 +14,7 @@ use super::{HttpUpstream, Limits, headers};
 use crate::breaker::breaker;
 use crate::egress::Egress;
 use crate::problem::{Problem, Problems};
+use crate::roots;
 use crate::secret::SecretScope;
 
 /// What an upstream may ask for at most.
@@ -198,6 +199,8 @@ fn client(config: &HttpConfig, scope: SecretScope<'_>, egress: Egress) -> Result
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(config.concurrency)
         .dns_resolver(egress);
+    // The error's text names what was given to the builder, among it the identity.
+    let unusable = |_| Problem::at("ca", "the TLS client cannot be made of these certificates");
     let builder = match &config.ca {
         Some(ca) => {
             let wrong = |message: String| Problem::at("ca", message);
@@ -208,7 +211,13 @@ fn client(config: &HttpConfig, scope: SecretScope<'_>, egress: Egress) -> Result
             }
             builder.tls_certs_only(certificates)
         }
-        None => builder,
+        // Without this it would read them again.
+        None => {
+            let system = roots::system_certificates().iter();
+            let certificates: Result<Vec<_>, _> =
+                system.map(|certificate| Certificate::from_der(certificate)).collect();
+            builder.tls_certs_only(certificates.map_err(unusable)?)
+        }
     };
     let builder = match (&config.client_certificate, &config.client_key) {
         (Some(certificate), Some(key)) => {
@@ -225,8 +234,5 @@ fn client(config: &HttpConfig, scope: SecretScope<'_>, egress: Egress) -> Result
         (Some(_), None) => return Err(Problem::at("client_certificate", "needs `client_key`, its private key")),
         (None, Some(_)) => return Err(Problem::at("client_key", "needs `client_certificate`")),
     };
-    // The error's text names what was given to the builder, among it the identity.
-    builder
-        .build()
-        .map_err(|_| Problem::at("ca", "the TLS client cannot be made of these certificates"))
+    builder.build().map_err(unusable)
 }

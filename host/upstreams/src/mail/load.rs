@@ -24,6 +24,7 @@ use super::recipients::{self, Recipients};
 use crate::breaker::breaker;
 use crate::egress::Egress;
 use crate::problem::{Problem, Problems};
+use crate::roots;
 use crate::secret::SecretScope;
 
 /// What an upstream may ask for at most.
@@ -302,30 +303,35 @@ fn security(config: &MailConfig, host: &Host, scope: SecretScope<'_>) -> Result<
 
 /// TLS from the start.
 fn connector(ca: Option<&[u8]>) -> Option<TlsConnector> {
-    let mut roots = RootCertStore::empty();
-    if let Some(pem) = ca {
+    let roots = if let Some(pem) = ca {
+        let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
             roots.add(certificate.ok()?).ok()?;
         }
+        Arc::new(roots)
     } else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
+        roots::system()
+    };
     let tls = ClientConfig::builder_with_provider(Arc::new(default_provider()));
     let tls = tls.with_safe_default_protocol_versions().ok()?;
     let tls = tls.with_root_certificates(roots).with_no_client_auth();
     Some(TlsConnector::from(Arc::new(tls)))
 }
 
-/// TLS from STARTTLS on, by lettre, which reads the system's authorities like [`connector`].
+/// TLS from STARTTLS on, by lettre, which would read the system's authorities for each upstream.
 fn starttls(ca: Option<&[u8]>, name: String) -> Option<TlsParameters> {
-    let parameters = TlsParameters::builder(name);
+    let parameters = TlsParameters::builder(name).certificate_store(CertificateStore::None);
     let parameters = match ca {
-        Some(pem) => {
-            let authorities = Certificate::from_pem(pem).ok()?;
-            let without = parameters.certificate_store(CertificateStore::None);
-            without.add_root_certificate(authorities)
+        Some(pem) => parameters.add_root_certificate(Certificate::from_pem(pem).ok()?),
+        None => {
+            let mut system = roots::system_certificates().iter();
+            system
+                .try_fold(parameters, |parameters, certificate| {
+                    Certificate::from_der(certificate.to_vec())
+                        .map(|certificate| parameters.add_root_certificate(certificate))
+                })
+                .ok()?
         }
-        None => parameters,
     };
     parameters.build().ok()
 }

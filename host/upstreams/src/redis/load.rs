@@ -19,6 +19,7 @@ use super::{PLACES, RedisUpstream};
 use crate::breaker::breaker;
 use crate::egress::Egress;
 use crate::problem::{Problem, Problems};
+use crate::roots;
 use crate::secret::SecretScope;
 
 const DEFAULT_PORT: u16 = 6379;
@@ -162,9 +163,9 @@ fn check_sizes(config: &RedisConfig, problems: &mut Problems) {
 
 /// TLS with a server of this name.
 fn tls(config: &RedisConfig, host: &str, scope: SecretScope<'_>) -> Result<Tls, Problem> {
-    let mut roots = RootCertStore::empty();
-    match &config.ca {
+    let roots = match &config.ca {
         Some(ca) => {
+            let mut roots = RootCertStore::empty();
             let wrong = |message: String| Problem::at("ca", message);
             let pem = ca.read(scope).map_err(wrong)?;
             let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
@@ -172,11 +173,10 @@ fn tls(config: &RedisConfig, host: &str, scope: SecretScope<'_>) -> Result<Tls, 
             if taken == 0 {
                 return Err(wrong(format!("{ca} holds no certificate in PEM")));
             }
+            Arc::new(roots)
         }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
+        None => roots::system(),
+    };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -23,6 +23,7 @@ use super::{Database, Engine, Limits};
 use crate::breaker::breaker;
 use crate::egress::Egress;
 use crate::problem::{Problem, Problems};
+use crate::roots;
 use crate::secret::SecretScope;
 
 const MAX_CONNECTIONS: u32 = 64;
@@ -247,20 +248,19 @@ fn options(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) 
 
 /// How connections are encrypted, and the name that the server's certificate must be for.
 fn tls(config: &SqlConfig, host: &str, scope: SecretScope<'_>) -> Result<(TlsConnector, ServerName<'static>), String> {
-    let mut roots = RootCertStore::empty();
-    match &config.ca {
+    let roots = match &config.ca {
         Some(ca) => {
+            let mut roots = RootCertStore::empty();
             let pem = ca.read(scope)?;
             let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
             let (added, ignored) = roots.add_parsable_certificates(certificates.unwrap_or_default());
             if added == 0 || ignored > 0 {
                 return Err(format!("{ca} holds no certificate in PEM, or one that is none"));
             }
+            Arc::new(roots)
         }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
+        None => roots::system(),
+    };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
