@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use claimsmith_runtime::{BreakerOptions, Digest, Limits, Runtime, TenantShare};
 use claimsmith_token::MetadataStore;
-use claimsmith_upstreams::SystemLookup;
 use claimsmith_upstreams::cache::Caches;
 use claimsmith_upstreams::vault::{self, Vault, VaultSecrets};
+use claimsmith_upstreams::{Lookup, SystemLookup};
 use tokio::sync::Semaphore;
 use tokio::task::{self, JoinError, JoinSet};
 
@@ -38,6 +38,8 @@ pub struct Loader {
     tenant_concurrency: usize,
     /// Each tenant's share, which outlives its reloads: a reload must not give it more.
     shares: HashMap<String, Arc<TenantShare>>,
+    /// What resolves names for each tenant, as long: lookups that hang count on after a reload.
+    lookups: HashMap<String, Arc<dyn Lookup>>,
     /// The tenants that there were at the last look.
     names: BTreeSet<String>,
     loading: JoinSet<Loaded>,
@@ -116,6 +118,7 @@ impl Loader {
             digests: DigestCache::default(),
             tenant_concurrency,
             shares: HashMap::new(),
+            lookups: HashMap::new(),
             names: BTreeSet::new(),
             loading: JoinSet::new(),
             busy: HashMap::new(),
@@ -183,6 +186,7 @@ impl Loader {
         let for_limits = std::mem::take(&mut self.limits_changed);
         self.names = found.keys().cloned().collect();
         self.shares.retain(|name, _| found.contains_key(name));
+        self.lookups.retain(|name, _| found.contains_key(name));
         if let Some(vault) = &self.tools.vault {
             vault.retain(|name| found.contains_key(name));
         }
@@ -205,6 +209,8 @@ impl Loader {
     fn begin(&mut self, name: String, files: TenantFiles, serving: Option<Arc<Tenant>>, for_limits: bool) {
         let share = self.shares.entry(name.clone());
         let share = Arc::clone(share.or_insert_with(|| Arc::new(TenantShare::new(self.tenant_concurrency))));
+        let lookup = self.lookups.entry(name.clone());
+        let lookup = Arc::clone(lookup.or_insert_with(|| Arc::new(SystemLookup::default())));
         let busy = Busy {
             name: name.clone(),
             fingerprint: files.fingerprint,
@@ -213,7 +219,9 @@ impl Loader {
         let tools = self.tools.clone();
         let loading = self.loading.spawn(async move {
             let _place = tools.places.acquire().await.ok();
-            let result = tools.load_tenant(&name, &files, &share, serving.as_deref()).await;
+            let result = tools
+                .load_tenant(&name, &files, (&share, lookup), serving.as_deref())
+                .await;
             let files = Arc::new(files);
             let compared = Arc::clone(&files);
             let _the_process_ends = task::spawn_blocking(move || compared.compare()).await.is_err();
@@ -344,7 +352,7 @@ impl Tools {
         &self,
         name: &str,
         files: &TenantFiles,
-        share: &Arc<TenantShare>,
+        (share, lookup): (&Arc<TenantShare>, Arc<dyn Lookup>),
         before: Option<&Tenant>,
     ) -> Result<Tenant, ConfigErrors> {
         rules::check_name("tenant", name).map_err(|message| ConfigError::in_file(&files.directory, message))?;
@@ -363,8 +371,9 @@ impl Tools {
             directory: &files.directory,
             source: &source,
             egress: &self.egress,
-            lookup: SystemLookup::default(),
+            lookup,
             vault: secrets.as_ref(),
+            extensions: &config.extensions,
         };
         let upstreams = upstreams.load(&config.upstreams, &mut errors);
         if self.is_offline {
@@ -450,3 +459,6 @@ fn log_loaded(name: &str, before: Option<&Tenant>, now: &Tenant, generation: u64
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

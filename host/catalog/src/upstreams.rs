@@ -12,7 +12,7 @@ use claimsmith_upstreams::redis::{RedisConfig, RedisUpstream};
 use claimsmith_upstreams::secret::SecretScope;
 use claimsmith_upstreams::sql::{Database, SqlConfig};
 use claimsmith_upstreams::vault::VaultSecrets;
-use claimsmith_upstreams::{Egress, Network, Problem, SystemLookup};
+use claimsmith_upstreams::{Egress, Lookup, Network, Problem};
 use futures::future::join_all;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -21,9 +21,13 @@ use crate::config::EgressConfig;
 use crate::error::ConfigError;
 use crate::rules::check_name;
 use crate::source::{Source, Step, nearest, steps, with_nearest_key};
+use crate::tenant::{BindingConfig, ExtensionConfig};
 
 /// Of one tenant: each has connections of its own.
 const MAX_UPSTREAMS: usize = 64;
+
+/// Bindings that a message names.
+const MAX_USERS: usize = 3;
 
 /// What `kind` can be.
 const KINDS: &[&str] = &["directory", "http", "mail", "redis", "sql"];
@@ -36,6 +40,8 @@ pub(crate) struct Upstreams {
     databases: BTreeMap<String, Arc<Database>>,
     /// Those that bindings are not granted: their caches use them.
     pub(crate) redis: BTreeMap<String, Arc<RedisUpstream>>,
+    /// Those that are not valid.
+    broken: BTreeSet<String>,
 }
 
 /// What loading a tenant's upstreams needs.
@@ -48,9 +54,11 @@ pub(crate) struct UpstreamLoader<'l> {
     /// What the operator allows.
     pub(crate) egress: &'l EgressConfig,
     /// What resolves the names of all of them.
-    pub(crate) lookup: SystemLookup,
+    pub(crate) lookup: Arc<dyn Lookup>,
     /// What was read for the tenant from Vault.
     pub(crate) vault: Option<&'l VaultSecrets>,
+    /// Whose bindings use them.
+    pub(crate) extensions: &'l BTreeMap<String, ExtensionConfig>,
 }
 
 impl UpstreamLoader<'_> {
@@ -68,6 +76,7 @@ impl UpstreamLoader<'_> {
         for (name, config) in configs {
             if let Err(problems) = self.load_one(name, config, &mut upstreams) {
                 errors.extend(problems.iter().map(|problem| self.error(name, problem)));
+                upstreams.broken.insert(name.clone());
             }
         }
         upstreams
@@ -76,8 +85,30 @@ impl UpstreamLoader<'_> {
     fn error(&self, name: &str, problem: &Problem) -> ConfigError {
         let mut way = vec![Step::Key("upstreams"), Step::Key(name)];
         way.extend(steps(&problem.path));
-        let message = format!("upstream `{name}`: {}", problem.message);
+        let message = format!("upstream `{name}`{}: {}", self.users(name), problem.message);
         self.source.error_at_path(&way, message)
+    }
+
+    /// Which bindings use an upstream, for messages: ` (used by extension `claims`, binding 1)`, the first few of them.
+    fn users(&self, name: &str) -> String {
+        let uses = |binding: &BindingConfig| {
+            let cache = binding.cache.as_ref().and_then(|cache| cache.redis.as_deref());
+            binding.upstreams.contains(name) || cache == Some(name)
+        };
+        let bindings = self.extensions.iter().flat_map(|(extension, config)| {
+            let bindings = config.bindings.iter().enumerate();
+            let used = bindings.filter(|(_, binding)| uses(binding));
+            used.map(move |(index, _)| format!("extension `{extension}`, binding {}", index + 1))
+        });
+        let mut users: Vec<_> = bindings.take(MAX_USERS + 1).collect();
+        if users.is_empty() {
+            return String::new();
+        }
+        if users.len() > MAX_USERS {
+            users.truncate(MAX_USERS);
+            users.push("others".to_owned());
+        }
+        format!(" (used by {})", users.join("; "))
     }
 
     fn load_one(&self, name: &str, config: &Table, upstreams: &mut Upstreams) -> Result<(), Vec<Problem>> {
@@ -165,7 +196,7 @@ impl UpstreamLoader<'_> {
             })
             .collect();
         if problems.is_empty() {
-            return Ok(Egress::new(networks).with_lookup(Arc::new(self.lookup.clone())));
+            return Ok(Egress::new(networks).with_lookup(Arc::clone(&self.lookup)));
         }
         Err(problems)
     }
@@ -263,6 +294,9 @@ impl Upstreams {
             return format!(
                 "upstream `{shown}` is of kind `redis`, which plugins do not call; use `cache.redis = \"{shown}\"`"
             );
+        }
+        if self.broken.contains(name) {
+            return format!("upstream `{shown}` is not valid; its own line says why");
         }
         let known: Vec<_> = self.granted.keys().map(String::as_str).collect();
         match nearest(name, known.iter().copied()) {

@@ -38,7 +38,11 @@ fn assert_documented(section: &str, keys: &[String], tables: &[&str]) {
 #[test]
 fn every_key_of_the_host_is_documented() {
     let host = keys::<HostConfig>("zzz = 1");
-    assert_documented("", &host, &["server", "runtime", "token", "egress", "watch", "audit"]);
+    assert_documented(
+        "",
+        &host,
+        &["server", "runtime", "token", "egress", "watch", "audit", "vault"],
+    );
     for (section, tables) in [
         ("server", &["tls"][..]),
         ("server.tls", &[]),
