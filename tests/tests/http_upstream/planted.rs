@@ -4,9 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use claimsmith_tests::audit::{audit, store};
-use claimsmith_tests::{Authority, Host, Platform, Stage, Upstream, VaultServer};
+use claimsmith_tests::{
+    Authority, Host, Identity, Platform, Postgres, Stage, TlsUpstream, Upstream, VaultServer, eventually,
+};
 use serde_json::{Value, json};
 
 use super::{LOOPBACK, add_plugin, probe, tenant, upstream};
@@ -17,6 +19,10 @@ const VARIABLE: &str = "pl4nted/variable+secret=19c2";
 const IN_VAULT: &str = "pl4nted/vault+secret=b5d8";
 const VAULT_TOKEN: &str = "pl4nted/vault+token=c0de";
 const CLIENT: &str = "pl4nted/client+secret=e1e1";
+const DATABASE: &str = "pl4nted/database+secret=a7c4";
+const DIRECTORY: &str = "pl4nted/directory+secret=4b11";
+const MAIL: &str = "pl4nted/mail+secret=90fe";
+const REDIS: &str = "pl4nted/redis+secret=3d6a";
 /// What the server hands out to who has the client's secret.
 const ACCESS_TOKEN: &str = "token-1";
 
@@ -74,10 +80,53 @@ fn assert_absent_below(directory: &Path, secrets: &[&str]) -> usize {
     files
 }
 
+/// Those that the host calls, and who the host is to one of them.
+struct Servers {
+    authority: Authority,
+    client: Identity,
+    http: Upstream,
+    mutual: TlsUpstream,
+    database: Postgres,
+}
+
+impl Servers {
+    async fn start() -> Self {
+        let authority = Authority::new();
+        let identity = authority.issue("localhost");
+        Self {
+            client: authority.issue("claimsmith"),
+            http: Upstream::start().await,
+            mutual: TlsUpstream::start(&authority, "localhost", true),
+            database: Postgres::with_database(&identity, "claims", DATABASE, "people", "select 1"),
+            authority,
+        }
+    }
+}
+
+/// Upstreams of the other kinds. Their secrets are read when the tenant is loaded; nobody listens where they are, except the
+/// database, which is connected to then.
+fn others(database: &Postgres) -> String {
+    let port = database.port;
+    format!(
+        "[upstreams.sql]\nkind = \"sql\"\nurl = \"postgres://localhost:{port}/people\"\nnetworks = [\"127.0.0.0/8\", \"::1/128\"]
+ca = \"file:ca\"\nauthentication = {{ username = \"claims\", password = \"file:database\" }}\ntimeout = \"5s\"
+[upstreams.directory]\nkind = \"directory\"\nurl = \"ldaps://localhost:9\"\nbase = \"dc=contoso\"\nattributes = [\"mail\"]
+networks = [\"127.0.0.0/8\"]\nbind = {{ dn = \"cn=claims\", password = \"file:directory\" }}
+[upstreams.mail]\nkind = \"mail\"\nurl = \"smtps://localhost:9\"\nfrom = \"no-reply@contoso.example\"
+networks = [\"127.0.0.0/8\"]\nauthentication = {{ username = \"claims\", password = \"file:mail\" }}
+[upstreams.redis]\nkind = \"redis\"\nurl = \"rediss://localhost:9\"\nnetworks = [\"127.0.0.0/8\"]\npassword = \"file:redis\"\n"
+    )
+}
+
+/// The private key's beginning, as it is written in PEM.
+fn key_line(identity: &Identity) -> &str {
+    identity.key.lines().nth(1).unwrap()
+}
+
 /// A host whose tenant's upstreams have secrets of every kind.
-async fn platform(server: &Upstream) -> Platform {
-    let authority = Authority::new();
-    let vault = VaultServer::start(&authority, VAULT_TOKEN);
+async fn platform(servers: &Servers) -> Platform {
+    let (server, authority) = (&servers.http, &servers.authority);
+    let vault = VaultServer::start(authority, VAULT_TOKEN);
     vault.put("secret/data/claimsmith/contoso/crm", json!({ "token": IN_VAULT }));
     let host = format!(
         "{LOOPBACK}\nvault.address = \"https://localhost:{}\"\nvault.ca = \"vault-ca.pem\"\nvault.networks = [\"127.0.0.0/8\"]
@@ -118,14 +167,43 @@ runtime.limits.transfer_bytes = 33554432\nruntime.limits.total_transfer_bytes = 
         let more = format!("retries = 0\nauthentication = {{ {authentication} }}");
         upstreams += &upstream(name, &server.url(""), &more);
     }
-    let granted =
-        "settings.probe = true\nupstreams = [\"dump\", \"basic\", \"header\", \"vault\", \"oauth\", \"broken\"]";
-    let toml = tenant(&stage, &upstreams, granted);
+    let url = format!("https://localhost:{}", servers.mutual.address.port());
+    let identity = "ca = \"file:ca\"\nclient_certificate = \"file:certificate\"\nclient_key = \"file:private-key\"";
+    upstreams += &upstream("mutual", &url, identity).replace("plain_http = true\n", "");
+    upstreams += &others(&servers.database);
+    let granted = [
+        "dump",
+        "basic",
+        "header",
+        "vault",
+        "oauth",
+        "broken",
+        "mutual",
+        "sql",
+        "directory",
+        "mail",
+    ];
+    let granted = format!(
+        "settings.probe = true\ncache.redis = \"redis\"\nupstreams = {}",
+        json!(granted)
+    );
+    let toml = tenant(&stage, &upstreams, &granted);
     let stage = stage.tenant("contoso", &toml);
     let secrets = stage.file("tenants/contoso/secrets");
     fs::create_dir(&secrets).unwrap();
-    fs::write(secrets.join("key"), FILE).unwrap();
-    fs::write(secrets.join("client"), CLIENT).unwrap();
+    for (name, secret) in [
+        ("key", FILE),
+        ("client", CLIENT),
+        ("database", DATABASE),
+        ("directory", DIRECTORY),
+        ("mail", MAIL),
+        ("redis", REDIS),
+        ("ca", &authority.pem()),
+        ("certificate", &servers.client.certificate),
+        ("private-key", &servers.client.key),
+    ] {
+        fs::write(secrets.join(name), secret).unwrap();
+    }
     add_plugin(&stage);
     let mut platform = stage.listen("json").await;
     let environment = [("CLAIMSMITH__CONTOSO__KEY", VARIABLE)];
@@ -139,10 +217,29 @@ runtime.limits.transfer_bytes = 33554432\nruntime.limits.total_transfer_bytes = 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_planted_secret_leaves_the_host() {
-    let server = Upstream::start().await;
-    let platform = platform(&server).await;
-    let secrets = [FILE, VARIABLE, IN_VAULT, VAULT_TOKEN, CLIENT, ACCESS_TOKEN];
-    let mut told = Vec::new();
+    let servers = Servers::start().await;
+    let (platform, server) = (platform(&servers).await, &servers.http);
+    let key = key_line(&servers.client);
+    let secrets = [
+        FILE,
+        VARIABLE,
+        IN_VAULT,
+        VAULT_TOKEN,
+        CLIENT,
+        ACCESS_TOKEN,
+        DATABASE,
+        DIRECTORY,
+        MAIL,
+        REDIS,
+        key,
+    ];
+    // The database has let the host in, which it does with the password alone.
+    eventually("the database is connected to", async || {
+        servers.database.sessions("claims") > 0
+    })
+    .await;
+    let mut told = vec![probe(&platform, &json!({ "upstream": "mutual", "path": "/x" })).await];
+    assert_eq!(told[0]["results"][0], "200", "{told:?}");
     for name in ["basic", "header", "vault", "oauth", "broken"] {
         for path in [
             "/x",
@@ -164,7 +261,7 @@ async fn no_planted_secret_leaves_the_host() {
         assert!(sent.contains(expected), "{expected}: {sent}");
     }
     // The guest's whole memory, after it has called each of them in the same instance.
-    let each: Vec<_> = ["basic", "header", "vault", "oauth", "broken"].into();
+    let each: Vec<_> = ["basic", "header", "vault", "oauth", "broken", "mutual"].into();
     let request = json!({ "upstream": "dump", "method": "POST", "path": "/x", "memory": true, "before": each });
     assert_eq!(probe(&platform, &request).await["results"][0], "200");
     let dump = server.requests("/dump").remove(0).body;
@@ -175,6 +272,8 @@ async fn no_planted_secret_leaves_the_host() {
         "it is the guest's memory"
     );
     assert_absent("the guest's memory", &dump, &secrets);
+    let key = STANDARD.decode(key).unwrap();
+    assert!(!dump.windows(key.len()).any(|window| window == key), "the key as it is");
 
     assert_absent("an answer", Value::from(told).to_string().as_bytes(), &secrets);
     for path in ["/metrics", "/status", "/openapi.json", "/readyz"] {
