@@ -91,14 +91,14 @@ impl UpstreamLoader<'_> {
 
     /// Which bindings use an upstream, for messages: ` (used by extension `claims`, binding 1)`, the first few of them.
     fn users(&self, name: &str) -> String {
-        let uses = |binding: &BindingConfig| {
+        let names_it = |binding: &BindingConfig| {
             let cache = binding.cache.as_ref().and_then(|cache| cache.redis.as_deref());
             binding.upstreams.contains(name) || cache == Some(name)
         };
         let bindings = self.extensions.iter().flat_map(|(extension, config)| {
             let bindings = config.bindings.iter().enumerate();
-            let used = bindings.filter(|(_, binding)| uses(binding));
-            used.map(move |(index, _)| format!("extension `{extension}`, binding {}", index + 1))
+            let granted = bindings.filter(|(_, binding)| names_it(binding));
+            granted.map(move |(index, _)| format!("extension `{extension}`, binding {}", index + 1))
         });
         let mut users: Vec<_> = bindings.take(MAX_USERS + 1).collect();
         if users.is_empty() {

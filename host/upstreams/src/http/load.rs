@@ -201,23 +201,19 @@ fn client(config: &HttpConfig, scope: SecretScope<'_>, egress: Egress) -> Result
         .dns_resolver(egress);
     // The error's text names what was given to the builder, among it the identity.
     let unusable = |_| Problem::at("ca", "the TLS client cannot be made of these certificates");
-    let builder = match &config.ca {
-        Some(ca) => {
-            let wrong = |message: String| Problem::at("ca", message);
-            let pem = ca.read(scope).map_err(wrong)?;
-            let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
-            if certificates.is_empty() {
-                return Err(wrong(format!("{ca} holds no certificate in PEM")));
-            }
-            builder.tls_certs_only(certificates)
+    let builder = if let Some(ca) = &config.ca {
+        let wrong = |message: String| Problem::at("ca", message);
+        let pem = ca.read(scope).map_err(wrong)?;
+        let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+        if certificates.is_empty() {
+            return Err(wrong(format!("{ca} holds no certificate in PEM")));
         }
+        builder.tls_certs_only(certificates)
+    } else {
         // Without this it would read them again.
-        None => {
-            let system = roots::system_certificates().iter();
-            let certificates: Result<Vec<_>, _> =
-                system.map(|certificate| Certificate::from_der(certificate)).collect();
-            builder.tls_certs_only(certificates.map_err(unusable)?)
-        }
+        let system = roots::system_certificates().iter();
+        let certificates: Result<Vec<_>, _> = system.map(|certificate| Certificate::from_der(certificate)).collect();
+        builder.tls_certs_only(certificates.map_err(unusable)?)
     };
     let builder = match (&config.client_certificate, &config.client_key) {
         (Some(certificate), Some(key)) => {

@@ -321,17 +321,15 @@ fn connector(ca: Option<&[u8]>) -> Option<TlsConnector> {
 /// TLS from STARTTLS on, by lettre, which would read the system's authorities for each upstream.
 fn starttls(ca: Option<&[u8]>, name: String) -> Option<TlsParameters> {
     let parameters = TlsParameters::builder(name).certificate_store(CertificateStore::None);
-    let parameters = match ca {
-        Some(pem) => parameters.add_root_certificate(Certificate::from_pem(pem).ok()?),
-        None => {
-            let mut system = roots::system_certificates().iter();
-            system
-                .try_fold(parameters, |parameters, certificate| {
-                    Certificate::from_der(certificate.to_vec())
-                        .map(|certificate| parameters.add_root_certificate(certificate))
-                })
-                .ok()?
-        }
+    let parameters = if let Some(pem) = ca {
+        parameters.add_root_certificate(Certificate::from_pem(pem).ok()?)
+    } else {
+        let mut system = roots::system_certificates().iter();
+        let added = system.try_fold(parameters, |parameters, certificate| {
+            let certificate = Certificate::from_der(certificate.to_vec())?;
+            Ok::<_, lettre::transport::smtp::Error>(parameters.add_root_certificate(certificate))
+        });
+        added.ok()?
     };
     parameters.build().ok()
 }
