@@ -25,14 +25,14 @@ impl Lookup for Counting {
     }
 }
 
-fn loader(tenants: &TempDir) -> Loader {
+fn loader(tenants: &TempDir, runtime: Runtime) -> Loader {
     Loader::new(
         tenants.path().to_owned(),
         Limits::default(),
         BreakerOptions::default(),
         EgressConfig::default(),
         1,
-        Arc::new(Runtime::new(RuntimeOptions::default()).unwrap()),
+        Arc::new(runtime),
         Arc::new(MetadataStore::offline(MetadataOptions::default())),
     )
 }
@@ -43,7 +43,7 @@ async fn a_tenants_names_are_looked_up_by_one_resolver_before_and_after_a_reload
     let tenant = tenants.path().join("contoso");
     fs::create_dir_all(tenant.join("secrets")).unwrap();
     fs::write(tenant.join("secrets/db"), "secret").unwrap();
-    let mut loader = loader(&tenants);
+    let mut loader = loader(&tenants, Runtime::new(RuntimeOptions::default()).unwrap());
     let lookup = Arc::new(Counting::default());
     loader
         .lookups
