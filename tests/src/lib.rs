@@ -27,6 +27,7 @@ pub mod slapd;
 pub mod smtp;
 pub mod soak;
 mod stage;
+pub mod timed;
 mod tls;
 mod trap;
 mod upstream;
