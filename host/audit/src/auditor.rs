@@ -18,10 +18,8 @@ use crate::writer::{self, Metrics};
 /// How long a start waits for the store: longer, and callouts are answered or refused meanwhile.
 const FIRST_TRY: Duration = Duration::from_secs(2);
 
-/// What a record of [`Mode::Required`] is given at most: several times what a disk takes to sync.
+/// What records and answers are given at most: several times what a disk takes to sync.
 const MOST_RESERVED: Duration = Duration::from_millis(50);
-/// What an answer is given at most that waits for no record.
-const MOST_FOR_ANSWER: Duration = Duration::from_millis(20);
 
 /// Whether callouts wait for their records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,16 +178,13 @@ impl Auditor {
         self.shared.options.mode
     }
 
-    /// How much of a callout's time plugins leave to what comes after them. Where the answer waits for its record, a tenth of
-    /// `deadline`, 50 ms at most: without it a plugin that answers just in time, or a policy that answers in its place, would
-    /// be refused for want of a record. Otherwise a 40th, 20 ms at most: many callouts whose upstream hangs end at the same
-    /// moment, and their answers have to be made and sent by the deadline too.
+    /// How much of a callout's time plugins leave to what comes after them: a tenth of `deadline`, 50 ms at most. Without it a
+    /// plugin that answers just in time, or a policy that answers in its place, would be refused for want of a record. Where no
+    /// answer waits for one it is as much: many callouts whose upstream hangs end at the same moment, and their answers have to
+    /// be made by the deadline too.
     #[must_use]
-    pub fn reserve(&self, deadline: Duration) -> Duration {
-        match self.mode() {
-            Mode::Required => (deadline / 10).min(MOST_RESERVED),
-            Mode::BestEffort => (deadline / 40).min(MOST_FOR_ANSWER),
-        }
+    pub fn reserve(deadline: Duration) -> Duration {
+        (deadline / 10).min(MOST_RESERVED)
     }
 
     /// Records a callout whose caller is known. With [`Mode::Required`], waits until the record is durable, until

@@ -36,8 +36,9 @@ pub use self::sql::SqlUpstream;
 /// A result that is on its way. The call's end drops the future, which then has to let go of everything it holds.
 pub type CapabilityFuture<'u, R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send + 'u>>;
 
-/// What a plugin has of the callout's time when a call used all of it: it may still answer with what it has.
-const RESERVE: Duration = Duration::from_millis(20);
+/// What a plugin has of the callout's time when a call used all of it: it may still answer with what it has. Where an upstream
+/// hangs, the calls of many callouts end at the same moment, and their plugins answer one after another.
+const RESERVE: Duration = Duration::from_millis(40);
 
 /// What a call of an upstream is for, and until when.
 #[derive(Clone, Copy, Debug)]

@@ -14,6 +14,7 @@ use axum::extract::{self, Path, State};
 use axum::http::header::{AUTHORIZATION, EXPECT};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request};
+use claimsmith_audit::Auditor;
 use claimsmith_catalog::{Catalog, Extension, Lookup};
 use claimsmith_contract::{Callout, EntraError, Outcome, ParseError};
 use claimsmith_token::{Caller, ValidToken, bearer_token};
@@ -187,7 +188,7 @@ async fn answer(
 
     let extension = route(&catalog, tenant, extension)?;
     facts.extension = Some(Arc::clone(&extension));
-    let deadline = arrived + extension.deadline.saturating_sub(app.audit.reserve(extension.deadline));
+    let deadline = arrived + extension.deadline.saturating_sub(Auditor::reserve(extension.deadline));
     admit(&head.method, &head.headers, app.max_body_bytes)?;
     let token = authenticate(&extension, head, deadline).await?;
     facts.audit.token(&token);

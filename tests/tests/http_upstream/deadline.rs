@@ -10,7 +10,7 @@ use super::{LOOPBACK, add_plugin, upstream};
 
 const DEADLINE: Duration = Duration::from_millis(900);
 /// Callouts at once, of each way to hang.
-const CALLOUTS: usize = 24;
+const CALLOUTS: usize = 22;
 /// Ways to hang: no answer, half of one, one that never ends.
 const WAYS: [&str; 3] = ["hang", "half", "trickle"];
 /// Each has upstreams of its own: after so many failures they are left alone.

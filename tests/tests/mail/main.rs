@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 
 /// What the operator allows in most tests.
 ///
-/// Answers do not wait for their records: calls here take all the time that a callout has but 20 ms, in which a busy disk
-/// keeps no record.
+/// Answers do not wait for their records: calls here take nearly all the time that a callout has, and in the rest a busy
+/// disk keeps no record.
 const LOOPBACK: &str = "egress.networks.contoso = [\"127.0.0.0/8\", \"::1/128\"]\naudit.mode = \"best_effort\"";
 
 /// What the messages of most tests hold.
