@@ -67,14 +67,10 @@ pub async fn asked_at_once(platform: &Platform, asked: impl IntoIterator<Item = 
     at_once(platform, callouts.collect::<Vec<_>>()).await
 }
 
-/// Prints how long callouts took, and fails if the host had any of them for longer than their deadline.
+/// Prints how long callouts took if there are several, and fails if the host had any of them for longer than their deadline.
 pub fn assert_in_time(what: &str, callouts: &[Timed], deadline: Duration) {
-    println!("{what:<24} callouts     min     p50     p90     p99     max  (milliseconds)");
-    for (whose, taken) in [
-        ("by the host", callouts.iter().map(|callout| callout.host).collect()),
-        ("by the client", callouts.iter().map(|callout| callout.client).collect()),
-    ] {
-        println!("  {whose:<22} {:>8}{}", callouts.len(), quantiles(taken));
+    if callouts.len() > 1 {
+        print(what, callouts);
     }
     let late: Vec<_> = callouts.iter().filter(|callout| callout.host > deadline).collect();
     assert!(
@@ -83,6 +79,16 @@ pub fn assert_in_time(what: &str, callouts: &[Timed], deadline: Duration) {
         late.len(),
         callouts.len()
     );
+}
+
+fn print(what: &str, callouts: &[Timed]) {
+    println!("{what:<24} callouts     min     p50     p90     p99     max  (milliseconds)");
+    for (whose, taken) in [
+        ("by the host", callouts.iter().map(|callout| callout.host).collect()),
+        ("by the client", callouts.iter().map(|callout| callout.client).collect()),
+    ] {
+        println!("  {whose:<22} {:>8}{}", callouts.len(), quantiles(taken));
+    }
 }
 
 fn quantiles(taken: Vec<Duration>) -> String {

@@ -14,6 +14,9 @@ use openssl::rsa::Rsa;
 use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod, SslVerifyMode};
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// An authority that makes certificates.
 pub struct Authority {
@@ -119,6 +122,18 @@ pub(crate) fn acceptor(authority: &Authority, name: &str) -> SslAcceptorBuilder 
     acceptor.set_private_key(&key).unwrap();
     acceptor.set_certificate(&certificate).unwrap();
     acceptor
+}
+
+/// The same for Tokio's streams.
+pub(crate) fn server_config(authority: &Authority, name: &str) -> Arc<ServerConfig> {
+    let identity = authority.issue(name);
+    let certificates = CertificateDer::pem_slice_iter(identity.certificate.as_bytes());
+    let certificates = certificates.collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key);
+    Arc::new(config.unwrap())
 }
 
 /// A server for `localhost` that answers every request with `{"tier":"gold"}`.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{LOOPBACK, crm, probe, result, upstream, with_secrets};
 
-const SECRET: &str = "planted-secret-7f3a";
+pub(super) const SECRET: &str = "planted-secret-7f3a";
 
 /// What the last request for a path said of who asks.
 fn sent(server: &Upstream, path: &str, header: &str) -> String {
