@@ -20,6 +20,7 @@ mod command;
 mod documents;
 mod host;
 pub mod impostor;
+mod names;
 mod postgres;
 pub mod raw;
 mod redis;
@@ -41,6 +42,7 @@ pub use build::{
 pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};
+pub use names::ScriptedNames;
 pub use postgres::Postgres;
 pub use redis::RedisServer;
 pub use slapd::Slapd;

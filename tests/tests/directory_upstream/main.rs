@@ -11,6 +11,7 @@
 
 mod configuration;
 mod credentials;
+mod egress;
 mod failures;
 mod impostors;
 mod searches;
