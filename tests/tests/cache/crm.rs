@@ -102,30 +102,35 @@ async fn callouts_of(platform: &Arc<Platform>, user: &str) -> (u64, u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_callouts_on_a_cold_key_make_one_call() {
     let crm = Upstream::start().await;
-    crm.crm_answers(200, GOLD, Duration::from_millis(500));
+    crm.crm_answers(200, GOLD, Duration::from_millis(800));
     let host = "server.max_concurrent_callouts = 1100
 runtime.max_concurrent_invocations = 2200
 runtime.max_concurrent_invocations_per_tenant = 1100
 runtime.limits.concurrency = 1100";
     let platform = Arc::new(start(host, &crm, "timeout = \"1900ms\"", "cache = {}", "").await);
-    // On a machine that has much else to do, a thousand callouts can need more than their two seconds; then with another user.
+    // A round counts if all were there before the API answered. A machine that has much else to do may be too slow for that:
+    // then again with another user, who is nowhere yet.
     for round in 0..8 {
         let user = format!("0d1e0001-0000-4000-8000-00000000100{round}");
         let before = lookups(&platform).await;
         let (answered, late) = callouts_of(&platform, &user).await;
-        if late > 0 {
-            eprintln!("{late} callouts of {CALLOUTS} had not enough time");
-            continue;
-        }
         let after = lookups(&platform).await;
         let [asked, waited, hit] = [0, 1, 2].map(|which| after[which] - before[which]);
-        eprintln!("of {CALLOUTS} callouts {asked} asked, {waited} waited, {hit} came when it was there");
-        assert_eq!(crm.requests(&format!("/crm/members/{user}")).len(), 1);
-        assert_eq!((answered, asked, asked + waited + hit), (CALLOUTS, 1, CALLOUTS));
-        assert!(waited > 0, "some came together");
-        return;
+        eprintln!(
+            "of {CALLOUTS} callouts {asked} asked, {waited} waited, {hit} came when it was there, {late} had not enough time"
+        );
+        let calls = crm.requests(&format!("/crm/members/{user}")).len();
+        if late > 0 {
+            continue;
+        }
+        // This holds however slow the machine is.
+        assert_eq!((calls, asked, answered), (1, 1, CALLOUTS));
+        if waited == CALLOUTS - 1 {
+            assert_eq!(hit, 0);
+            return;
+        }
     }
-    panic!("a thousand callouts have taken more than two seconds eight times");
+    panic!("this machine is too slow to have {CALLOUTS} callouts at the same time: eight times some came late");
 }
 
 /// How many lookups there have been that missed, waited and hit.
