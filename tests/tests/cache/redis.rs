@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::Duration;
 
+use claimsmith_tests::timed::{asked_at_once, assert_in_time};
 use claimsmith_tests::{Authority, Platform, RedisServer, Trap, eventually};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::{LOOPBACK, get, metric, put, stage, step, steps};
+
+/// Of callouts here.
+const DEADLINE: Duration = Duration::from_secs(2);
 
 /// An upstream at a Redis.
 fn upstream(address: SocketAddr, more: &str) -> String {
@@ -165,13 +169,30 @@ async fn one_that_hangs_makes_no_callout_late() {
     redis.pause();
     // Each look takes its 50 ms at most, and after ten of them none.
     let looks: Vec<_> = (0..14).map(|number| get(&format!("nobody-{number}"))).collect();
-    let began = Instant::now();
-    let results = steps(&platform, &json!(looks)).await;
-    assert_eq!(results, json!(vec!["none"; 14]));
-    eprintln!("14 looks beside a Redis that hangs took {:?}", began.elapsed());
+    let callouts = asked_at_once(&platform, [json!(looks)]).await;
+    assert_eq!(
+        Platform::claims(&callouts[0].answer)["results"],
+        json!(vec!["none"; 14])
+    );
+    assert_in_time("14 looks", &callouts, DEADLINE);
     assert_eq!(asked(&platform, "failed").await, 10);
     assert_eq!(asked(&platform, "skipped").await, 4);
     redis.resume();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callouts_at_once_are_in_time_beside_one_that_hangs() {
+    let redis = RedisServer::start().await;
+    let platform = host(&upstream(redis.address, "timeout = \"500ms\""), "").await;
+    assert_eq!(step(&platform, &get("nobody")).await, "none");
+    redis.pause();
+    let looks = (0..12).map(|number| json!([get(&format!("nobody-{number}"))]));
+    let callouts = asked_at_once(&platform, looks).await;
+    redis.resume();
+    for callout in &callouts {
+        assert_eq!(callout.status, 200, "{callout:?}");
+    }
+    assert_in_time("Redis hangs", &callouts, DEADLINE);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use claimsmith_tests::slapd::{ADA, ADA_PASSWORD};
-use claimsmith_tests::{Slapd, eventually};
+use claimsmith_tests::timed::{asked_at_once, assert_in_time};
+use claimsmith_tests::{Platform, Slapd, eventually};
 use serde_json::{Value, json};
 
 use super::{SECRETS, corp, probe, result, start};
@@ -37,6 +38,23 @@ async fn a_slow_directory_makes_no_callout_late() {
     let traced = |line: &Value| line["message"] == "capability called" && line["result"] == "deadline_exceeded";
     let line = platform.host.log_line("calls are traced", traced).await;
     assert_eq!(line["function"], "directory.search");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callouts_at_once_are_in_time_beside_a_directory_that_hangs() {
+    let slapd = Slapd::start();
+    // Some have a connection, and the others wait for one.
+    let platform = start(&corp(&slapd, "timeout = \"5s\"\nconnections = 4"), SECRETS).await;
+    let search = json!({ "filter": "(uid=ada)" });
+    assert_eq!(result(&platform, &search).await, "1");
+    slapd.pause();
+    let callouts = asked_at_once(&platform, vec![search; 12]).await;
+    slapd.resume();
+    for callout in &callouts {
+        let found = (callout.status, &Platform::claims(&callout.answer)["results"]);
+        assert_eq!(found, (200, &json!(["deadline-exceeded"])), "{callout:?}");
+    }
+    assert_in_time("the directory hangs", &callouts, Duration::from_millis(900));
 }
 
 #[tokio::test(flavor = "multi_thread")]

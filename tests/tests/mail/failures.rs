@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use claimsmith_tests::eventually;
 use claimsmith_tests::smtp::{FaultyMailServer, MailFault, MailSecurity, MailServer};
+use claimsmith_tests::timed::{asked_at_once, assert_in_time};
+use claimsmith_tests::{Platform, eventually};
 use serde_json::{Value, json};
 
 use super::{CODE, LOOPBACK, assert_untold, plain, prepare, probe, result, start, tenant};
@@ -39,6 +40,22 @@ async fn a_call_ends_in_time_whatever_the_server_does() {
     let (found, error) = result(&platform, &json!({})).await;
     assert_eq!(found, "unavailable");
     assert!(error.contains("took too long"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callouts_at_once_are_in_time_beside_a_server_that_hangs() {
+    for fault in [MailFault::Silent, MailFault::SilentAfterText] {
+        let server = FaultyMailServer::start(fault).await;
+        let more = "timeout = \"5s\"\nconnect_timeout = \"5s\"\nconcurrency = 4";
+        let platform = start(&plain(server.address.port(), more)).await;
+        // Some have a connection, and the others wait for one.
+        let callouts = asked_at_once(&platform, vec![json!({}); 12]).await;
+        for callout in &callouts {
+            let found = (callout.status, &Platform::claims(&callout.answer)["results"]);
+            assert_eq!(found, (200, &json!(["deadline-exceeded"])), "{fault:?} {callout:?}");
+        }
+        assert_in_time(&format!("{fault:?}"), &callouts, Duration::from_millis(900));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,10 @@
 //! A call ends in time whatever the database does, and leaves nothing behind.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use claimsmith_tests::eventually;
+use claimsmith_tests::timed::{asked_at_once, assert_in_time};
+use claimsmith_tests::{Platform, eventually};
 use serde_json::json;
 
 use super::{asking, hr, people, probe, result};
@@ -76,20 +78,18 @@ async fn a_client_that_goes_away_takes_its_statement_with_it() {
 async fn calls_that_hang_make_no_callout_late() {
     let (server, authority) = people();
     // More callouts than connections: some wait for a connection, and all have an answer.
-    let platform = Arc::new(asking(&hr(&server, "connections = 3\ntimeout = \"5s\""), &authority).await);
-    let calling: Vec<_> = (0..12)
-        .map(|_| {
-            let platform = Arc::clone(&platform);
-            tokio::spawn(async move { probe(&platform, &json!({ "text": "select pg_sleep(60)" })).await })
-        })
-        .collect();
-    for called in calling {
-        let claims = called.await.unwrap();
+    let platform = asking(&hr(&server, "connections = 3\ntimeout = \"5s\""), &authority).await;
+    let hanging = json!({ "text": "select pg_sleep(60)" });
+    let callouts = asked_at_once(&platform, vec![hanging; 12]).await;
+    for callout in &callouts {
+        assert_eq!(callout.status, 200, "{callout:?}");
+        let claims = Platform::claims(&callout.answer);
         let result = claims["results"][0].as_str().unwrap();
         // After ten of them the database is left alone.
         assert!(["deadline-exceeded", "unavailable"].contains(&result), "{claims}");
         let left: u64 = claims["left_ms"].as_str().unwrap().parse().unwrap();
         assert!(left > 0, "{claims}");
     }
+    assert_in_time("PostgreSQL hangs", &callouts, Duration::from_secs(2));
     eventually("nothing runs on the server", async || server.running("pg_sleep") == 0).await;
 }
