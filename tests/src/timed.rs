@@ -81,6 +81,7 @@ pub fn assert_in_time(what: &str, callouts: &[Timed], deadline: Duration) {
     );
 }
 
+#[expect(clippy::print_stdout, reason = "tests show what they measured")]
 fn print(what: &str, callouts: &[Timed]) {
     println!("{what:<24} callouts     min     p50     p90     p99     max  (milliseconds)");
     for (whose, taken) in [

@@ -283,14 +283,12 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &Rec
                 sleep(Duration::from_millis(10)).await;
             }
         }
-        // Ends well, as far as TLS says, in the middle of a response.
-        "cut" => {
-            send(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\ncut").await?;
-            stream.shutdown().await.ok()?;
-            return None;
-        }
-        "broken" => {
+        "broken" | "cut" => {
             send(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbroken").await?;
+            // Ends well, as far as TLS says.
+            if first == "cut" {
+                stream.shutdown().await.ok()?;
+            }
             return None;
         }
         "no-http" => {
