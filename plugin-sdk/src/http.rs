@@ -22,6 +22,9 @@
 //! is [`unavailable`](crate::ErrorKind::Unavailable); anything else is [`internal`](crate::ErrorKind::Internal). A
 //! plugin that can do without the upstream matches on the error instead.
 //!
+//! A name in a function's body is found missing only when the function is called. As a member of the settings it is checked
+//! when the binding is loaded: see [`Upstream`].
+//!
 //! Redirects are not followed: they come as responses. A call takes at most what the callout has left; a
 //! [shorter time](RequestBuilder::timeout) leaves the plugin some for another way.
 

@@ -33,8 +33,7 @@
 //!
 //! # Building
 //!
-//! The crate is a library for WebAssembly; the `rlib` is for its own tests. Its name, version and description are what
-//! operators see.
+//! The crate is a library for WebAssembly. Its name, version and description are what operators see.
 //!
 //! ```toml
 //! [package]
@@ -44,13 +43,15 @@
 //! edition = "2024"
 //!
 //! [lib]
-//! crate-type = ["cdylib", "rlib"]
+//! crate-type = ["cdylib"]
 //!
 //! [dependencies]
-//! claimsmith-plugin = "0.1"
+//! claimsmith-plugin = { path = "../claimsmith/plugin-sdk" }   # or `git`, with the `rev` that the host is of
+//! serde = { version = "1", features = ["derive"] }            # for what upstreams answer
 //! ```
 //!
 //! ```console
+//! $ rustup target add wasm32-wasip2
 //! $ cargo build --release --target wasm32-wasip2
 //! ```
 //!

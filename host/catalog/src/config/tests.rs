@@ -28,9 +28,10 @@ const DOCUMENTS: [&str; 3] = [
 fn assert_documented(section: &str, keys: &[String], tables: &[&str]) {
     for key in keys.iter().filter(|key| !tables.contains(&key.as_str())) {
         let name = format!("{section}{key}");
+        let forms = [format!("`{name}`"), format!("`{name}[]`"), format!("`{name}.")];
         let is_documented = DOCUMENTS
             .iter()
-            .any(|document| document.contains(&format!("`{name}`")) || document.contains(&format!("`{name}[]`")));
+            .any(|document| forms.iter().any(|form| document.contains(form)));
         assert!(is_documented, "docs/configuration.md does not name `{name}`");
     }
 }
