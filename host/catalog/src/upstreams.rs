@@ -36,6 +36,8 @@ pub(crate) struct Upstreams {
     databases: BTreeMap<String, Arc<Database>>,
     /// Those that bindings are not granted: their caches use them.
     pub(crate) redis: BTreeMap<String, Arc<RedisUpstream>>,
+    /// Those that are declared and have mistakes.
+    wrong: BTreeSet<String>,
 }
 
 /// What loading a tenant's upstreams needs.
@@ -67,6 +69,7 @@ impl UpstreamLoader<'_> {
         let mut upstreams = Upstreams::default();
         for (name, config) in configs {
             if let Err(problems) = self.load_one(name, config, &mut upstreams) {
+                upstreams.wrong.insert(name.clone());
                 errors.extend(problems.iter().map(|problem| self.error(name, problem)));
             }
         }
@@ -259,6 +262,9 @@ impl Upstreams {
 
     fn unknown(&self, name: &str) -> String {
         let shown = name.escape_debug();
+        if self.wrong.contains(name) {
+            return format!("upstream `{shown}` has mistakes of its own, which are told at [upstreams.{shown}]");
+        }
         if self.redis.contains_key(name) {
             return format!(
                 "upstream `{shown}` is of kind `redis`, which plugins do not call; use `cache.redis = \"{shown}\"`"

@@ -180,7 +180,7 @@ impl Server {
         let name = Name::from_str(&self.host).map_err(|error| error.to_string())?;
         let found = self.egress.resolve(name).await;
         let found = found.map_err(|error| match error.downcast_ref::<NameRefused>() {
-            Some(refused) => format!("egress refused: {refused}"),
+            Some(refused) => format!("egress refused: {refused}; {}", refused.hint()),
             None => format!("the name cannot be resolved: {error}"),
         })?;
         Ok(found.map(|found| (found.ip(), self.port).into()).collect())
