@@ -166,6 +166,9 @@ impl HttpUpstream {
 
 /// The innermost cause: those around it name the URL, and with it what is known of a person.
 pub(crate) fn describe(error: &reqwest::Error) -> String {
+    if let Some(refused) = find::<NameRefused>(error) {
+        return format!("egress refused: {refused}; {}", refused.hint());
+    }
     let mut cause: &dyn StdError = error;
     while let Some(inner) = cause.source() {
         cause = inner;
