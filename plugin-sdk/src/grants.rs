@@ -1,5 +1,7 @@
 //! Upstreams in settings: a grant that is missing is found when settings are checked.
 
+use std::cell::RefCell;
+
 use serde::Deserialize as _;
 use serde::de::{Deserializer, Error as _};
 
@@ -13,6 +15,25 @@ pub(crate) fn deserialize_name<'de, D: Deserializer<'de>>(deserializer: D, kind:
         check(&name, kind).map_err(D::Error::custom)?;
     }
     Ok(name)
+}
+
+thread_local! {
+    /// What is wrong with upstreams that settings name by default, where no reader can say it.
+    static WRONG: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes the name of an upstream that is made while settings are being checked: one that is used when they name none.
+pub(crate) fn note(name: &str, kind: Kind) {
+    if settings::are_being_checked()
+        && let Err(message) = check(name, kind)
+    {
+        WRONG.with_borrow_mut(|wrong| wrong.push(message));
+    }
+}
+
+/// What was noted, which is forgotten.
+pub(crate) fn take_wrong() -> Vec<String> {
+    WRONG.take()
 }
 
 fn check(name: &str, kind: Kind) -> Result<(), String> {

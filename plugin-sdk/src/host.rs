@@ -1,7 +1,17 @@
 //! The host's functions. Outside WebAssembly, where plugins run in unit tests, there is no host: this is the one place
 //! that knows what they do then.
 
-pub(crate) use on_target::{fetch, granted_upstreams, log, remaining, settings_json};
+mod cache;
+mod directory;
+mod mail;
+mod sql;
+
+pub use self::cache::Reservation;
+pub(crate) use self::cache::{cache_get, cache_get_or_reserve, cache_put, cache_remove};
+pub(crate) use self::directory::{authenticate, search};
+pub(crate) use self::mail::send_mail;
+pub(crate) use self::on_target::{fetch, granted_upstreams, log, remaining, settings_json};
+pub(crate) use self::sql::{execute, query};
 
 #[cfg(target_family = "wasm")]
 mod on_target {
@@ -11,6 +21,7 @@ mod on_target {
     use crate::bindings::{deadline, grants, http, log, settings};
     use crate::http::{Error, Request, Response};
 
+    #[expect(clippy::unnecessary_wraps, reason = "outside WebAssembly there are none")]
     pub(crate) fn granted_upstreams() -> Option<Vec<grants::Upstream>> {
         Some(grants::upstreams())
     }

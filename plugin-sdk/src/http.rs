@@ -22,6 +22,9 @@
 //! is [`unavailable`](crate::ErrorKind::Unavailable); anything else is [`internal`](crate::ErrorKind::Internal). A
 //! plugin that can do without the upstream matches on the error instead.
 //!
+//! A name in a function's body is found missing only when the function is called. As a member of the settings it is checked
+//! when the binding is loaded: see [`Upstream`].
+//!
 //! Redirects are not followed: they come as responses. A call takes at most what the callout has left; a
 //! [shorter time](RequestBuilder::timeout) leaves the plugin some for another way.
 
@@ -41,7 +44,9 @@ pub use self::response::Response;
 
 /// An upstream, by its name in the tenant's configuration.
 pub fn upstream(name: impl Into<String>) -> Upstream {
-    Upstream { name: name.into() }
+    let name = name.into();
+    grants::note(&name, grants::Kind::Http);
+    Upstream { name }
 }
 
 /// An upstream.
@@ -64,7 +69,7 @@ pub struct Upstream {
 
 impl<'de> Deserialize<'de> for Upstream {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        grants::deserialize_name(deserializer, grants::Kind::Http).map(upstream)
+        grants::deserialize_name(deserializer, grants::Kind::Http).map(|name| Self { name })
     }
 }
 

@@ -33,8 +33,7 @@
 //!
 //! # Building
 //!
-//! The crate is a library for WebAssembly; the `rlib` is for its own tests. Its name, version and description are what
-//! operators see.
+//! The crate is a library for WebAssembly. Its name, version and description are what operators see.
 //!
 //! ```toml
 //! [package]
@@ -44,13 +43,15 @@
 //! edition = "2024"
 //!
 //! [lib]
-//! crate-type = ["cdylib", "rlib"]
+//! crate-type = ["cdylib"]
 //!
 //! [dependencies]
-//! claimsmith-plugin = "0.1"
+//! claimsmith-plugin = { path = "../claimsmith/plugin-sdk" }   # or `git`, with the `rev` that the host is of
+//! serde = { version = "1", features = ["derive"] }            # for what upstreams answer
 //! ```
 //!
 //! ```console
+//! $ rustup target add wasm32-wasip2
 //! $ cargo build --release --target wasm32-wasip2
 //! ```
 //!
@@ -97,6 +98,10 @@
 //! | [`Error::internal`], `?` on any other error, settings that cannot be read | `internal`: a defect |
 //! | a panic, too much time or memory | the invocation is ended |
 //!
+//! # Keeping values
+//!
+//! What a callout has learned can be kept for the next one in the binding's [`cache`], if the operator gives it one.
+//!
 //! # Secrets
 //!
 //! A [`OneTimeCode`] and [`Credentials`] hold a secret: `Debug` leaves it out, and its memory is wiped when they are
@@ -107,9 +112,14 @@
 //! Through the [`log`] crate: `log::info!(tier = "gold"; "member found")`. The host adds whose callout it was. It keeps
 //! what fits its limits and chooses by its own level, so nothing is filtered here.
 
+pub mod cache;
 pub mod deadline;
+pub mod directory;
 pub mod http;
+pub mod language;
+pub mod mail;
 pub mod settings;
+pub mod sql;
 
 mod attribute_collection;
 mod attributes;
@@ -138,6 +148,7 @@ pub use crate::attributes::{
 };
 pub use crate::callout::{Callout, Client, ServicePrincipal, User};
 pub use crate::claims::{ClaimValue, Claims};
+pub use crate::directory::directory;
 pub use crate::error::{Context, Error, ErrorKind, Result};
 pub use crate::password_submit::PasswordSubmit;
 pub use crate::secrets::{Credentials, OneTimeCode};

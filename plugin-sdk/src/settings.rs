@@ -5,7 +5,7 @@ use std::cell::Cell;
 use serde::de::DeserializeOwned;
 
 pub use crate::bindings::lifecycle::Problem;
-use crate::{Context as _, Result};
+use crate::{Context as _, Result, grants};
 
 /// The type a plugin's settings are read into. [`#[claimsmith_plugin::settings]`](macro@crate::settings) implements it.
 ///
@@ -45,9 +45,13 @@ pub fn read<S: Settings>(json: &str) -> Result<S> {
 #[must_use]
 pub fn check<S: Settings>(json: &str) -> Vec<Problem> {
     let _check = Check::begin();
+    let _of_another_check = grants::take_wrong();
     let mut reader = serde_json::Deserializer::from_str(json);
     let problem = match serde_path_to_error::deserialize::<_, S>(&mut reader) {
-        Ok(_) => reader.end().err().map(|error| problem(String::new(), &error)),
+        Ok(_) => match reader.end() {
+            Ok(()) => return grants::take_wrong().into_iter().map(of_whole).collect(),
+            Err(error) => Some(problem(String::new(), &error)),
+        },
         Err(error) => {
             let path = if error.path().iter().len() == 0 {
                 String::new()
@@ -58,6 +62,13 @@ pub fn check<S: Settings>(json: &str) -> Vec<Problem> {
         }
     };
     problem.into_iter().collect()
+}
+
+fn of_whole(message: String) -> Problem {
+    Problem {
+        path: String::new(),
+        message,
+    }
 }
 
 fn problem(path: String, error: &serde_json::Error) -> Problem {

@@ -60,6 +60,37 @@ pub fn http_caller() -> PathBuf {
     wasm("http-caller", "default")
 }
 
+/// The test plugin that uses its cache.
+#[must_use]
+pub fn cache_caller() -> PathBuf {
+    wasm("cache-caller", "default")
+}
+
+/// The test plugin that asks a directory.
+#[must_use]
+pub fn directory_caller() -> PathBuf {
+    wasm("directory-caller", "default")
+}
+
+/// The test plugin that sends mail.
+#[must_use]
+pub fn mail_caller() -> PathBuf {
+    wasm("mail-caller", "default")
+}
+
+/// The test plugin that asks a database.
+#[must_use]
+pub fn sql_caller() -> PathBuf {
+    wasm("sql-caller", "default")
+}
+
+/// The test plugin that answers with what it learns from every source. Its builds `other-path`, `eager` and `silent` ask for
+/// other things.
+#[must_use]
+pub fn witness(build: &str) -> PathBuf {
+    wasm("witness", build)
+}
+
 fn wasm(package: &str, build: &str) -> PathBuf {
     static FILES: Mutex<Option<HashMap<(String, String), PathBuf>>> = Mutex::new(None);
     let mut files = FILES.lock().unwrap();

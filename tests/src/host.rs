@@ -2,8 +2,8 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,6 +41,22 @@ impl Host {
         Self::begin(command).await
     }
 
+    /// The same with more variables in its environment, everything in its log, and what it writes to standard output in the
+    /// file `stdout`.
+    pub async fn start_in(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut command = logging(directory, "json", "trace");
+        let output = std::fs::File::create(directory.join("stdout")).unwrap();
+        command.envs(environment.iter().copied()).stdout(output);
+        Self::begin(command).await
+    }
+
+    /// The same with variables in its environment.
+    pub async fn start_in_environment(directory: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut command = command(directory, "json");
+        command.envs(variables.iter().copied());
+        Self::begin(command).await
+    }
+
     /// The same with files that can have so many KiB at most: a disk that is full, until [`Self::make_room`].
     pub async fn start_on_a_full_disk(directory: &Path, kib: u32) -> Self {
         let host = command(directory, "json");
@@ -65,6 +81,51 @@ impl Host {
             .args(["--pid", &pid, "--fsize=unlimited"])
             .status();
         assert!(set.unwrap().success());
+    }
+
+    /// The same with a file system of 1 MiB at `disk`, which no other process sees ([`Self::seen_at`]).
+    pub async fn start_with_small_disk(directory: &Path, disk: &Path) -> Self {
+        std::fs::create_dir_all(disk).unwrap();
+        let host = command(directory, "json");
+        let mut shell = Command::new("unshare");
+        shell
+            .args(["--map-root-user", "--mount", "sh", "-c"])
+            .arg("mount -t tmpfs -o size=1m tmpfs \"$0\" && exec \"$@\"")
+            .arg(disk)
+            .arg(host.get_program())
+            .args(host.get_args())
+            .current_dir(directory)
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        Self::begin(shell).await
+    }
+
+    /// Runs `claimsmith audit` where the host is, which sees its small disk.
+    pub async fn audit(&self, directory: &Path, arguments: &[&str]) -> Output {
+        let mut nsenter = tokio::process::Command::new("nsenter");
+        nsenter
+            .args([
+                "--target",
+                &self.child.id().to_string(),
+                "--user",
+                "--mount",
+                "--preserve-credentials",
+            ])
+            .arg(crate::build::host())
+            .arg("audit")
+            .args(arguments)
+            .arg("--config")
+            .arg(directory.join("claimsmith.toml"));
+        nsenter.output().await.unwrap()
+    }
+
+    /// Where a file that the host sees at `path` is to be found.
+    #[must_use]
+    pub fn seen_at(&self, path: &Path) -> PathBuf {
+        let inside = path.strip_prefix("/").unwrap();
+        Path::new(&format!("/proc/{}/root", self.child.id())).join(inside)
     }
 
     async fn begin(mut command: Command) -> Self {
@@ -226,6 +287,10 @@ impl Drop for Host {
 }
 
 fn command(directory: &Path, format: &str) -> Command {
+    logging(directory, format, LOG)
+}
+
+fn logging(directory: &Path, format: &str, log: &str) -> Command {
     let mut command = Command::new(crate::build::host());
     command
         .args([
@@ -235,7 +300,7 @@ fn command(directory: &Path, format: &str) -> Command {
             "--log-format",
             format,
             "--log",
-            LOG,
+            log,
         ])
         .current_dir(directory)
         .env_remove("RUST_BACKTRACE")

@@ -19,22 +19,38 @@ mod build;
 mod command;
 mod documents;
 mod host;
+pub mod impostor;
+mod names;
+mod postgres;
 pub mod raw;
+mod redis;
+pub mod slapd;
+pub mod smtp;
 pub mod soak;
 mod stage;
+pub mod timed;
 mod tls;
 mod trap;
 mod upstream;
+mod vault;
 pub mod world;
 
-pub use build::{canary, host as host_program, http_caller, misbehaving, plugin};
+pub use build::{
+    cache_caller, canary, directory_caller, host as host_program, http_caller, mail_caller, misbehaving, plugin,
+    sql_caller, witness,
+};
 pub use command::{Ended, run};
 pub use documents::{Documents, Mood};
 pub use host::{Host, LogLine, eventually};
+pub use names::ScriptedNames;
+pub use postgres::Postgres;
+pub use redis::RedisServer;
+pub use slapd::Slapd;
 pub use stage::{Stage, host_config, relink, write_tenant};
 pub use tls::{Authority, Identity, TlsUpstream};
 pub use trap::Trap;
-pub use upstream::{Received, Upstream};
+pub use upstream::{Answer, Received, Upstream};
+pub use vault::{VaultMood, VaultServer};
 
 use claimsmith_local_entra::{Directory, LocalEntra, SignInRequest};
 use claimsmith_runtime::interface::callout::Context;

@@ -70,9 +70,14 @@ impl Stage {
 
     /// Starts the host and waits until it listens. `format` is of its log.
     pub async fn listen(self, format: &str) -> Platform {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        self.listen_for(http, format).await
+    }
+
+    /// The same for another client.
+    pub async fn listen_for(self, http: reqwest::Client, format: &str) -> Platform {
         let Self { entra, directory } = self;
         let host = Host::start(directory.path(), format).await;
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let platform = Platform {
             entra,
             host,

@@ -4,15 +4,19 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use openssl::asn1::Asn1Time;
 use openssl::bn::{BigNum, MsbOption};
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
-use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode};
+use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod, SslVerifyMode};
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// An authority that makes certificates.
 pub struct Authority {
@@ -34,7 +38,7 @@ impl Authority {
     #[must_use]
     pub fn new() -> Self {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-        let certificate = make("Test authority", &key, None);
+        let certificate = make("Test authority", &key, None, 1);
         Self { certificate, key }
     }
 
@@ -47,8 +51,18 @@ impl Authority {
     /// A certificate for a name.
     #[must_use]
     pub fn issue(&self, name: &str) -> Identity {
+        self.issue_until(name, 1)
+    }
+
+    /// A certificate for a name that has expired.
+    #[must_use]
+    pub fn issue_expired(&self, name: &str) -> Identity {
+        self.issue_until(name, -1)
+    }
+
+    fn issue_until(&self, name: &str, days: i64) -> Identity {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-        let certificate = make(name, &key, Some(self));
+        let certificate = make(name, &key, Some(self), days);
         Identity {
             certificate: String::from_utf8(certificate.to_pem().unwrap()).unwrap(),
             key: String::from_utf8(key.private_key_to_pem_pkcs8().unwrap()).unwrap(),
@@ -62,8 +76,12 @@ impl Default for Authority {
     }
 }
 
-/// A certificate for a name, of an authority or of itself.
-fn make(name: &str, key: &PKey<Private>, authority: Option<&Authority>) -> X509 {
+/// A certificate for a name, of an authority or of itself, that ends so many days from now.
+fn make(name: &str, key: &PKey<Private>, authority: Option<&Authority>, days: i64) -> X509 {
+    let in_days = |days: i64| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        Asn1Time::from_unix(i64::try_from(now.as_secs()).unwrap() + days * 24 * 60 * 60).unwrap()
+    };
     let mut subject = X509NameBuilder::new().unwrap();
     subject.append_entry_by_text("CN", name).unwrap();
     let subject = subject.build();
@@ -73,8 +91,8 @@ fn make(name: &str, key: &PKey<Private>, authority: Option<&Authority>) -> X509 
     builder.set_version(2).unwrap();
     builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
     builder.set_subject_name(&subject).unwrap();
-    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    builder.set_not_before(&in_days(days.min(0) - 1)).unwrap();
+    builder.set_not_after(&in_days(days)).unwrap();
     builder.set_pubkey(key).unwrap();
     let signer = if let Some(authority) = authority {
         builder.set_issuer_name(authority.certificate.subject_name()).unwrap();
@@ -95,6 +113,29 @@ fn make(name: &str, key: &PKey<Private>, authority: Option<&Authority>) -> X509 
     builder.build()
 }
 
+/// The server's side of TLS, with a certificate of the authority.
+pub(crate) fn acceptor(authority: &Authority, name: &str) -> SslAcceptorBuilder {
+    let identity = authority.issue(name);
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+    let key = PKey::private_key_from_pem(identity.key.as_bytes()).unwrap();
+    let certificate = X509::from_pem(identity.certificate.as_bytes()).unwrap();
+    acceptor.set_private_key(&key).unwrap();
+    acceptor.set_certificate(&certificate).unwrap();
+    acceptor
+}
+
+/// The same for Tokio's streams.
+pub(crate) fn server_config(authority: &Authority, name: &str) -> Arc<ServerConfig> {
+    let identity = authority.issue(name);
+    let certificates = CertificateDer::pem_slice_iter(identity.certificate.as_bytes());
+    let certificates = certificates.collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key);
+    Arc::new(config.unwrap())
+}
+
 /// A server for `localhost` that answers every request with `{"tier":"gold"}`.
 #[derive(Debug)]
 pub struct TlsUpstream {
@@ -108,12 +149,7 @@ impl TlsUpstream {
     /// Starts it with a certificate of the authority; with `clients`, only those with one of it too are served.
     #[must_use]
     pub fn start(authority: &Authority, name: &str, clients: bool) -> Self {
-        let identity = authority.issue(name);
-        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
-        let key = PKey::private_key_from_pem(identity.key.as_bytes()).unwrap();
-        let certificate = X509::from_pem(identity.certificate.as_bytes()).unwrap();
-        acceptor.set_private_key(&key).unwrap();
-        acceptor.set_certificate(&certificate).unwrap();
+        let mut acceptor = acceptor(authority, name);
         if clients {
             acceptor
                 .cert_store_mut()

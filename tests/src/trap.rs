@@ -33,6 +33,12 @@ impl Trap {
         Self { address, connections }
     }
 
+    /// Where it is.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A URL on the trap.
     #[must_use]
     pub fn url(&self, path: &str) -> String {

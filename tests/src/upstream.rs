@@ -1,13 +1,18 @@
 //! A system that plugins call: an HTTP server on loopback that answers as its path says, and keeps what it was sent.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+use crate::Authority;
 
 /// What a request was.
 #[derive(Clone, Debug)]
@@ -24,6 +29,8 @@ pub struct Upstream {
     /// Where it listens.
     pub address: SocketAddr,
     state: Arc<State>,
+    encryption: Option<Arc<ServerConfig>>,
+    serving: JoinHandle<()>,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +40,32 @@ struct State {
     abandoned: AtomicUsize,
     received: Mutex<Vec<Received>>,
     tokens: AtomicUsize,
+    restarts: AtomicUsize,
+    /// Whether requests are answered with what is no TLS record.
+    is_garbled: AtomicBool,
+    /// What `/crm/…` answers.
+    crm: Mutex<Answer>,
+}
+
+/// What `/crm/…` answers whoever has a token.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+    /// How long it takes.
+    pub after: Duration,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self {
+            status: 200,
+            body: "{}".to_owned(),
+            after: Duration::ZERO,
+        }
+    }
 }
 
 impl Upstream {
@@ -43,24 +76,60 @@ impl Upstream {
 
     /// Starts it on a free port of any address.
     pub async fn start_on(address: IpAddr) -> Self {
+        Self::begin(address, None).await
+    }
+
+    /// Starts it on a free port of 127.0.0.1 with TLS: its certificate is of the authority, for `localhost`.
+    pub async fn start_encrypted(authority: &Authority) -> Self {
+        let encryption = crate::tls::server_config(authority, "localhost");
+        Self::begin(Ipv4Addr::LOCALHOST.into(), Some(encryption)).await
+    }
+
+    async fn begin(address: IpAddr, encryption: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
-        let shared = Arc::clone(&state);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                shared.connections.fetch_add(1, Ordering::SeqCst);
-                let state = Arc::clone(&shared);
-                tokio::spawn(async move { serve(stream, &state).await });
-            }
-        });
-        Self { address, state }
+        let serving = tokio::spawn(accept(listener, encryption.clone(), Arc::clone(&state)));
+        Self {
+            address,
+            state,
+            encryption,
+            serving,
+        }
+    }
+
+    /// Ends all connections at once, and connections cannot be made any more.
+    pub async fn stop(&mut self) {
+        self.serving.abort();
+        let _was_aborted = (&mut self.serving).await.is_err();
+    }
+
+    /// Ends all connections at once and begins again in the same place. What `/first/…` let hang is answered from now on.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.state.restarts.fetch_add(1, Ordering::SeqCst);
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.serving = tokio::spawn(accept(listener, self.encryption.clone(), Arc::clone(&self.state)));
     }
 
     /// A URL on it.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
+        if self.encryption.is_some() {
+            return format!("https://localhost:{}{path}", self.address.port());
+        }
         format!("http://{}{path}", self.address)
+    }
+
+    /// Has `/crm/…` answer so from now on.
+    pub fn crm_answers(&self, status: u16, body: &str, after: Duration) {
+        let body = body.to_owned();
+        *self.state.crm.lock().unwrap() = Answer { status, body, after };
+    }
+
+    /// Has it answer with bytes that are no TLS record, on connections that are made from now on.
+    pub fn garble(&self) {
+        self.state.is_garbled.store(true, Ordering::SeqCst);
     }
 
     /// How many connections there have been.
@@ -92,6 +161,33 @@ impl Upstream {
     }
 }
 
+/// Takes connections. They end with it.
+async fn accept(listener: TcpListener, encryption: Option<Arc<ServerConfig>>, state: Arc<State>) {
+    let encryption = encryption.map(TlsAcceptor::from);
+    let mut serving = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        state.connections.fetch_add(1, Ordering::SeqCst);
+        let (encryption, state) = (encryption.clone(), Arc::clone(&state));
+        serving.spawn(async move { begin(stream, encryption, &state).await });
+        while serving.try_join_next().is_some() {}
+    }
+}
+
+async fn begin(stream: TcpStream, encryption: Option<TlsAcceptor>, state: &State) -> Option<()> {
+    let Some(encryption) = encryption else {
+        return serve(stream, state).await;
+    };
+    let mut stream = encryption.accept(stream).await.ok()?;
+    // Below TLS, for who asks for nothing else.
+    if state.is_garbled.load(Ordering::SeqCst) {
+        crate::raw::read_head(&mut stream).await?;
+        let (below, _) = stream.get_mut();
+        send(below, b"no TLS record at all").await?;
+        return wait_until_abandoned(below, state).await.map(drop);
+    }
+    serve(stream, state).await
+}
+
 /// Answers the requests of a connection one after another.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, state: &State) -> Option<()> {
     loop {
@@ -112,9 +208,20 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &Rec
     let target = request.head.split(' ').nth(1)?;
     let path = target.split('?').next()?;
     let below = path.strip_prefix('/')?;
+    let below = match below.strip_prefix("first/") {
+        Some(_) if state.restarts.load(Ordering::SeqCst) == 0 => return wait_until_abandoned(stream, state).await,
+        later => later.unwrap_or(below),
+    };
     let (first, rest) = below.split_once('/').unwrap_or((below, ""));
     let whole = match first {
         "members" => response("200 OK", "content-type: application/json\r\n", br#"{"tier":"gold"}"#),
+        "crm" => {
+            let Answer { status, body, after } = state.crm.lock().unwrap().clone();
+            sleep(after).await;
+            let sent = crate::raw::header(&request.head, "authorization").unwrap_or_default();
+            let status = if sent.starts_with("Bearer token-") { status } else { 401 };
+            response(&format!("{status} Status"), "", body.as_bytes())
+        }
         "echo" => response("200 OK", "", request.head.as_bytes()),
         "status" => response(&format!("{rest} Status"), "retry-after: 1\r\n", b"as asked"),
         "redirect" => {
@@ -176,8 +283,12 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &Rec
                 sleep(Duration::from_millis(10)).await;
             }
         }
-        "broken" => {
+        "broken" | "cut" => {
             send(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbroken").await?;
+            // Ends well, as far as TLS says.
+            if first == "cut" {
+                stream.shutdown().await.ok()?;
+            }
             return None;
         }
         "no-http" => {

@@ -10,6 +10,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -58,17 +59,14 @@ async fn load(url: String, token: String, mut body: Value, stop: Arc<AtomicBool>
     }
 }
 
-/// How often the host is killed: 20 times, or as the variable says.
-fn kills() -> u64 {
-    let variable = std::env::var("CLAIMSMITH_TEST_KILLS");
-    variable.map_or(20, |kills| kills.parse().unwrap())
-}
+/// How often the host is killed.
+const KILLS: usize = 200;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_callout_that_was_answered_has_its_record_however_the_host_is_killed() {
     let mut platform = stage(REQUIRED).await.start().await;
     let answered = Arc::new(Mutex::new(Vec::new()));
-    for round in 0..kills() {
+    for round in 0..KILLS {
         let stop = Arc::new(AtomicBool::new(false));
         let before = answered.lock().unwrap().len();
         let senders: Vec<_> = (0..8)
@@ -118,9 +116,14 @@ async fn every_callout_that_was_answered_has_its_record_however_the_host_is_kill
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_callouts_until_there_is_room() {
     let mut platform = stage(REQUIRED).await.start().await;
-    // Room for a store with some records.
-    platform.host = Host::start_on_a_full_disk(platform.directory.path(), 512).await;
+    let directory = platform.directory.path().to_owned();
+    platform.host.kill();
+    platform.host = Host::start_with_small_disk(&directory, store(&directory).parent().unwrap()).await;
     eventually("a callout is answered", async || platform.callout().await.0 == 200).await;
+
+    let filler = platform.host.seen_at(&store(&directory)).with_file_name("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
     let mut refused = None;
     eventually("a callout is refused", async || {
         let (status, answer) = platform.callout().await;
@@ -130,17 +133,48 @@ async fn a_full_disk_refuses_callouts_until_there_is_room() {
     .await;
     assert_eq!(refused, Some((503, "audit_unavailable".into())));
     assert!(metric(&platform, "claimsmith_audit_lost_total").await > 0.0);
-    platform.host.make_room();
+    fs::remove_file(filler).unwrap();
+    drop(file);
     eventually("callouts are answered again", async || {
         platform.callout().await.0 == 200
     })
     .await;
     eventually("what was lost is told", async || {
-        !records(&platform, &["--outcome", "records_lost"]).await.is_empty()
+        let arguments = ["export", "--outcome", "records_lost"];
+        !platform.host.audit(&directory, &arguments).await.stdout.is_empty()
     })
     .await;
-    let verified = audit(&platform, &["verify"]).await;
-    assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
+    let verified = platform.host.audit(&directory, &["verify"]).await;
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callout_whose_client_goes_away_has_its_record() {
+    let stage = Stage::new().await.host_config(REQUIRED);
+    let toml = [
+        world::directories_toml(&stage.entra),
+        world::extension_toml(
+            "claims",
+            "deadline = \"2s\"",
+            "misbehaving",
+            "settings = { mode = \"sleep\" }",
+        ),
+    ]
+    .concat();
+    let platform = stage.tenant("contoso", &toml).start().await;
+    let request = platform.http.post(platform.url()).bearer_auth(platform.token());
+    let sent = request
+        .json(&platform.body())
+        .timeout(Duration::from_millis(500))
+        .send();
+    assert!(sent.await.unwrap_err().is_timeout());
+    eventually("the record is written", async || {
+        records(&platform, &["--outcome", "client_gone"]).await.len() == 1
+    })
+    .await;
+    assert_eq!(records(&platform, &[]).await.len(), 1);
+    let gone = "claimsmith_callouts_total{tenant=\"contoso\",extension=\"claims\",outcome=\"client_gone\"}";
+    assert!((metric(&platform, gone).await - 1.0).abs() < 0.1);
 }
 
 async fn lock(path: &Path) -> SqliteConnection {

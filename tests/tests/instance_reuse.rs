@@ -137,8 +137,11 @@ async fn an_instance_is_never_anothers() {
         bind_reusing(&runtime, &plugin).await,
         bind_reusing(&runtime, &other_version).await,
         // An application's.
-        binding.with_settings("{\"a\":1}".to_owned()).await.unwrap(),
-        binding.with_settings("{}".to_owned()).await.unwrap(),
+        binding
+            .with_settings("{\"a\":1}".to_owned(), Arc::default())
+            .await
+            .unwrap(),
+        binding.with_settings("{}".to_owned(), Arc::default()).await.unwrap(),
     ];
     for (index, other) in others.iter().enumerate() {
         assert_eq!(counts(other).await, [1, 2], "{index}");

@@ -10,7 +10,16 @@ use anyhow::{Context as _, Result, bail};
 pub(crate) const PLUGIN_TARGET: &str = "wasm32-wasip2";
 
 /// The plugins that ship with the project, by crate and file name.
-pub(crate) const PLUGINS: &[&str] = &["loyalty-claims", "attribute-map"];
+pub(crate) const PLUGINS: &[&str] = &[
+    "attribute-map",
+    "crm-claims",
+    "hr-database-claims",
+    "ldap-groups",
+    "legacy-password",
+    "loyalty-claims",
+    "otp-mailer",
+    "signup-guard",
+];
 
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {

@@ -8,6 +8,7 @@ mod demo;
 mod fuzz;
 mod instructions;
 mod native_twin;
+mod packages;
 mod schemas;
 mod schemathesis;
 mod soak;

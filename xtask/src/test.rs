@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use crate::cargo::{self, PLUGIN_TARGET, PLUGINS, cargo};
 use crate::instructions;
 use crate::native_twin;
+use crate::packages;
 use crate::schemathesis;
 use crate::soak;
 
@@ -20,6 +21,9 @@ pub(crate) struct Arguments {
     /// Run also the steps that take minutes or install tools into the target directory.
     #[arg(long)]
     all: bool,
+    /// Have apt-get install the Debian packages that are missing, which takes root's rights.
+    #[arg(long)]
+    install_packages: bool,
     /// The seed of schemathesis, in place of the usual one.
     #[arg(long)]
     seed: Option<u64>,
@@ -67,9 +71,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(unknown) = arguments.only.iter().find(|name| !known.contains(name.as_str())) {
         bail!("there is no step `{unknown}`; the steps are {known:?}");
     }
-    cargo::ensure_plugin_target()?;
     let named = |name: &str| arguments.only.iter().any(|only| only == name);
     let wanted = |name: &str| arguments.only.is_empty() || named(name);
+    packages::ensure_installed(wanted, arguments.install_packages)?;
+    cargo::ensure_plugin_target()?;
     let wanted_slow = |name: &str| named(name) || (arguments.all && arguments.only.is_empty());
     let mut results = Vec::new();
     for (name, step) in STEPS.iter().filter(|(name, _)| wanted(name)) {

@@ -18,7 +18,7 @@ use crate::writer::{self, Metrics};
 /// How long a start waits for the store: longer, and callouts are answered or refused meanwhile.
 const FIRST_TRY: Duration = Duration::from_secs(2);
 
-/// What a record of [`Mode::Required`] is given at most: several times what a disk takes to sync.
+/// What records and answers are given at most: several times what a disk takes to sync.
 const MOST_RESERVED: Duration = Duration::from_millis(50);
 
 /// Whether callouts wait for their records.
@@ -178,15 +178,13 @@ impl Auditor {
         self.shared.options.mode
     }
 
-    /// How much of a callout's time plugins leave to its record: a tenth of `deadline`, 50 ms at most, and nothing where
-    /// nobody waits. Without it a plugin that answers just in time, or a policy that answers in its place, would be refused
-    /// for want of a record.
+    /// How much of a callout's time plugins leave to what comes after them: a tenth of `deadline`, 50 ms at most. Without it a
+    /// plugin that answers just in time, or a policy that answers in its place, would be refused for want of a record. Where no
+    /// answer waits for one it is as much: many callouts whose upstream hangs end at the same moment, and their answers have to
+    /// be made by the deadline too.
     #[must_use]
-    pub fn reserve(&self, deadline: Duration) -> Duration {
-        match self.mode() {
-            Mode::Required => (deadline / 10).min(MOST_RESERVED),
-            Mode::BestEffort => Duration::ZERO,
-        }
+    pub fn reserve(deadline: Duration) -> Duration {
+        (deadline / 10).min(MOST_RESERVED)
     }
 
     /// Records a callout whose caller is known. With [`Mode::Required`], waits until the record is durable, until

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::chain::{self, Content, Hash, NOBODY, NOTHING, Salt};
 use crate::key::{Key, PSEUDONYM_BYTES};
-use crate::record::{Claim, Context, Disclosure, Record, Use};
+use crate::record::{Call, Claim, Context, Disclosure, Record, Use};
 
 /// How many contexts are remembered; more would be made by callers with as many applications or keys.
 const REMEMBERED_CONTEXTS: usize = 4096;
@@ -104,8 +104,66 @@ struct Detail<'r> {
     token_id: Option<&'r str>,
     #[serde(skip_serializing_if = "<[Use]>::is_empty")]
     invocations: &'r [Use],
+    #[serde(skip_serializing_if = "Calls::is_empty")]
+    calls: Calls<'r>,
+    #[serde(skip_serializing_if = "is_none")]
+    unlisted_calls: usize,
     #[serde(skip_serializing_if = "Names::is_empty")]
     claims: Names<'r>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference to the member"
+)]
+fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
+struct Calls<'r> {
+    record: &'r Record,
+    key: &'r Key,
+}
+
+impl Calls<'_> {
+    fn is_empty(&self) -> bool {
+        self.record.calls.is_empty()
+    }
+}
+
+/// A call as it is kept.
+#[derive(Serialize)]
+struct KeptCall<'r> {
+    invocation: usize,
+    function: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    upstream: &'r str,
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    sent_bytes: u64,
+    received_bytes: u64,
+    began_us: u64,
+    duration_us: u64,
+    arguments: String,
+}
+
+impl Serialize for Calls<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let tenant = &self.record.context.tenant;
+        serializer.collect_seq(self.record.calls.iter().map(|call: &Call| KeptCall {
+            invocation: call.invocation,
+            function: call.function,
+            upstream: &call.upstream,
+            result: call.result,
+            status: call.status,
+            sent_bytes: call.sent_bytes,
+            received_bytes: call.received_bytes,
+            began_us: call.began_us,
+            duration_us: call.duration_us,
+            arguments: hex::encode(self.key.pseudonym("call", tenant, &hex::encode(call.arguments))),
+        }))
+    }
 }
 
 struct Names<'r>(&'r [Claim]);
@@ -195,6 +253,8 @@ impl Rows {
             entra_error: record.entra_error,
             token_id: record.token_id.as_deref(),
             invocations: &record.uses,
+            calls: Calls { record, key },
+            unlisted_calls: record.unlisted_calls,
             claims: Names(&record.claims),
         };
         serde_json::to_writer(&mut self.texts, &detail)?;

@@ -17,7 +17,7 @@ pub enum Format {
 }
 
 /// The columns of CSV. Lists and objects are JSON in their cells.
-const COLUMNS: [&str; 26] = [
+const COLUMNS: [&str; 28] = [
     "seq",
     "time",
     "outcome",
@@ -41,6 +41,8 @@ const COLUMNS: [&str; 26] = [
     "generation",
     "plugins",
     "invocations",
+    "calls",
+    "unlisted_calls",
     "claims",
     "claim_values",
     "hash",

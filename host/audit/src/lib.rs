@@ -25,6 +25,6 @@ pub use export::{Format, export};
 pub use history::{Erased, erase, retain};
 pub use key::KeyError;
 pub use read::{Entry, Filter, Reader};
-pub use record::{Claim, Context, Disclosure, PluginVersion, Privacy, Record, Use};
+pub use record::{Call, Claim, Context, Disclosure, MAX_CALLS, PluginVersion, Privacy, Record, Use};
 pub use store::StoreError;
 pub use verify::{Fault, Verified, verify};

@@ -125,6 +125,35 @@ fn code<S: serde::Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok,
     serializer.serialize_str(outcome.code())
 }
 
+/// Calls of upstreams that one record lists; further ones are counted.
+pub const MAX_CALLS: usize = 64;
+
+/// A call that a plugin made of an upstream. Nothing of what was asked or answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Which of the record's invocations made it, from 0.
+    pub invocation: usize,
+    /// The interface and its function, such as `http.fetch`.
+    pub function: &'static str,
+    /// The upstream, by its name in the configuration; empty for one that the binding was not granted, and for its cache.
+    pub upstream: Arc<str>,
+    /// `ok`, or the error that the plugin was given.
+    pub result: &'static str,
+    /// What the upstream's protocol says of the result: an HTTP status.
+    pub status: Option<u16>,
+    /// Bytes of what was asked.
+    pub sent_bytes: u64,
+    /// Bytes of what the plugin was given.
+    pub received_bytes: u64,
+    /// After the invocation's start, in microseconds.
+    pub began_us: u64,
+    /// How long it took, in microseconds.
+    pub duration_us: u64,
+    /// The SHA-256 of what was asked. Kept is its HMAC with the store's key: from the digest alone, what can be guessed (a
+    /// person's id, a one-time code) could be found out.
+    pub arguments: [u8; 32],
+}
+
 /// A claim that was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -159,6 +188,10 @@ pub struct Record {
     pub token_id: Option<Arc<str>>,
     /// The invocations, in the order of the context's plugins.
     pub uses: Vec<Use>,
+    /// The calls of upstreams, in order: [`MAX_CALLS`] at most.
+    pub calls: Vec<Call>,
+    /// How many calls there were besides these.
+    pub unlisted_calls: usize,
     /// The claims that were answered.
     pub claims: Vec<Claim>,
     /// Who signs in; absent when the tenant's policy is not to record it.

@@ -6,6 +6,7 @@ mod cache;
 mod egress;
 mod instance_reuse;
 mod limits;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use claimsmith_runtime::{BreakerOptions, CompileLimits, Compiler, Limits, PagemapScan, RuntimeOptions};
 use claimsmith_token::MetadataOptions;
+use claimsmith_upstreams::Network;
+use claimsmith_upstreams::vault::VaultConfig;
 use serde::Deserialize;
 
 pub use self::audit::{AuditConfig, AuditMode};
@@ -21,8 +24,12 @@ pub use self::cache::CacheConfig;
 pub use self::egress::EgressConfig;
 pub use self::instance_reuse::InstanceReuseConfig;
 pub(crate) use self::limits::LimitsConfig;
+pub use self::tls::TlsConfig;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::source::Source;
+
+/// `runtime.max_binding_cache_bytes_per_tenant`: sixteen caches that say nothing.
+pub(crate) const DEFAULT_MAX_CACHE_BYTES: u64 = 64 << 20;
 
 /// The host's configuration. Every member has a default.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -38,6 +45,8 @@ pub struct HostConfig {
     pub token: TokenConfig,
     /// What upstreams may connect to.
     pub egress: EgressConfig,
+    /// Where tenants' secrets may be besides files and variables. Default nowhere.
+    pub vault: Option<VaultConfig>,
     /// Hot reload.
     pub watch: WatchConfig,
     /// The records of callouts.
@@ -52,6 +61,7 @@ impl Default for HostConfig {
             runtime: RuntimeConfig::default(),
             token: TokenConfig::default(),
             egress: EgressConfig::default(),
+            vault: None,
             watch: WatchConfig::default(),
             audit: AuditConfig::default(),
         }
@@ -84,6 +94,10 @@ pub struct ServerConfig {
     /// How long callouts in flight may take to finish at shutdown. Default 10 s.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+    /// TLS. Default none: plain HTTP, for what is behind a proxy.
+    pub tls: Option<TlsConfig>,
+    /// Networks of the proxies whose `x-forwarded-for` says who the client is. Default none.
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl Default for ServerConfig {
@@ -97,6 +111,8 @@ impl Default for ServerConfig {
             write_timeout: Duration::from_secs(10),
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
+            tls: None,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -110,6 +126,8 @@ pub struct RuntimeConfig {
     pub max_concurrent_invocations: u32,
     /// Invocations at once of one tenant, so that its slow plugins leave places to others. Default half of all.
     pub max_concurrent_invocations_per_tenant: Option<u32>,
+    /// Bytes that the caches of one tenant's bindings may have together. Default 67108864.
+    pub max_binding_cache_bytes_per_tenant: u64,
     /// Bytes of one component. Default 8388608.
     pub max_component_bytes: usize,
     /// How the memory of an instance is reset for the next one. Default `auto`.
@@ -137,6 +155,7 @@ impl Default for RuntimeConfig {
         Self {
             max_concurrent_invocations: options.max_concurrent_invocations,
             max_concurrent_invocations_per_tenant: None,
+            max_binding_cache_bytes_per_tenant: DEFAULT_MAX_CACHE_BYTES,
             max_component_bytes: options.max_component_bytes,
             pagemap_scan: PagemapScanConfig::Auto,
             max_compile_time: options.compile_limits.max_time,
@@ -243,6 +262,12 @@ impl HostConfig {
         config.tenants = directory.join(&config.tenants);
         config.runtime.cache.resolve(directory);
         config.audit.resolve(directory);
+        if let Some(vault) = &mut config.vault {
+            vault.resolve(directory);
+        }
+        if let Some(tls) = &mut config.server.tls {
+            tls.resolve(directory);
+        }
         Ok(config)
     }
 
@@ -293,6 +318,7 @@ impl HostConfig {
             .chain(self.runtime.cache.rules())
             .chain(self.runtime.instance_reuse.rules())
             .chain(self.audit.rules())
+            .chain(self.server.tls.iter().flat_map(TlsConfig::rules))
             .filter(|(holds, _)| !holds)
             .map(|(_, rule)| ConfigError::in_file(path, rule))
             .collect();
@@ -352,3 +378,12 @@ impl HostConfig {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::allow_attributes,
+    reason = "a test fails by panicking"
+)]
+mod tests;

@@ -9,10 +9,13 @@ use claimsmith_audit::Privacy;
 use claimsmith_contract::Event;
 use claimsmith_password::{Accepted, DecryptionKey};
 use claimsmith_runtime::{
-    BindError, Binding, Breaker, BreakerOptions, BreakerState, Limits, LoadError, Plugin, Runtime, TenantShare,
+    BindError, Binding, Breaker, BreakerOptions, BreakerState, Grants, Limits, LoadError, Plugin, Runtime, TenantShare,
 };
 use claimsmith_token::{MetadataStore, TokenPolicy};
+use claimsmith_upstreams::Problem;
+use claimsmith_upstreams::cache::{CacheOf, TenantCaches};
 use claimsmith_upstreams::secret::SecretScope;
+use claimsmith_upstreams::vault::VaultSecrets;
 use uuid::Uuid;
 
 use crate::catalog::{BoundPlugin, Choice, Extension, ExtensionMeters, OnFailure, Passwords};
@@ -42,6 +45,9 @@ pub(crate) struct ExtensionLoader<'l> {
     pub(crate) share: &'l Arc<TenantShare>,
     /// What the tenant's bindings can be granted.
     pub(crate) upstreams: &'l Upstreams,
+    pub(crate) caches: &'l TenantCaches<'l>,
+    /// What was read for the tenant from Vault.
+    pub(crate) vault: Option<&'l VaultSecrets>,
     pub(crate) files: &'l TenantFiles,
     pub(crate) source: &'l Source,
     pub(crate) directories: &'l [DirectoryConfig],
@@ -126,11 +132,24 @@ impl ExtensionLoader<'_> {
         }
         self.check_isolation(config.isolation)
             .map_err(|message| error("isolation", message))?;
-        let grants = self.upstreams.grants(self.tenant, &config.upstreams);
+        let grants = self
+            .upstreams
+            .grants(self.tenant, &config.upstreams, &config.statements);
         let grants = grants.map_err(|message| error("upstreams", message))?;
+        let problems = self
+            .upstreams
+            .check_statements(&config.upstreams, &config.statements)
+            .await;
+        if !problems.is_empty() {
+            let errors = problems
+                .into_iter()
+                .map(|problem| error(&problem.path, problem.message));
+            return Err(ConfigErrors(errors.collect()));
+        }
         let plugin = self.load_plugin(&place, config).await?;
         let settings = format!("{place}.settings");
         let json = self.settings(&settings, &config.settings)?;
+        let grants = self.with_cache(grants, index, config, &plugin, &json)?;
         let bound = self
             .runtime
             .bind(plugin, &config.plugin, json, limits, Arc::clone(self.share), grants)
@@ -144,6 +163,32 @@ impl ExtensionLoader<'_> {
             error("isolation", message)
         })?;
         Ok(self.with_history((None, index), config, Arc::new(binding)))
+    }
+
+    /// What a binding is granted, with the cache for its version and settings.
+    fn with_cache(
+        self,
+        mut grants: Grants,
+        index: usize,
+        config: &BindingConfig,
+        plugin: &Plugin,
+        settings: &str,
+    ) -> Result<Arc<Grants>, ConfigErrors> {
+        if let Some(cache) = &config.cache {
+            let of = CacheOf {
+                extension: self.name,
+                place: index,
+                plugin: &config.plugin,
+                version: plugin.digest(),
+                settings,
+            };
+            let error =
+                |problem: Problem| self.error(&format!("bindings[{index}].cache.{}", problem.path), problem.message);
+            let cache = self.caches.cache(of, cache);
+            let cache = cache.map_err(|problems| ConfigErrors(problems.into_iter().map(error).collect()))?;
+            grants.grant_cache(cache);
+        }
+        Ok(Arc::new(grants))
     }
 
     /// Whether a binding may ask for this isolation at all.
@@ -325,7 +370,12 @@ impl ExtensionLoader<'_> {
                     continue;
                 }
             };
-            let again = bound.binding.with_settings(json).await;
+            let grants = self
+                .upstreams
+                .grants(self.tenant, &of_all.upstreams, &of_all.statements);
+            let grants = grants.map_err(|message| self.error(&place, message))?;
+            let grants = self.with_cache(grants, number, of_all, bound.binding.plugin(), &json)?;
+            let again = bound.binding.with_settings(json, grants).await;
             let binding = Arc::new(self.bound(&place, &bound.name, again)?);
             bindings.push(self.with_history((first, number), of_all, binding));
         }
@@ -365,6 +415,7 @@ impl ExtensionLoader<'_> {
         let scope = SecretScope {
             tenant: self.tenant,
             directory: &self.files.directory,
+            vault: self.vault,
         };
         let at = |member: &'static str| move |message: String| (member, message);
         let password = config.password.as_ref().map(|password| password.read_text(scope));

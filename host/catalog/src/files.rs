@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use claimsmith_runtime::Digest;
 pub(crate) use claimsmith_upstreams::read_regular;
-use claimsmith_upstreams::secret::SECRETS_DIRECTORY;
+use claimsmith_upstreams::secret::secret_files;
 use claimsmith_upstreams::{open_regular, too_large};
 
 use crate::error::ConfigError;
@@ -64,6 +64,14 @@ impl TenantFiles {
         };
         if !self.found.iter().all(same) {
             self.changed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes the tenant's secrets in Vault a part of what it is: another revision is a change.
+    pub(crate) fn add_secrets(&mut self, revision: u64) {
+        if revision > 0 {
+            let whole = [self.fingerprint.as_bytes().as_slice(), &revision.to_le_bytes()].concat();
+            self.fingerprint = Digest::of(&whole);
         }
     }
 
@@ -283,11 +291,7 @@ fn plugins(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 /// What a tenant consists of. Files that cannot be read count as absent: the loader says why.
 fn find_files(directory: &Path, cache: &mut DigestCache) -> BTreeMap<PathBuf, Option<Found>> {
     // Whatever is there counts, so that a key that is replaced is used without a restart.
-    let secrets = fs::read_dir(directory.join(SECRETS_DIRECTORY))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let secrets = secrets.map(|entry| entry.path()).filter(|path| path.is_file());
+    let secrets = secret_files(directory);
     let files = plugins(directory).chain(secrets).chain([directory.join("tenant.toml")]);
     files
         .map(|file| {

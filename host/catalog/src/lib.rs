@@ -27,7 +27,8 @@ pub use catalog::{
     Passwords, Tenant,
 };
 pub use config::{
-    AuditConfig, AuditMode, CacheConfig, EgressConfig, HostConfig, InstanceReuseConfig, ServerConfig, WatchConfig,
+    AuditConfig, AuditMode, CacheConfig, EgressConfig, HostConfig, InstanceReuseConfig, ServerConfig, TlsConfig,
+    WatchConfig,
 };
 pub use error::{ConfigError, ConfigErrors};
 pub use files::plugin_files;

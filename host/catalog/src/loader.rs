@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use claimsmith_runtime::{BreakerOptions, Digest, Limits, Runtime, TenantShare};
 use claimsmith_token::MetadataStore;
-use claimsmith_upstreams::SystemLookup;
+use claimsmith_upstreams::cache::Caches;
+use claimsmith_upstreams::vault::{self, Vault, VaultSecrets};
+use claimsmith_upstreams::{Lookup, SystemLookup};
 use tokio::sync::Semaphore;
 use tokio::task::{self, JoinError, JoinSet};
 
 use crate::catalog::{Alive, Catalog, Tenant, TenantSlot};
-use crate::config::EgressConfig;
+use crate::config::{DEFAULT_MAX_CACHE_BYTES, EgressConfig};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::extension::ExtensionLoader;
 use crate::files::{DigestCache, TenantFiles, read_regular, scan};
@@ -36,6 +38,8 @@ pub struct Loader {
     tenant_concurrency: usize,
     /// Each tenant's share, which outlives its reloads: a reload must not give it more.
     shares: HashMap<String, Arc<TenantShare>>,
+    /// What resolves names for each tenant, as long: lookups that hang count on after a reload.
+    lookups: HashMap<String, Arc<dyn Lookup>>,
     /// The tenants that there were at the last look.
     names: BTreeSet<String>,
     loading: JoinSet<Loaded>,
@@ -51,6 +55,13 @@ struct Tools {
     limits: Limits,
     breaker: BreakerOptions,
     egress: EgressConfig,
+    /// What plugins keep, which outlives reloads.
+    caches: Caches,
+    /// Bytes of one tenant's caches together.
+    max_cache_bytes: u64,
+    vault: Option<Arc<Vault>>,
+    /// Whether upstreams are left alone.
+    is_offline: bool,
     runtime: Arc<Runtime>,
     metadata: Arc<MetadataStore>,
     places: Arc<Semaphore>,
@@ -95,6 +106,10 @@ impl Loader {
                 limits,
                 breaker,
                 egress,
+                caches: Caches::default(),
+                max_cache_bytes: DEFAULT_MAX_CACHE_BYTES,
+                vault: None,
+                is_offline: false,
                 runtime,
                 metadata,
                 places: Arc::new(Semaphore::new(MAX_LOADING)),
@@ -103,11 +118,38 @@ impl Loader {
             digests: DigestCache::default(),
             tenant_concurrency,
             shares: HashMap::new(),
+            lookups: HashMap::new(),
             names: BTreeSet::new(),
             loading: JoinSet::new(),
             busy: HashMap::new(),
             look_again: false,
         }
+    }
+
+    /// Bounds the bytes of one tenant's caches together.
+    #[must_use]
+    pub fn with_max_cache_bytes(mut self, max_cache_bytes: u64) -> Self {
+        self.tools.max_cache_bytes = max_cache_bytes;
+        self
+    }
+
+    /// Asks no upstream: what only a database can tell of its statements is not found.
+    #[must_use]
+    pub fn offline(mut self) -> Self {
+        self.tools.is_offline = true;
+        self
+    }
+
+    /// Reads secrets from Vault too.
+    #[must_use]
+    pub fn with_vault(mut self, vault: Option<Arc<Vault>>) -> Self {
+        self.tools.vault = vault;
+        self
+    }
+
+    /// Where secrets are read from that are in no file.
+    pub(crate) fn vault(&self) -> Option<Arc<Vault>> {
+        self.tools.vault.clone()
     }
 
     /// Changes the most that bindings can have. What serves is held to lower limits at once; higher ones, and errors of
@@ -144,6 +186,10 @@ impl Loader {
         let for_limits = std::mem::take(&mut self.limits_changed);
         self.names = found.keys().cloned().collect();
         self.shares.retain(|name, _| found.contains_key(name));
+        self.lookups.retain(|name, _| found.contains_key(name));
+        if let Some(vault) = &self.tools.vault {
+            vault.retain(|name| found.contains_key(name));
+        }
         for (name, files) in found {
             if let Some(busy) = self.busy.values().find(|busy| busy.name == name) {
                 // It is loaded again when that is done, whatever comes of it.
@@ -163,6 +209,8 @@ impl Loader {
     fn begin(&mut self, name: String, files: TenantFiles, serving: Option<Arc<Tenant>>, for_limits: bool) {
         let share = self.shares.entry(name.clone());
         let share = Arc::clone(share.or_insert_with(|| Arc::new(TenantShare::new(self.tenant_concurrency))));
+        let lookup = self.lookups.entry(name.clone());
+        let lookup = Arc::clone(lookup.or_insert_with(|| Arc::new(SystemLookup::default())));
         let busy = Busy {
             name: name.clone(),
             fingerprint: files.fingerprint,
@@ -171,7 +219,9 @@ impl Loader {
         let tools = self.tools.clone();
         let loading = self.loading.spawn(async move {
             let _place = tools.places.acquire().await.ok();
-            let result = tools.load_tenant(&name, &files, &share, serving.as_deref()).await;
+            let result = tools
+                .load_tenant(&name, &files, (&share, lookup), serving.as_deref())
+                .await;
             let files = Arc::new(files);
             let compared = Arc::clone(&files);
             let _the_process_ends = task::spawn_blocking(move || compared.compare()).await.is_err();
@@ -287,7 +337,13 @@ impl Loader {
         let interrupted = |_| ConfigError::in_file(&self.tenants, "reading was interrupted");
         let (found, digests) = scanned.map_err(interrupted)?;
         self.digests = digests;
-        found
+        let mut found = found?;
+        if let Some(vault) = &self.tools.vault {
+            for (name, files) in &mut found {
+                files.add_secrets(vault.revision(name));
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -296,7 +352,7 @@ impl Tools {
         &self,
         name: &str,
         files: &TenantFiles,
-        share: &Arc<TenantShare>,
+        (share, lookup): (&Arc<TenantShare>, Arc<dyn Lookup>),
         before: Option<&Tenant>,
     ) -> Result<Tenant, ConfigErrors> {
         rules::check_name("tenant", name).map_err(|message| ConfigError::in_file(&files.directory, message))?;
@@ -309,14 +365,23 @@ impl Tools {
         let source = Source::of(&toml, files.as_found(&toml, read))?;
         let config: TenantConfig = source.parse()?;
         let mut errors = rules::check_tenant(&config, &source, &self.metadata);
+        let secrets = self.fetch_secrets(name, &source).await;
         let upstreams = UpstreamLoader {
             tenant: name,
             directory: &files.directory,
             source: &source,
             egress: &self.egress,
-            lookup: SystemLookup::default(),
+            lookup,
+            vault: secrets.as_ref(),
+            extensions: &config.extensions,
         };
         let upstreams = upstreams.load(&config.upstreams, &mut errors);
+        if self.is_offline {
+            upstreams.leave();
+        } else {
+            upstreams.reach().await;
+        }
+        let caches = self.caches.of_tenant(name, &upstreams.redis, self.max_cache_bytes);
         let mut extensions = BTreeMap::new();
         for (extension_name, extension) in &config.extensions {
             let loader = ExtensionLoader {
@@ -329,6 +394,8 @@ impl Tools {
                     .map(AsRef::as_ref),
                 share,
                 upstreams: &upstreams,
+                caches: &caches,
+                vault: secrets.as_ref(),
                 files,
                 source: &source,
                 directories: &config.directories,
@@ -345,12 +412,22 @@ impl Tools {
             }
         }
         if !errors.is_empty() {
+            if secrets.is_some_and(|secrets| secrets.has_failures()) {
+                files.note_failed_for_now();
+            }
             return Err(ConfigErrors(errors));
         }
         for warning in rules::warnings(&config, &source) {
             tracing::warn!(tenant = name, "{warning}");
         }
         Ok(Tenant { extensions })
+    }
+
+    /// What the tenant refers to in Vault.
+    async fn fetch_secrets(&self, name: &str, source: &Source) -> Option<VaultSecrets> {
+        let vault = self.vault.as_ref()?;
+        let references = vault::references(&source.text.parse().unwrap_or_default());
+        Some(vault.fetch(name, &references).await)
     }
 }
 
@@ -382,3 +459,6 @@ fn log_loaded(name: &str, before: Option<&Tenant>, now: &Tenant, generation: u64
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

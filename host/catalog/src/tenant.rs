@@ -8,6 +8,7 @@ use claimsmith_contract::token_issuance_start::{ClaimValue, DEFAULT_MAX_CLAIM_BY
 use claimsmith_contract::{DEFAULT_MAX_RESPONSE_BYTES, Event};
 use claimsmith_runtime::Isolation;
 use claimsmith_token::ENTRA_CALLER;
+use claimsmith_upstreams::cache::CacheConfig;
 use claimsmith_upstreams::secret::SecretRef;
 use serde::{Deserialize, Deserializer};
 use url::Url;
@@ -110,6 +111,11 @@ pub(crate) struct BindingConfig {
     /// The tenant's upstreams that the plugin may use. Default none.
     #[serde(default)]
     pub(crate) upstreams: BTreeSet<String>,
+    /// The statements that the plugin may execute, by the database's name and their own. Default none.
+    #[serde(default)]
+    pub(crate) statements: BTreeMap<String, BTreeMap<String, String>>,
+    /// What the plugin keeps from one callout to another. Default nothing.
+    pub(crate) cache: Option<CacheConfig>,
     /// Lower limits than the operator's.
     #[serde(default)]
     pub(crate) limits: LimitsConfig,

@@ -5,9 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use claimsmith_runtime::{Grants, Upstream};
+use claimsmith_upstreams::directory::{DirectoryConfig, DirectoryUpstream};
 use claimsmith_upstreams::http::{HttpConfig, HttpUpstream};
+use claimsmith_upstreams::mail::{MailConfig, MailUpstream};
+use claimsmith_upstreams::redis::{RedisConfig, RedisUpstream};
 use claimsmith_upstreams::secret::SecretScope;
-use claimsmith_upstreams::{Egress, Network, Problem, SystemLookup};
+use claimsmith_upstreams::sql::{Database, SqlConfig};
+use claimsmith_upstreams::vault::VaultSecrets;
+use claimsmith_upstreams::{Egress, Lookup, Network, Problem};
+use futures::future::join_all;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -15,16 +21,28 @@ use crate::config::EgressConfig;
 use crate::error::ConfigError;
 use crate::rules::check_name;
 use crate::source::{Source, Step, nearest, steps, with_nearest_key};
+use crate::tenant::{BindingConfig, ExtensionConfig};
 
 /// Of one tenant: each has connections of its own.
 const MAX_UPSTREAMS: usize = 64;
 
+/// Bindings that a message names.
+const MAX_USERS: usize = 3;
+
 /// What `kind` can be.
-const KINDS: &[&str] = &["http"];
+const KINDS: &[&str] = &["directory", "http", "mail", "redis", "sql"];
 
 /// A tenant's upstreams by name.
 #[derive(Debug, Default)]
-pub(crate) struct Upstreams(BTreeMap<String, Upstream>);
+pub(crate) struct Upstreams {
+    granted: BTreeMap<String, Upstream>,
+    /// Those of them that are databases, of which each binding is granted its statements.
+    databases: BTreeMap<String, Arc<Database>>,
+    /// Those that bindings are not granted: their caches use them.
+    pub(crate) redis: BTreeMap<String, Arc<RedisUpstream>>,
+    /// Those that are not valid.
+    broken: BTreeSet<String>,
+}
 
 /// What loading a tenant's upstreams needs.
 #[derive(Clone)]
@@ -36,7 +54,11 @@ pub(crate) struct UpstreamLoader<'l> {
     /// What the operator allows.
     pub(crate) egress: &'l EgressConfig,
     /// What resolves the names of all of them.
-    pub(crate) lookup: SystemLookup,
+    pub(crate) lookup: Arc<dyn Lookup>,
+    /// What was read for the tenant from Vault.
+    pub(crate) vault: Option<&'l VaultSecrets>,
+    /// Whose bindings use them.
+    pub(crate) extensions: &'l BTreeMap<String, ExtensionConfig>,
 }
 
 impl UpstreamLoader<'_> {
@@ -50,26 +72,46 @@ impl UpstreamLoader<'_> {
             errors.push(self.source.error_at_path(&[Step::Key("upstreams")], message));
             return Upstreams::default();
         }
-        let mut upstreams = BTreeMap::new();
+        let mut upstreams = Upstreams::default();
         for (name, config) in configs {
-            match self.load_one(name, config) {
-                Ok(upstream) => {
-                    upstreams.insert(name.clone(), upstream);
-                }
-                Err(problems) => errors.extend(problems.iter().map(|problem| self.error(name, problem))),
+            if let Err(problems) = self.load_one(name, config, &mut upstreams) {
+                errors.extend(problems.iter().map(|problem| self.error(name, problem)));
+                upstreams.broken.insert(name.clone());
             }
         }
-        Upstreams(upstreams)
+        upstreams
     }
 
     fn error(&self, name: &str, problem: &Problem) -> ConfigError {
         let mut way = vec![Step::Key("upstreams"), Step::Key(name)];
         way.extend(steps(&problem.path));
-        let message = format!("upstream `{name}`: {}", problem.message);
+        let message = format!("upstream `{name}`{}: {}", self.users(name), problem.message);
         self.source.error_at_path(&way, message)
     }
 
-    fn load_one(&self, name: &str, config: &Table) -> Result<Upstream, Vec<Problem>> {
+    /// Which bindings use an upstream, for messages: ` (used by extension `claims`, binding 1)`, the first few of them.
+    fn users(&self, name: &str) -> String {
+        let names_it = |binding: &BindingConfig| {
+            let cache = binding.cache.as_ref().and_then(|cache| cache.redis.as_deref());
+            binding.upstreams.contains(name) || cache == Some(name)
+        };
+        let bindings = self.extensions.iter().flat_map(|(extension, config)| {
+            let bindings = config.bindings.iter().enumerate();
+            let granted = bindings.filter(|(_, binding)| names_it(binding));
+            granted.map(move |(index, _)| format!("extension `{extension}`, binding {}", index + 1))
+        });
+        let mut users: Vec<_> = bindings.take(MAX_USERS + 1).collect();
+        if users.is_empty() {
+            return String::new();
+        }
+        if users.len() > MAX_USERS {
+            users.truncate(MAX_USERS);
+            users.push("others".to_owned());
+        }
+        format!(" (used by {})", users.join("; "))
+    }
+
+    fn load_one(&self, name: &str, config: &Table, upstreams: &mut Upstreams) -> Result<(), Vec<Problem>> {
         let at = |path: &str, message: String| {
             vec![Problem {
                 path: path.to_owned(),
@@ -89,16 +131,53 @@ impl UpstreamLoader<'_> {
         let scope = SecretScope {
             tenant: self.tenant,
             directory: self.directory,
+            vault: self.vault,
         };
-        match kind.as_str() {
+        let granted = match kind.as_str() {
             "http" => {
                 let config: HttpConfig = read(members)?;
                 let egress = self.egress(&config.networks)?;
                 let upstream = HttpUpstream::load(name, &config, scope, egress)?;
-                Ok(Upstream::Http(Arc::new(upstream)))
+                Upstream::Http(Arc::new(upstream))
             }
-            _ => Err(at("kind", format!("expected one of: {}", KINDS.join(", ")))),
-        }
+            "mail" => {
+                let config: MailConfig = read(members)?;
+                let egress = self.egress(&config.networks)?;
+                let upstream = MailUpstream::load(name, &config, scope, egress)?;
+                Upstream::Mail(Arc::new(upstream))
+            }
+            "sql" => {
+                let config: SqlConfig = read(members)?;
+                if config.any_statement && !self.egress.allows_any_statement(self.tenant) {
+                    let message = format!(
+                        "the operator does not allow it; to allow it, claimsmith.toml needs: [egress] any_statement = \
+                         [\"{}\"]",
+                        self.tenant
+                    );
+                    return Err(at("any_statement", message));
+                }
+                let egress = self.egress(&config.networks)?;
+                let database = Arc::new(Database::load(name, &config, scope, egress)?);
+                upstreams.databases.insert(name.to_owned(), Arc::clone(&database));
+                Upstream::Sql(Arc::new(database.grant(&BTreeMap::new())))
+            }
+            "directory" => {
+                let config: DirectoryConfig = read(members)?;
+                let egress = self.egress(&config.networks)?;
+                let upstream = DirectoryUpstream::load(name, &config, scope, egress)?;
+                Upstream::Directory(Arc::new(upstream))
+            }
+            "redis" => {
+                let config: RedisConfig = read(members)?;
+                let egress = self.egress(&config.networks)?;
+                let redis = RedisUpstream::load(name, &config, scope, egress)?;
+                upstreams.redis.insert(name.to_owned(), Arc::new(redis));
+                return Ok(());
+            }
+            _ => return Err(at("kind", format!("expected one of: {}", KINDS.join(", ")))),
+        };
+        upstreams.granted.insert(name.to_owned(), granted);
+        Ok(())
     }
 
     /// What an upstream may connect to: what it opens, as far as the operator allows the tenant.
@@ -117,7 +196,7 @@ impl UpstreamLoader<'_> {
             })
             .collect();
         if problems.is_empty() {
-            return Ok(Egress::new(networks).with_lookup(Arc::new(self.lookup.clone())));
+            return Ok(Egress::new(networks).with_lookup(Arc::clone(&self.lookup)));
         }
         Err(problems)
     }
@@ -138,27 +217,88 @@ fn read<T: DeserializeOwned>(members: Table) -> Result<T, Vec<Problem>> {
 }
 
 impl Upstreams {
-    /// What a binding is granted.
+    /// Leaves all databases alone.
+    pub(crate) fn leave(&self) {
+        for database in self.databases.values() {
+            database.leave();
+        }
+    }
+
+    /// Connects to all databases at once, so that statements can be checked. Takes a bounded time, whatever they do.
+    pub(crate) async fn reach(&self) {
+        join_all(self.databases.values().map(|database| database.reach())).await;
+    }
+
+    /// What is wrong with the statements that a binding names, each with its path below the binding.
+    pub(crate) async fn check_statements(
+        &self,
+        names: &BTreeSet<String>,
+        statements: &BTreeMap<String, BTreeMap<String, String>>,
+    ) -> Vec<Problem> {
+        let at = |path: String, message: String| Problem { path, message };
+        let mut problems = Vec::new();
+        for (upstream, statements) in statements {
+            let place = format!("statements.{upstream}");
+            let Some(database) = self.databases.get(upstream).filter(|_| names.contains(upstream)) else {
+                let shown = upstream.escape_debug();
+                let message =
+                    format!("`{shown}` is no database among the binding's `upstreams`: expected one of kind `sql`");
+                problems.push(at(place, message));
+                continue;
+            };
+            let badly_named = statements.keys().filter_map(|name| check_name("statement", name).err());
+            problems.extend(badly_named.map(|message| at(place.clone(), message)));
+            let found = database.check(statements).await.into_iter();
+            problems.extend(found.map(|problem| match problem.path.as_str() {
+                "" => at(place.clone(), problem.message),
+                name => {
+                    let message = format!("statement `{name}` of `{upstream}`: {}", problem.message);
+                    at(format!("{place}.{name}"), message)
+                }
+            }));
+        }
+        problems
+    }
+
+    /// What a binding is granted that names these statements.
     ///
     /// # Errors
     /// A name that no upstream has, with what there is.
-    pub(crate) fn grants(&self, tenant: &str, names: &BTreeSet<String>) -> Result<Arc<Grants>, String> {
-        if names.is_empty() {
-            return Ok(Arc::default());
-        }
+    pub(crate) fn grants(
+        &self,
+        tenant: &str,
+        names: &BTreeSet<String>,
+        statements: &BTreeMap<String, BTreeMap<String, String>>,
+    ) -> Result<Grants, String> {
         let mut grants = Grants::of(tenant.into());
         for name in names {
-            match self.0.get(name) {
+            match self.granted.get(name) {
                 Some(upstream) => grants.grant(name.as_str().into(), upstream.clone()),
                 None => return Err(self.unknown(name)),
             }
         }
-        Ok(Arc::new(grants))
+        for (name, statements) in statements {
+            if let Some(database) = self.databases.get(name) {
+                grants.grant(
+                    name.as_str().into(),
+                    Upstream::Sql(Arc::new(database.grant(statements))),
+                );
+            }
+        }
+        Ok(grants)
     }
 
     fn unknown(&self, name: &str) -> String {
-        let known: Vec<_> = self.0.keys().map(String::as_str).collect();
         let shown = name.escape_debug();
+        if self.redis.contains_key(name) {
+            return format!(
+                "upstream `{shown}` is of kind `redis`, which plugins do not call; use `cache.redis = \"{shown}\"`"
+            );
+        }
+        if self.broken.contains(name) {
+            return format!("upstream `{shown}` is not valid; its own line says why");
+        }
+        let known: Vec<_> = self.granted.keys().map(String::as_str).collect();
         match nearest(name, known.iter().copied()) {
             _ if known.is_empty() => {
                 format!("there is no upstream `{shown}`; declare it as [upstreams.{shown}] with its `kind`")

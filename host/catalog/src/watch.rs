@@ -51,6 +51,11 @@ pub async fn watch(
         }
     })?;
     let mut text = std::fs::read_to_string(&file).unwrap_or_default();
+    let vault = loader.vault();
+    let secrets_changed = async || match &vault {
+        Some(vault) => vault.changed().await,
+        None => std::future::pending().await,
+    };
     loop {
         follow(&mut watcher, &file, &config.tenants);
         reread_host_config(&file, &mut text, &mut config, &mut loader);
@@ -65,6 +70,7 @@ pub async fn watch(
                 // One tenant does not wait for another whose components compile slowly.
                 news = loader.news(), if loader.is_loading() => publish(&mut loader, &current, news),
                 () = changes.settle(config.watch.debounce) => break,
+                () = secrets_changed() => break,
                 () = sleep_until(rescan) => break,
             }
         }

@@ -1,6 +1,6 @@
 //! `claimsmith audit`: reading, checking and pruning the audit store, also while the service runs.
 
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use claimsmith_audit::{Fault, Filter, Format, Reader};
 use claimsmith_catalog::HostConfig;
 use clap::{Subcommand, ValueEnum};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 #[derive(Debug, clap::Args)]
@@ -228,8 +229,35 @@ async fn query(store: &StoreArguments, filter: &FilterArguments, json: bool) -> 
             id(entry.application),
             entry.user_pseudonym.as_deref().unwrap_or("-"),
         )?;
+        write_calls(&mut output, &entry.detail)?;
     }
     output.flush()?;
+    Ok(())
+}
+
+/// The calls of upstreams that a record lists, a line each.
+fn write_calls(output: &mut impl Write, detail: &Map<String, Value>) -> std::io::Result<()> {
+    let calls = detail.get("calls").and_then(Value::as_array);
+    for call in calls.into_iter().flatten() {
+        let text = |member: &str| call.get(member).and_then(Value::as_str).unwrap_or("-");
+        let number = |member: &str| call.get(member).and_then(Value::as_u64);
+        let count = |member: &str| number(member).unwrap_or_default();
+        let status = number("status").map_or_else(String::new, |status| format!(" {status}"));
+        writeln!(
+            output,
+            "    {} of {}: {}{status}, {} bytes sent, {} received, {} us, asked {}",
+            text("function"),
+            text("upstream"),
+            text("result"),
+            count("sent_bytes"),
+            count("received_bytes"),
+            count("duration_us"),
+            text("arguments"),
+        )?;
+    }
+    if let Some(unlisted) = detail.get("unlisted_calls") {
+        writeln!(output, "    and {unlisted} more calls")?;
+    }
     Ok(())
 }
 

@@ -1,12 +1,15 @@
 //! The `claimsmith` command, as a library: what the command does, without the executable around it.
 
 mod audit;
+mod check;
 mod compile;
 mod compiler;
 mod explain_token;
+mod init;
 mod logging;
 mod schema;
 mod serve;
+mod service_manager;
 mod validate;
 
 use std::num::NonZero;
@@ -40,6 +43,10 @@ struct Cli {
 enum Command {
     /// Answer Entra's callouts.
     Serve(serve::Arguments),
+    /// Check a whole configuration, as a start would load it, without serving.
+    Check(check::Arguments),
+    /// Write a commented configuration to begin with.
+    Init(init::Arguments),
     /// Compile plugins ahead of time, into the cache of compiled components.
     Compile(compile::Arguments),
     /// Compile the component on standard input to standard output: what `serve` and `compile` run for each component.
@@ -78,7 +85,13 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    let _logging = logging::start(cli.log_format, &cli.log)?;
+    // What is wrong is what `check` prints: the log would say it once more.
+    let filter = if matches!(cli.command, Command::Check(_)) {
+        "off"
+    } else {
+        &cli.log
+    };
+    let _logging = logging::start(cli.log_format, filter)?;
     // One more than there are cores: one thread is always left for connections. Yet more would only wake each other, which
     // on one core costs a quarter of the callouts.
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get) + 1;
@@ -88,6 +101,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         .build()?;
     let done = match cli.command {
         Command::Serve(arguments) => runtime.block_on(serve::serve(&arguments)),
+        Command::Check(arguments) => runtime.block_on(check::check(&arguments)),
+        Command::Init(arguments) => init::init(&arguments),
         Command::Compile(arguments) => runtime.block_on(compile::compile(&arguments)),
         Command::CompileForParent(_) => Ok(()),
         Command::ExplainToken(arguments) => runtime.block_on(explain_token::explain_token(&arguments)),

@@ -8,6 +8,7 @@ use claimsmith_local_entra::{Config, LocalEntra};
 use claimsmith_server::Server;
 
 use crate::compiler;
+use crate::service_manager::ServiceManager;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -42,7 +43,12 @@ pub(crate) async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
         () = &mut shutdown => return Ok(()),
     };
     tracing::info!(address = %server.address(), "listening");
-    server.run(shutdown).await;
+    let _manager = ServiceManager::ready(&format!("listening on {}", server.address()));
+    let stopping = async {
+        shutdown.await;
+        ServiceManager::stopping();
+    };
+    server.run(stopping).await;
     Ok(())
 }
 

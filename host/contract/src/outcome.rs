@@ -13,6 +13,12 @@ macro_rules! outcomes {
             /// Every outcome.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
+            /// Whether somebody is told of it in an answer, and not of an action.
+            #[must_use]
+            pub fn is_refusal(self) -> bool {
+                !matches!(self, Self::Answered | Self::ClientGone)
+            }
+
             /// The stable `snake_case` code.
             #[must_use]
             pub const fn code(self) -> &'static str {
@@ -135,6 +141,8 @@ outcomes! {
     Overloaded = "overloaded",
     /// The callout's audit record could not be kept, and the host's configuration requires it.
     AuditUnavailable = "audit_unavailable",
+    /// The client closed its connection before it was answered.
+    ClientGone = "client_gone",
     /// A defect of the host.
     InternalError = "internal_error",
 }

@@ -18,6 +18,7 @@ use crate::error::{BindError, InvocationError, ReuseNotAllowed, SettingsProblem}
 use crate::guest_text::clean;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
+use crate::recording::{Recording, Taping};
 use crate::reuse::{Isolation, Kept};
 use crate::run::{Report, Run};
 use crate::runtime::{Host, LIFECYCLE_TIME};
@@ -41,6 +42,7 @@ pub struct Binding {
     pub(crate) grants: Arc<Grants>,
     /// Its idle instances, if it uses instances again.
     pub(crate) kept: Option<Arc<Kept>>,
+    pub(crate) taping: Taping,
 }
 
 impl Binding {
@@ -62,22 +64,18 @@ impl Binding {
         &self.limits
     }
 
-    /// The same plugin with the same limits and places, and with other settings (one JSON object).
+    /// The same plugin with the same limits and places, and with other settings (one JSON object) and grants, whose cache is
+    /// one for these settings.
     ///
     /// # Errors
     /// [`BindError`] when the plugin refuses the settings or fails to check them.
-    pub async fn with_settings(&self, settings: String) -> Result<Self, BindError> {
+    pub async fn with_settings(&self, settings: String, grants: Arc<Grants>) -> Result<Self, BindError> {
         let binding = Self {
-            host: Arc::clone(&self.host),
-            plugin: Arc::clone(&self.plugin),
-            label: Arc::clone(&self.label),
             settings: settings.into(),
-            limits: self.limits,
-            permits: Arc::clone(&self.permits),
-            tenant: Arc::clone(&self.tenant),
-            grants: Arc::clone(&self.grants),
+            grants,
             // Instances of its own: what one application's users leave, no other's may see.
             kept: self.kept.as_ref().map(|_| self.host.keep()),
+            ..self.sharing()
         };
         binding.checked().await
     }
@@ -93,6 +91,43 @@ impl Binding {
             Isolation::Reuse => return Err(ReuseNotAllowed),
         };
         Ok(Self { kept, ..self })
+    }
+
+    /// The same binding, each of whose invocations is recorded: its report's journal has the [`Recording`]. Costs memory for
+    /// all that the plugin is given, which is as sensitive as where it came from. Instances are fresh.
+    #[must_use]
+    pub fn recording(&self) -> Self {
+        Self {
+            taping: Taping::Record,
+            ..self.sharing()
+        }
+    }
+
+    /// The same binding, each of whose invocations is given what was recorded, and reaches no upstream. It ends with
+    /// [`InvocationError::Diverged`] where it goes another way: with another callout, or a plugin that asks for other things.
+    #[must_use]
+    pub fn replaying(&self, recording: Arc<Recording>) -> Self {
+        Self {
+            taping: Taping::Replay(recording),
+            grants: Arc::default(),
+            ..self.sharing()
+        }
+    }
+
+    /// A binding that shares everything with this one but its idle instances.
+    fn sharing(&self) -> Self {
+        Self {
+            host: Arc::clone(&self.host),
+            plugin: Arc::clone(&self.plugin),
+            label: Arc::clone(&self.label),
+            settings: Arc::clone(&self.settings),
+            limits: self.limits,
+            permits: Arc::clone(&self.permits),
+            tenant: Arc::clone(&self.tenant),
+            grants: Arc::clone(&self.grants),
+            kept: None,
+            taping: self.taping.clone(),
+        }
     }
 
     /// This binding, once its plugin has accepted its settings.
@@ -121,10 +156,12 @@ impl Binding {
     /// An invocation: in an idle instance of the binding's own, or in a new one.
     fn begin(&self, limits: Limits, deadline: Instant) -> Run<'_> {
         let idle = self.kept.as_ref().and_then(|kept| kept.take(&limits));
-        match idle {
+        let mut run = match idle {
             Some(used) => Run::again(used, &self.plugin.exports, deadline),
             None => self.run(Arc::clone(&self.grants), limits, deadline),
-        }
+        };
+        run.store.data_mut().tape = self.taping.begin(self.plugin.digest);
+        run
     }
 
     /// Ends an invocation. Its instance is dropped, unless it has answered well and instances of this binding are kept.
@@ -211,6 +248,8 @@ macro_rules! invocations {
                 })*
                 let call = async {
                     let begun = begun(&mut run)?;
+                    let callout = (&context, $(&$argument,)*);
+                    begun.store.data_mut().tape.given(stringify!($event), &callout)?;
                     let instance = begun.instantiate().await?;
                     let guest = indices.load(&mut begun.store, &instance)?;
                     let answer = guest.$call(&mut begun.store, context, $($argument),*).await?;

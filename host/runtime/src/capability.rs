@@ -2,7 +2,7 @@
 //!
 //! A capability is a trait here, implemented in a crate that knows its protocol, and the implementation of its interface
 //! of `wit/` in a module of its own (`http`). Whatever its kind, a call goes through [`CallState::through`]: the one place
-//! where calls are limited in number and time, listed, counted and traced.
+//! where calls are limited in number and time, listed, counted, traced, recorded and replayed.
 
 mod cache;
 mod directory;
@@ -17,10 +17,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use crate::engine::EPOCH_TICK;
 use crate::journal::{CapabilityCall, Digester};
+use crate::recording::Call;
 use crate::state::CallState;
 
 pub use self::cache::{Cache, CacheFuture, CacheLookup, Reservation, ReservedKey};
@@ -33,8 +36,9 @@ pub use self::sql::SqlUpstream;
 /// A result that is on its way. The call's end drops the future, which then has to let go of everything it holds.
 pub type CapabilityFuture<'u, R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send + 'u>>;
 
-/// What a plugin has of the callout's time when a call used all of it: it may still answer with what it has.
-const RESERVE: Duration = Duration::from_millis(20);
+/// What a plugin has of the callout's time when a call used all of it: it may still answer with what it has. Where an upstream
+/// hangs, the calls of many callouts end at the same moment, and their plugins answer one after another.
+const RESERVE: Duration = Duration::from_millis(40);
 
 /// What a call of an upstream is for, and until when.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +50,7 @@ pub struct CallContext {
 }
 
 /// A capability's error, as far as it is the same for all of them.
-pub(crate) trait CapabilityError {
+pub(crate) trait CapabilityError: Serialize + DeserializeOwned {
     /// The time of the call is over.
     fn deadline_exceeded() -> Self;
     /// The invocation has made all the calls it may make.
@@ -56,7 +60,7 @@ pub(crate) trait CapabilityError {
 }
 
 /// A capability's result, as far as lists, metrics and traces tell of it.
-pub(crate) trait CapabilityResult {
+pub(crate) trait CapabilityResult: Serialize + DeserializeOwned {
     /// Bytes that the guest is given.
     fn bytes(&self) -> usize;
     /// What the upstream's protocol says of it, in numbers.
@@ -84,10 +88,10 @@ impl CallState {
         }
     }
 
-    /// The one way to an upstream. `make` is given the call's end, at which it is dropped.
+    /// The one way to an upstream. `make` is given the call's end, at which it is dropped. A replay does not make it.
     ///
     /// # Errors
-    /// What ends the guest: a limit of the host.
+    /// What ends the guest: a limit of the host, or a replay that asks for something else than was recorded.
     pub(crate) async fn through<R, E, F>(
         &mut self,
         asked: Asked<'_>,
@@ -108,24 +112,37 @@ impl CallState {
         self.budget.transfer().take(sent_bytes)?;
         self.budget.check()?;
         let began = Instant::now();
-        let result = if self.budget.capability_call() {
-            let until = self.end_of_call(began, timeout);
-            let context = CallContext {
-                until,
-                trace: self.trace,
-            };
-            let ended = timeout_at(until, make(context)).await;
-            ended.unwrap_or_else(|_| Err(E::deadline_exceeded()))
-        } else {
-            Err(E::quota_exceeded())
+        let arguments = arguments.finish();
+        // A name that was not granted is the guest's, and would be another one each time.
+        let is_granted = self.grants.is_granted(upstream);
+        let known = if is_granted { upstream } else { "" };
+        let asked = Call {
+            function,
+            upstream,
+            arguments,
         };
+        let result = match self.tape.replay(|| asked)? {
+            Some(recorded) => recorded,
+            None if self.budget.capability_call() => {
+                let until = self.end_of_call(began, timeout);
+                let context = CallContext {
+                    until,
+                    trace: self.trace,
+                };
+                let ended = timeout_at(until, make(context)).await;
+                ended.unwrap_or_else(|_| Err(E::deadline_exceeded()))
+            }
+            None => Err(E::quota_exceeded()),
+        };
+        self.tape.record(|| asked, &result);
         let took = began.elapsed();
         // The epoch went on meanwhile, which is not time that the guest has computed.
         self.has_waited |= took >= EPOCH_TICK;
         let call = CapabilityCall {
             function,
             upstream: self.journal.name(upstream),
-            arguments: arguments.finish(),
+            is_granted,
+            arguments,
             result: result.as_ref().map_or_else(E::code, |_| "ok"),
             status: result.as_ref().ok().and_then(R::status),
             sent_bytes,
@@ -133,7 +150,9 @@ impl CallState {
             began: began.saturating_duration_since(self.started),
             took,
         };
-        self.tell(&call);
+        if !self.tape.is_replay() {
+            self.tell(&call, known);
+        }
         self.journal.list(call);
         Ok(result)
     }
@@ -146,13 +165,10 @@ impl CallState {
     }
 
     /// Counts and traces a call.
-    fn tell(&self, call: &CapabilityCall) {
-        // A name that was not granted is the guest's, and would be a label of its own each time.
-        let is_known = self.grants.is_granted(&call.upstream);
-        let upstream = if is_known { call.upstream.as_ref() } else { "" };
+    fn tell(&self, call: &CapabilityCall, known: &str) {
         let labels = [
             metrics::Label::new("tenant", Arc::clone(&self.grants.tenant)),
-            metrics::Label::new("upstream", upstream.to_owned()),
+            metrics::Label::new("upstream", known.to_owned()),
             metrics::Label::from_static_parts("function", call.function),
         ];
         metrics::histogram!("claimsmith_capability_call_seconds", labels.iter()).record(call.took);
@@ -170,7 +186,6 @@ impl CallState {
             upstream = &*call.upstream,
             result = call.result,
             status = call.status,
-            arguments = %call.arguments,
             sent_bytes = call.sent_bytes,
             received_bytes = call.received_bytes,
             took_us = call.took.as_micros(),

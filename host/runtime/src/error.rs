@@ -8,6 +8,7 @@ use wasmtime::{Trap, WasmBacktrace};
 use crate::aot::CacheError;
 use crate::guest_output::GuestWords;
 use crate::guest_text::{clean, clean_to};
+use crate::recording::Divergence;
 
 /// The WebAssembly engine cannot be made on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -363,6 +364,9 @@ pub enum InvocationError {
     /// The component could not be instantiated.
     #[error("the plugin could not be instantiated: {0}")]
     Instantiation(String),
+    /// A replay did not go as recorded.
+    #[error(transparent)]
+    Diverged(Divergence),
 }
 
 impl InvocationError {
@@ -403,7 +407,8 @@ impl InvocationError {
             | Self::Rejected(_)
             | Self::Internal(_)
             | Self::Trapped(_)
-            | Self::Instantiation(_) => return None,
+            | Self::Instantiation(_)
+            | Self::Diverged(_) => return None,
         })
     }
 }

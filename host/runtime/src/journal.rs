@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::guest_text::clean;
 use crate::plugin::Digest;
+use crate::recording::Recording;
 
 /// Calls that are listed; further ones are counted. More than any invocation can make by default.
 const MAX_LISTED: usize = 64;
@@ -16,8 +17,10 @@ const MAX_LISTED: usize = 64;
 pub struct CapabilityCall {
     /// The interface and its function, such as `http.fetch`.
     pub function: &'static str,
-    /// The upstream, as the guest named it.
+    /// The upstream, as the guest named it; empty for the cache.
     pub upstream: Arc<str>,
+    /// Whether the binding was granted it: otherwise its name is the guest's, and may be anything.
+    pub is_granted: bool,
     /// The SHA-256 of what was asked: equal for equal calls, and tells nothing of them.
     pub arguments: Digest,
     /// `ok`, or the error the guest was given.
@@ -39,6 +42,7 @@ pub struct CapabilityCall {
 pub struct Journal {
     calls: Vec<CapabilityCall>,
     unlisted: usize,
+    pub(crate) recording: Option<Box<Recording>>,
 }
 
 impl Journal {
@@ -52,6 +56,18 @@ impl Journal {
     #[must_use]
     pub fn unlisted(&self) -> usize {
         self.unlisted
+    }
+
+    /// Everything that the invocation was given, if it was recorded.
+    #[must_use]
+    pub fn recording(&self) -> Option<&Recording> {
+        self.recording.as_deref()
+    }
+
+    /// The same, to keep.
+    #[must_use]
+    pub fn into_recording(self) -> Option<Recording> {
+        self.recording.map(|recording| *recording)
     }
 
     /// A name that the guest has used: most calls are of the same upstream.
@@ -90,6 +106,12 @@ impl Digester {
         if let Some(part) = part {
             self.add(part);
         }
+    }
+
+    /// A part of which the digest tells only how long it is: a secret could be guessed from more.
+    pub(crate) fn add_secret(&mut self, part: &[u8]) {
+        self.count(part.len());
+        self.bytes += part.len();
     }
 
     /// A number of parts that follow.

@@ -5,7 +5,6 @@
 use wasmtime::Engine;
 use wasmtime::component::{Component, HasData, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
-use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
 use wasmtime_wasi::p2::bindings::{cli, clocks, random};
 use wasmtime_wasi_io::bindings::wasi::io;
 
@@ -68,10 +67,10 @@ pub(crate) fn build(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
     sql::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
 
     io::error::add_to_linker::<_, Resources>(l, |state| counted(state).table())?;
-    io::poll::add_to_linker::<_, Resources>(l, |state| counted(state).table())?;
+    io::poll::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     io::streams::add_to_linker::<_, Resources>(l, |state| counted(state).table())?;
-    clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, |state| counted(state).clocks())?;
-    clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(l, |state| counted(state).clocks())?;
+    clocks::wall_clock::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
+    clocks::monotonic_clock::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     random::random::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     random::insecure::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;
     random::insecure_seed::add_to_linker::<_, HasSelf<CallState>>(l, counted)?;

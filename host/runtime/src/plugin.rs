@@ -1,11 +1,13 @@
 //! A plugin: a component that has been compiled, linked, type-checked and asked for its description.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use claimsmith_contract::Event;
 use semver::Version;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use crate::exports::Exports;
@@ -49,6 +51,21 @@ impl Digest {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut bytes = [0; 32];
+        let digits = Cow::<str>::deserialize(deserializer)?;
+        hex::decode_to_slice(&*digits, &mut bytes).map_err(serde::de::Error::custom)?;
+        Ok(Self(bytes))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::guest_output::GuestWords;
 use crate::guest_text::clean;
 use crate::journal::Journal;
 use crate::limits::Limits;
+use crate::recording::Divergence;
 use crate::reuse::Used;
 use crate::state::CallState;
 use crate::turns::yield_turn;
@@ -177,6 +178,8 @@ impl<'a> Run<'a> {
             },
             Err(Elapsed { .. }) => Err(InvocationError::DeadlineExceeded),
         };
+        let (result, recording) = std::mem::take(&mut self.store.data_mut().tape).end(result);
+        let state = self.store.data();
         let words = match &result {
             Ok(_) => GuestWords::default(),
             Err(_) => GuestWords {
@@ -184,21 +187,27 @@ impl<'a> Run<'a> {
                 ..state.words()
             },
         };
+        let usage = Usage {
+            elapsed: state.started.elapsed(),
+            cpu: EPOCH_TICK * state.cpu_ticks,
+            memory_bytes: state.limiter.memory_bytes(),
+            host_calls: state.budget.calls(),
+            suppressed_log_records: state.log.suppressed(),
+        };
+        let mut journal = std::mem::take(&mut self.store.data_mut().journal);
+        journal.recording = recording;
         Report {
             result,
-            usage: Usage {
-                elapsed: state.started.elapsed(),
-                cpu: EPOCH_TICK * state.cpu_ticks,
-                memory_bytes: state.limiter.memory_bytes(),
-                host_calls: state.budget.calls(),
-                suppressed_log_records: state.log.suppressed(),
-            },
+            usage,
             words,
-            journal: std::mem::take(&mut self.store.data_mut().journal),
+            journal,
         }
     }
 
     fn classify(&self, error: &wasmtime::Error) -> InvocationError {
+        if let Some(divergence) = error.downcast_ref::<Divergence>() {
+            return InvocationError::Diverged(divergence.clone());
+        }
         if let Some(limit) = self.store.data().budget.reached() {
             return self.host_limit(limit);
         }

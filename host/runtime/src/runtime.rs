@@ -27,6 +27,7 @@ use crate::limits::Limits;
 use crate::linker;
 use crate::pagemap::PagemapScan;
 use crate::plugin::{Digest, Plugin};
+use crate::recording::Taping;
 use crate::reuse::{InstanceReuse, Kept};
 use crate::run::{Report, Run};
 use crate::share::{Shared, TenantShare};
@@ -412,6 +413,7 @@ impl Runtime {
             tenant,
             grants,
             kept: None,
+            taping: Taping::Live,
         };
         binding.checked().await
     }

@@ -1,27 +1,22 @@
 //! What one invocation has: the store's data, and the capabilities that read it.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
-use wasmtime_wasi::random::WasiRandomCtx;
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::log::{Field, Level};
 use crate::bindings::{callout, deadline, log, settings, sign_up};
 use crate::budget::{Budget, Transfer};
-use crate::capability::Grants;
+use crate::capability::{Grants, Reservation};
 use crate::engine::EPOCH_TICK;
 use crate::guest_log::GuestLog;
 use crate::guest_output::{GuestWords, Output};
-use crate::journal::Journal;
+use crate::journal::{Digester, Journal};
 use crate::limits::{Limiter, Limits};
-
-/// What the guest's clocks show: finer ones would help it to measure other guests.
-const CLOCK_RESOLUTION: Duration = Duration::from_millis(1);
+use crate::recording::{Call, Tape};
+use crate::sources::{CoarseMonotonicClock, coarse, nanoseconds};
 
 pub(crate) struct CallState {
     /// Absent until the guest asks WASI for something; most never do.
@@ -37,11 +32,14 @@ pub(crate) struct CallState {
     /// The plugin's name in the configuration, and its version.
     pub(crate) plugin: Arc<str>,
     settings: Arc<str>,
+    /// When the instance was made.
+    pub(crate) made: Instant,
     /// When the invocation began.
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
     pub(crate) grants: Arc<Grants>,
     pub(crate) journal: Journal,
+    pub(crate) tape: Tape,
     /// The trace that calls of upstreams belong to.
     pub(crate) trace: u128,
     /// Whether the guest has waited for an upstream since the last epoch tick.
@@ -56,13 +54,12 @@ struct Wasi {
 }
 
 impl Wasi {
-    fn new(transfer: &Transfer, started: Instant) -> Self {
+    fn new(transfer: &Transfer, made: Instant) -> Self {
         let (stdout, stderr) = (Output::new(transfer), Output::new(transfer));
         let context = WasiCtx::builder()
             .stdout(stdout.clone())
             .stderr(stderr.clone())
-            .wall_clock(CoarseWallClock)
-            .monotonic_clock(CoarseMonotonicClock(started))
+            .monotonic_clock(CoarseMonotonicClock(made))
             .build();
         Self {
             context,
@@ -82,6 +79,7 @@ impl CallState {
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
+        let now = Instant::now();
         Self {
             wasi: None,
             table,
@@ -92,10 +90,12 @@ impl CallState {
             max_cpu_ticks: u32::try_from(limits.cpu.as_millis() / EPOCH_TICK.as_millis()).unwrap_or(u32::MAX),
             plugin,
             settings,
-            started: Instant::now(),
+            made: now,
+            started: now,
             deadline,
             grants,
             journal: Journal::default(),
+            tape: Tape::Off,
             trace: 0,
             has_waited: false,
         }
@@ -119,8 +119,11 @@ impl CallState {
         }
     }
 
-    /// Ends an invocation whose instance is kept: nothing of it is left but what the guest holds.
+    /// Ends an invocation whose instance is kept: nothing of it is left but what the guest holds, and of that no key that
+    /// others wait for.
     pub(crate) fn end(&mut self) {
+        let held = self.table.iter_mut().filter_map(|held| held.downcast_mut());
+        held.for_each(Reservation::release);
         self.log.finish(&self.plugin);
         self.log = GuestLog::silent();
     }
@@ -139,10 +142,6 @@ impl CallState {
     pub(crate) fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
     }
-
-    fn random(&mut self) -> &mut WasiRandomCtx {
-        self.ctx().ctx.random()
-    }
 }
 
 impl Drop for CallState {
@@ -153,8 +152,8 @@ impl Drop for CallState {
 
 impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (transfer, started) = (self.budget.transfer(), self.started);
-        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(transfer, started)));
+        let (transfer, made) = (self.budget.transfer(), self.made);
+        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(transfer, made)));
         WasiCtxView {
             ctx: &mut wasi.context,
             table: &mut self.table,
@@ -169,16 +168,18 @@ impl sign_up::Host for CallState {}
 impl settings::Host for CallState {
     fn json(&mut self) -> wasmtime::Result<String> {
         self.budget.check()?;
-        Ok(self.settings.as_ref().to_owned())
+        self.source("settings.json", &[], |state| Ok(state.settings.as_ref().to_owned()))
     }
 }
 
 impl deadline::Host for CallState {
     fn remaining(&mut self) -> wasmtime::Result<u64> {
         self.budget.check()?;
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let coarse = left.as_millis() * CLOCK_RESOLUTION.as_nanos();
-        Ok(u64::try_from(coarse).unwrap_or(u64::MAX))
+        let deadline = self.deadline;
+        self.source("deadline.remaining", &[], |_| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Ok(nanoseconds(coarse(left)))
+        })
     }
 }
 
@@ -189,76 +190,25 @@ impl log::Host for CallState {
             .transfer()
             .take(message.len() + fields_bytes.sum::<usize>())?;
         self.budget.check()?;
+        // It gives the guest nothing; listed, it shows where a replay goes another way.
+        self.tape.replay::<()>(|| written(level, &message, &fields))?;
+        self.tape.record(|| written(level, &message, &fields), &());
         self.log.write(&self.plugin, level, &message, &fields);
         Ok(())
     }
 }
 
-// The random interfaces count what they give before they make it.
-
-impl random::Host for CallState {
-    fn get_random_bytes(&mut self, bytes: u64) -> wasmtime::Result<Vec<u8>> {
-        self.budget.random(bytes)?;
-        random::Host::get_random_bytes(self.random(), bytes)
+fn written(level: Level, message: &str, fields: &[Field]) -> Call<'static> {
+    let mut arguments = Digester::default();
+    arguments.count(level as usize);
+    arguments.add(message.as_bytes());
+    for field in fields {
+        arguments.add(field.key.as_bytes());
+        arguments.add(field.value.as_bytes());
     }
-
-    fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
-        self.budget.random(u64::from(u64::BITS / 8))?;
-        random::Host::get_random_u64(self.random())
+    Call {
+        function: "log.write",
+        upstream: "",
+        arguments: arguments.finish(),
     }
-}
-
-impl insecure::Host for CallState {
-    fn get_insecure_random_bytes(&mut self, bytes: u64) -> wasmtime::Result<Vec<u8>> {
-        self.budget.random(bytes)?;
-        insecure::Host::get_insecure_random_bytes(self.random(), bytes)
-    }
-
-    fn get_insecure_random_u64(&mut self) -> wasmtime::Result<u64> {
-        self.budget.random(u64::from(u64::BITS / 8))?;
-        insecure::Host::get_insecure_random_u64(self.random())
-    }
-}
-
-impl insecure_seed::Host for CallState {
-    fn insecure_seed(&mut self) -> wasmtime::Result<(u64, u64)> {
-        self.budget.random(u64::from(u128::BITS / 8))?;
-        // Every plugin of Rust's asks for it when it starts, which must not make it pay for the rest of WASI.
-        let random = || RandomState::new().hash_one(());
-        Ok((random(), random()))
-    }
-}
-
-struct CoarseWallClock;
-
-impl HostWallClock for CoarseWallClock {
-    fn resolution(&self) -> Duration {
-        CLOCK_RESOLUTION
-    }
-
-    fn now(&self) -> Duration {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        coarse(since.unwrap_or_default())
-    }
-}
-
-/// Counts from the invocation's start, so that a guest learns nothing of the host's uptime.
-struct CoarseMonotonicClock(Instant);
-
-impl HostMonotonicClock for CoarseMonotonicClock {
-    fn resolution(&self) -> u64 {
-        nanoseconds(CLOCK_RESOLUTION)
-    }
-
-    fn now(&self) -> u64 {
-        nanoseconds(coarse(self.0.elapsed()))
-    }
-}
-
-fn coarse(time: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -87,7 +87,7 @@ impl Refusal {
 }
 
 /// The status of each outcome, and what the caller is told of it.
-pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static str) {
+pub(crate) fn status_and_title(outcome: Outcome) -> (StatusCode, &'static str) {
     match outcome {
         Outcome::Answered => (StatusCode::OK, "Answered"),
         Outcome::UnknownTenant => (StatusCode::NOT_FOUND, "There is no such tenant"),
@@ -141,6 +141,11 @@ pub(crate) const fn status_and_title(outcome: Outcome) -> (StatusCode, &'static 
         | Outcome::EmptyFailedClaim => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "The plugin answered what Entra does not accept",
+        ),
+        // For records alone: nobody is there to read it. What web servers write into their logs for it.
+        Outcome::ClientGone => (
+            StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            "The client closed its connection",
         ),
         Outcome::InternalError => (StatusCode::INTERNAL_SERVER_ERROR, "The service failed"),
         Outcome::TenantUnavailable => (

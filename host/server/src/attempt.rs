@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use claimsmith_catalog::{BoundPlugin, Extension};
 use claimsmith_contract::{Outcome, token_issuance_start};
-use claimsmith_runtime::{Binding, BreakerPermit, InvocationError, Report, Usage};
+use claimsmith_runtime::{Binding, BreakerPermit, InvocationError, Journal, Report, Usage};
 use tokio::time::Instant;
 
 use crate::answer::Refusal;
@@ -45,7 +45,8 @@ impl<'e> Attempt<'e> {
             (None, None) => {
                 telemetry::count_invocation(extension, bound, Outcome::PluginQuarantined);
                 let plugin = bound.binding.plugin();
-                invocations.note(&bound.name, plugin, Outcome::PluginQuarantined, &Usage::default());
+                let (usage, journal) = (Usage::default(), Journal::default());
+                invocations.note(&bound.name, plugin, Outcome::PluginQuarantined, &usage, &journal);
                 let version = bound.binding.plugin().version();
                 let detail = format!(
                     "{}@{version}: failed too often and is not invoked for a while",
@@ -71,8 +72,13 @@ impl<'e> Attempt<'e> {
     pub(crate) fn ended<A>(&mut self, report: Report<A>) -> Result<A, Refusal> {
         let usage = report.usage;
         let outcome = report.result.as_ref().map_or_else(outcome, |_| Outcome::Answered);
-        self.invocations
-            .note(&self.bound.name, self.binding.plugin(), outcome, &usage);
+        self.invocations.note(
+            &self.bound.name,
+            self.binding.plugin(),
+            outcome,
+            &usage,
+            &report.journal,
+        );
         let version = self.binding.plugin().version();
         tracing::debug!(
             plugin = &*self.bound.name,
@@ -144,7 +150,8 @@ const fn outcome(error: &InvocationError) -> Outcome {
     match error {
         InvocationError::Unavailable(_) => Outcome::PluginUnavailable,
         InvocationError::Rejected(_) => Outcome::PluginRejected,
-        InvocationError::Internal(_) => Outcome::PluginInternal,
+        // Callouts are no replays, which alone diverge.
+        InvocationError::Internal(_) | InvocationError::Diverged(_) => Outcome::PluginInternal,
         InvocationError::Trapped(_) => Outcome::PluginTrapped,
         InvocationError::CpuLimit(_) => Outcome::PluginCpuLimit,
         InvocationError::MemoryLimit(_) => Outcome::PluginMemoryLimit,

@@ -4,15 +4,15 @@
 //! be kept. Refusals before a token was accepted never wait: anybody can cause them.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use claimsmith_audit::{Auditor, Claim, Context, Disclosure, PluginVersion, Record, Use, Verdict};
+use claimsmith_audit::{Auditor, Call, Claim, Context, Disclosure, MAX_CALLS, PluginVersion, Record, Use, Verdict};
 use claimsmith_catalog::Extension;
 use claimsmith_contract::{
     Callout, EntraError, EventData, Outcome, attribute_collection_start, attribute_collection_submit, password_submit,
     verified_id_claim_validation,
 };
-use claimsmith_runtime::{Plugin, Usage};
+use claimsmith_runtime::{CapabilityCall, Journal, Plugin, Usage};
 use claimsmith_token::ValidToken;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -39,11 +39,19 @@ pub(crate) struct Notes {
 
 /// The invocations of a callout, also of one that fails.
 #[derive(Debug, Default)]
-pub(crate) struct Invocations(Mutex<Vec<(PluginVersion, Use)>>);
+pub(crate) struct Invocations(Mutex<Invoked>);
+
+#[derive(Debug, Default)]
+struct Invoked {
+    plugins: Vec<PluginVersion>,
+    uses: Vec<Use>,
+    calls: Vec<Call>,
+    unlisted_calls: usize,
+}
 
 impl Invocations {
     /// Notes how an invocation ended. `name` is the configuration's for the plugin.
-    pub(crate) fn note(&self, name: &Arc<str>, plugin: &Plugin, outcome: Outcome, usage: &Usage) {
+    pub(crate) fn note(&self, name: &Arc<str>, plugin: &Plugin, outcome: Outcome, usage: &Usage, journal: &Journal) {
         let version = PluginVersion {
             plugin: Arc::clone(name),
             version: Arc::clone(plugin.version_text()),
@@ -56,8 +64,37 @@ impl Invocations {
             memory_bytes: usage.memory_bytes as u64,
             host_calls: usage.host_calls as u64,
         };
-        let mut invocations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        invocations.push((version, used));
+        let mut invoked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let invocation = invoked.uses.len();
+        invoked.plugins.push(version);
+        invoked.uses.push(used);
+        let room = MAX_CALLS.saturating_sub(invoked.calls.len());
+        let calls = journal.calls().iter();
+        invoked
+            .calls
+            .extend(calls.take(room).map(|made| call(invocation, made)));
+        invoked.unlisted_calls += journal.unlisted() + journal.calls().len().saturating_sub(room);
+    }
+}
+
+/// What the record lists of a call.
+fn call(invocation: usize, made: &CapabilityCall) -> Call {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    Call {
+        invocation,
+        function: made.function,
+        upstream: if made.is_granted {
+            Arc::clone(&made.upstream)
+        } else {
+            Arc::default()
+        },
+        result: made.result,
+        status: made.status,
+        sent_bytes: made.sent_bytes as u64,
+        received_bytes: made.received_bytes as u64,
+        began_us: micros(made.began),
+        duration_us: micros(made.took),
+        arguments: *made.arguments.as_bytes(),
     }
 }
 
@@ -177,11 +214,21 @@ pub(crate) async fn record(
     }
 }
 
+/// Records a callout whose client has gone away before it was answered.
+pub(crate) fn record_gone(auditor: &Auditor, facts: &mut Facts, arrived: Instant) {
+    let is_known = facts.audit.token.is_some();
+    let record = made_of(facts, Outcome::ClientGone, None, arrived);
+    if is_known {
+        auditor.note(record);
+    } else {
+        auditor.note_refusal(record);
+    }
+}
+
 fn made_of(facts: &mut Facts, outcome: Outcome, refusal: Option<&Refusal>, arrived: Instant) -> Record {
     let notes = std::mem::take(&mut facts.audit);
     let invocations = std::mem::take(&mut facts.invocations).0;
-    let invocations = invocations.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let (plugins, uses) = invocations.into_iter().unzip();
+    let invoked = invocations.into_inner().unwrap_or_else(PoisonError::into_inner);
     let extension = facts.extension.as_deref();
     let (token, duration) = (notes.token, arrived.elapsed());
     let context = Context {
@@ -198,7 +245,7 @@ fn made_of(facts: &mut Facts, outcome: Outcome, refusal: Option<&Refusal>, arriv
         custom_extension: notes.custom_extension,
         caller: token.as_ref().and_then(|token| token.caller_id),
         key_id: token.as_ref().map(|token| Arc::clone(&token.key_id)),
-        plugins,
+        plugins: invoked.plugins,
     };
     let is_answered = outcome == Outcome::Answered;
     Record {
@@ -214,7 +261,9 @@ fn made_of(facts: &mut Facts, outcome: Outcome, refusal: Option<&Refusal>, arriv
         correlation_id: notes.correlation_id,
         application: notes.application,
         token_id: token.and_then(|token| token.token_id),
-        uses,
+        uses: invoked.uses,
+        calls: invoked.calls,
+        unlisted_calls: invoked.unlisted_calls,
         claims: notes.claims,
         user: notes.user,
         privacy: extension.map(|extension| extension.privacy).unwrap_or_default(),

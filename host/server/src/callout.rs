@@ -4,6 +4,7 @@
 //! callout with a [`Refusal`]. The catalog is taken once, so a callout ends on the configuration it began with.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use axum::extract::{self, Path, State};
 use axum::http::header::{AUTHORIZATION, EXPECT};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request};
+use claimsmith_audit::Auditor;
 use claimsmith_catalog::{Catalog, Extension, Lookup};
 use claimsmith_contract::{Callout, EntraError, Outcome, ParseError};
 use claimsmith_token::{Caller, ValidToken, bearer_token};
@@ -24,6 +26,7 @@ use tracing::{Instrument as _, Span, field};
 
 use crate::answer::{self, Answer, Refusal, status_and_title};
 use crate::audit;
+use crate::client;
 use crate::invoke::{guard, invoke};
 use crate::password;
 use crate::request::{RequestBody, admit, discard, read_body};
@@ -42,10 +45,10 @@ pub(crate) fn plain_names(path: &str) -> Option<(&str, &str)> {
 }
 
 /// Answers a callout whose path has [`plain_names`].
-pub(crate) async fn handle(app: Arc<App>, request: Request<Incoming>) -> Answer {
+pub(crate) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Answer {
     let (head, body) = request.into_parts();
     let (tenant, extension) = plain_names(head.uri.path()).unwrap_or_default();
-    answer_named(&app, tenant, extension, &head, Either::Left(body)).await
+    answer_named(&app, tenant, extension, &head, Either::Left(body), Some(peer)).await
 }
 
 /// The handler of [`PATH`], for all that are not as Entra sends them: other methods, names with escapes.
@@ -57,10 +60,17 @@ pub(crate) async fn handle_unusual(
     // A path whose bytes are no text names nobody.
     let (tenant, extension) = path.map_or_else(|_| Default::default(), |Path(names)| names);
     let (head, body) = request.into_parts();
-    answer_named(&app, &tenant, &extension, &head, Either::Right(body)).await
+    answer_named(&app, &tenant, &extension, &head, Either::Right(body), None).await
 }
 
-async fn answer_named(app: &App, tenant: &str, extension: &str, head: &Parts, mut body: RequestBody) -> Answer {
+async fn answer_named(
+    app: &App,
+    tenant: &str,
+    extension: &str,
+    head: &Parts,
+    mut body: RequestBody,
+    peer: Option<IpAddr>,
+) -> Answer {
     let arrived = Instant::now();
     // Of the most important level, so that a line of any level has it.
     let span = tracing::error_span!(
@@ -70,17 +80,21 @@ async fn answer_named(app: &App, tenant: &str, extension: &str, head: &Parts, mu
         correlation_id = field::Empty,
     );
     let whole = async {
-        let mut facts = Facts::default();
+        let mut callout = Unanswered::new(app, arrived);
+        let facts = &mut callout.facts;
         // Boxed before anything is put around it: it has room for all that an invocation may need, 10 KB, which each layer
         // would move, and some keep twice.
-        let answered = Box::pin(answer(app, tenant, extension, head, &mut body, arrived, &mut facts));
+        let answered = Box::pin(answer(app, tenant, extension, head, &mut body, arrived, facts));
         let answered = or_panicked(answered).await;
         // What had not come by the deadline is not waited for any longer; and a client that waits for `100 Continue` has
         // not sent its body, which reading would ask for.
         let discarded = matches!(&answered, Err(refusal) if refusal.outcome != Outcome::DeadlineExceeded)
             && !head.headers.contains_key(EXPECT);
-        let answered = audit::record(&app.audit, answered, &mut facts, arrived).await;
-        let response = finish(answered, &facts, arrived);
+        callout.is_recorded = true;
+        let answered = audit::record(&app.audit, answered, &mut callout.facts, arrived).await;
+        let client = || peer.map(|peer| client::address(peer, &head.headers, &app.trusted_proxies));
+        let response = finish(answered, &callout.facts, arrived, client);
+        callout.is_answered = true;
         if discarded {
             discard(body).await;
         }
@@ -119,6 +133,47 @@ pub(crate) struct Facts {
     pub(crate) invocations: audit::Invocations,
 }
 
+/// A callout that is not answered yet. When its client closes the connection it is dropped, which leaves a record too.
+struct Unanswered<'a> {
+    app: &'a App,
+    arrived: Instant,
+    facts: Facts,
+    /// Whether its record has been handed over.
+    is_recorded: bool,
+    is_answered: bool,
+}
+
+impl<'a> Unanswered<'a> {
+    fn new(app: &'a App, arrived: Instant) -> Self {
+        Self {
+            app,
+            arrived,
+            facts: Facts::default(),
+            is_recorded: false,
+            is_answered: false,
+        }
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let took = self.arrived.elapsed();
+        telemetry::count_callout(self.facts.extension.as_deref(), Outcome::ClientGone, took);
+        tracing::warn!(
+            outcome = Outcome::ClientGone.code(),
+            duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            generation = self.facts.generation,
+            "callout abandoned"
+        );
+        if !self.is_recorded {
+            audit::record_gone(&self.app.audit, &mut self.facts, self.arrived);
+        }
+    }
+}
+
 async fn answer(
     app: &App,
     tenant: &str,
@@ -133,7 +188,7 @@ async fn answer(
 
     let extension = route(&catalog, tenant, extension)?;
     facts.extension = Some(Arc::clone(&extension));
-    let deadline = arrived + extension.deadline.saturating_sub(app.audit.reserve(extension.deadline));
+    let deadline = arrived + extension.deadline.saturating_sub(Auditor::reserve(extension.deadline));
     admit(&head.method, &head.headers, app.max_body_bytes)?;
     let token = authenticate(&extension, head, deadline).await?;
     facts.audit.token(&token);
@@ -212,7 +267,12 @@ fn cross_check(callout: &Callout<'_>, token: &ValidToken) -> Result<(), Refusal>
 }
 
 /// The answer, and the line that tells of the callout.
-fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -> Answer {
+fn finish(
+    answered: Result<Vec<u8>, Refusal>,
+    facts: &Facts,
+    arrived: Instant,
+    client: impl Fn() -> Option<IpAddr>,
+) -> Answer {
     let took = arrived.elapsed();
     let outcome = answered
         .as_ref()
@@ -227,6 +287,7 @@ fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -
                 outcome = Outcome::Answered.code(),
                 status = 200,
                 duration_ms,
+                client = client().map(tracing::field::display),
                 response_bytes = body.len(),
                 generation = facts.generation,
                 "callout answered"
@@ -239,6 +300,7 @@ fn finish(answered: Result<Vec<u8>, Refusal>, facts: &Facts, arrived: Instant) -
                 outcome = refusal.outcome.code(),
                 status = status.as_u16(),
                 duration_ms,
+                client = client().map(tracing::field::display),
                 generation = facts.generation,
                 entra_error = refusal.entra_error.map(EntraError::code),
                 reason = refusal.detail,

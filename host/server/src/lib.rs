@@ -5,6 +5,7 @@ mod answer;
 mod attempt;
 mod audit;
 mod callout;
+mod client;
 mod convert;
 mod health;
 mod invoke;
@@ -17,6 +18,8 @@ mod server;
 mod service;
 mod status;
 mod telemetry;
+mod tls;
 
 pub use convert::context;
 pub use server::{Server, StartError};
+pub use tls::check_tls;

@@ -1,7 +1,9 @@
 //! Accepting connections, and letting them finish.
 
+use std::error::Error;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 
 use crate::service::Answers;
+use crate::tls::Tls;
 
 /// Room for a request's head, and for one piece of its body.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -26,6 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(
     listener: TcpListener,
     answers: Answers,
+    tls: Option<Arc<Tls>>,
     config: &ServerConfig,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -46,16 +50,30 @@ pub(crate) async fn serve(
             accepted = accept(&listener, &places) => accepted,
             () = &mut shutdown => break,
         };
-        match accepted {
-            Ok((stream, place)) => connect(
-                limited(stream, config.write_timeout),
-                place,
-                &builder,
-                answers.clone(),
-                &graceful,
-            ),
-            Err(error) => refused(&error).await,
-        }
+        let (stream, peer, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                refused(&error).await;
+                continue;
+            }
+        };
+        let stream = limited(stream, config.write_timeout);
+        let answers = answers.to(peer.ip());
+        let Some(tls) = tls.clone() else {
+            let connection = builder.serve_connection(TokioIo::new(stream), answers).into_owned();
+            attend(graceful.watch(connection), place);
+            continue;
+        };
+        let (builder, watcher) = (builder.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            match tls.accept(stream).await {
+                Ok(stream) => {
+                    let connection = builder.serve_connection(TokioIo::new(stream), answers).into_owned();
+                    attend(watcher.watch(connection), place);
+                }
+                Err(error) => tracing::debug!(%error, %peer, "no TLS handshake"),
+            }
+        });
     }
     drop(listener);
     if timeout(config.drain_timeout, graceful.shutdown()).await.is_err() {
@@ -67,10 +85,13 @@ pub(crate) async fn serve(
 }
 
 /// The next connection, once there is a place for it: until then the system's backlog holds it.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _peer) = listener.accept().await?;
-    Ok((stream, place))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, place))
 }
 
 /// A stream that fails when the client reads nothing for `write_timeout`: it would hold its place for ever.
@@ -84,17 +105,13 @@ fn limited(stream: TcpStream, write_timeout: Duration) -> Pin<Box<TimeoutStream<
     stream
 }
 
-fn connect(
-    stream: Pin<Box<TimeoutStream<TcpStream>>>,
+/// Serves a connection to its end, which frees its place.
+fn attend(
+    connection: impl Future<Output = Result<(), Box<dyn Error + Send + Sync>>> + Send + 'static,
     place: OwnedSemaphorePermit,
-    builder: &Builder<TokioExecutor>,
-    answers: Answers,
-    graceful: &GracefulShutdown,
 ) {
-    let connection = builder.serve_connection(TokioIo::new(stream), answers).into_owned();
-    let watched = graceful.watch(connection);
     tokio::spawn(async move {
-        if let Err(error) = watched.await {
+        if let Err(error) = connection.await {
             tracing::debug!(error, "connection ended");
         }
         drop(place);

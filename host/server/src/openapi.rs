@@ -147,7 +147,7 @@ fn name(name: &str, description: &str) -> Value {
 /// The answers to callouts that are refused, by status.
 fn refusals() -> Map<String, Value> {
     let mut by_status: BTreeMap<u16, Vec<Outcome>> = BTreeMap::new();
-    for outcome in Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Answered) {
+    for outcome in Outcome::ALL.iter().filter(|outcome| outcome.is_refusal()) {
         let status = status_and_title(*outcome).0.as_u16();
         by_status.entry(status).or_default().push(*outcome);
     }

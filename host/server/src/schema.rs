@@ -30,7 +30,7 @@ impl JsonSchema for Code {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let told = Outcome::ALL
             .iter()
-            .filter(|outcome| !matches!(status_and_title(**outcome).0.as_u16(), 200 | 401));
+            .filter(|outcome| outcome.is_refusal() && status_and_title(**outcome).0.as_u16() != 401);
         let codes: Vec<_> = told
             .map(|outcome| json!({ "const": outcome.code(), "description": outcome.meaning() }))
             .collect();

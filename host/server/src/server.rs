@@ -15,12 +15,16 @@ use claimsmith_catalog::{Catalog, ConfigError, CurrentCatalog, HostConfig, Loade
 use claimsmith_contract::Outcome;
 use claimsmith_runtime::{Compiler, Runtime, RuntimeError, raise_descriptor_limit};
 use claimsmith_token::{FetchError, MetadataStore};
+use claimsmith_upstreams::Network;
+use claimsmith_upstreams::Problems;
+use claimsmith_upstreams::vault::Vault;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::answer::{self, Refusal};
 use crate::service::Answers;
+use crate::tls::Tls;
 use crate::{callout, health, listener, openapi, status, telemetry};
 
 /// What every request can see.
@@ -34,6 +38,8 @@ pub(crate) struct App {
     pub(crate) openapi: Bytes,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) audit: Auditor,
+    /// Whose `x-forwarded-for` is believed.
+    pub(crate) trusted_proxies: Vec<Network>,
     places: Semaphore,
     draining: AtomicBool,
     /// Whether the service has been ready once: then a new tenant's documents do not make it unready again.
@@ -79,6 +85,9 @@ pub enum StartError {
     /// The HTTP client for metadata cannot be made.
     #[error(transparent)]
     Metadata(FetchError),
+    /// The certificate or its key cannot be used.
+    #[error("TLS cannot be served: {0}")]
+    Tls(String),
     /// Nothing can be counted: a defect.
     #[error("metrics cannot be set up: {0}")]
     Telemetry(String),
@@ -89,16 +98,29 @@ pub enum StartError {
     /// The directory of tenants cannot be read.
     #[error(transparent)]
     Tenants(ConfigError),
+    /// Vault cannot be asked as it is configured.
+    #[error("claimsmith.toml: {0}")]
+    Vault(String),
+}
+
+impl StartError {
+    fn vault(problems: Problems) -> Self {
+        let problems = problems.into_iter();
+        let told = problems.map(|problem| format!("vault.{}: {}", problem.path, problem.message));
+        Self::Vault(told.collect::<Vec<_>>().join("; "))
+    }
 }
 
 /// The service, listening but not yet answering.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     address: SocketAddr,
     config: HostConfig,
     config_file: PathBuf,
     loader: Loader,
+    vault: Option<Arc<Vault>>,
     runtime: Arc<Runtime>,
     app: Arc<App>,
 }
@@ -111,10 +133,14 @@ impl Server {
     /// [`StartError`]: nothing could be served.
     pub async fn start(config: HostConfig, config_file: &Path, compiler: Compiler) -> Result<Self, StartError> {
         let metrics = telemetry::begin().map_err(|error| StartError::Telemetry(error.to_string()))?;
+        let tls = config.server.tls.clone().map(Tls::load).transpose();
+        let tls = tls.map_err(StartError::Tls)?.map(Arc::new);
         raise_descriptor_limit();
         let runtime = Runtime::new(config.runtime_options(compiler)).map_err(StartError::Runtime)?;
         let runtime = Arc::new(runtime);
         let metadata = MetadataStore::new(config.metadata_options()).map_err(StartError::Metadata)?;
+        let vault = config.vault.as_ref().map(Vault::load).transpose();
+        let vault = vault.map_err(StartError::vault)?.map(Arc::new);
         let mut loader = Loader::new(
             config.tenants.clone(),
             config.limits(),
@@ -123,7 +149,9 @@ impl Server {
             config.tenant_concurrency(),
             Arc::clone(&runtime),
             Arc::new(metadata),
-        );
+        )
+        .with_max_cache_bytes(config.runtime.max_binding_cache_bytes_per_tenant)
+        .with_vault(vault.clone());
         let empty = Catalog::default();
         let catalog = loader.load(&empty).await.map_err(StartError::Tenants)?.unwrap_or(empty);
         runtime.begin_callouts();
@@ -145,16 +173,19 @@ impl Server {
             metrics,
             openapi: openapi::document().to_string().into(),
             runtime: Arc::clone(&runtime),
+            trusted_proxies: config.server.trusted_proxies.clone(),
             places: Semaphore::new(config.server.max_concurrent_callouts),
             draining: AtomicBool::new(false),
             was_ready: AtomicBool::new(false),
         };
         Ok(Self {
             listener,
+            tls,
             address,
             config,
             config_file: config_file.to_owned(),
             loader,
+            vault,
             runtime,
             app: Arc::new(app),
         })
@@ -182,12 +213,15 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
             listener,
+            tls,
             config,
             app,
             runtime,
+            vault,
             ..
         } = self;
         let tending = tokio::spawn(async move { runtime.tend_cache().await });
+        let refreshing = vault.map(|vault| tokio::spawn(async move { vault.keep_fresh().await }));
         let reload = config.watch.enabled.then(|| {
             let watched = watch(self.config_file, config.clone(), self.loader, Arc::clone(&app.catalog));
             tokio::spawn(async move {
@@ -205,10 +239,17 @@ impl Server {
             tokio::time::sleep(drain_delay).await;
         };
         let answers = Answers::new(Arc::clone(&app), router(Arc::clone(&app)));
-        listener::serve(listener, answers, &config.server, shutdown).await;
+        let renewing = tls.clone().map(|tls| tokio::spawn(tls.tend()));
+        listener::serve(listener, answers, tls, &config.server, shutdown).await;
+        if let Some(renewing) = renewing {
+            renewing.abort();
+        }
         app.audit.close(config.server.drain_timeout).await;
         if let Some(reload) = reload {
             reload.abort();
+        }
+        if let Some(refreshing) = refreshing {
+            refreshing.abort();
         }
         tending.abort();
         tracing::info!("stopped");

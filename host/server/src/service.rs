@@ -1,6 +1,7 @@
 //! What answers a connection's requests: callouts by the shortest way, everything else by axum's router.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -21,12 +22,20 @@ use crate::server::App;
 pub(crate) struct Answers {
     app: Arc<App>,
     router: TowerToHyperService<Router>,
+    /// Whose connection it is.
+    peer: IpAddr,
 }
 
 impl Answers {
     pub(crate) fn new(app: Arc<App>, router: Router) -> Self {
         let router = TowerToHyperService::new(router);
-        Self { app, router }
+        let peer = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self { app, router, peer }
+    }
+
+    /// For a connection.
+    pub(crate) fn to(&self, peer: IpAddr) -> Self {
+        Self { peer, ..self.clone() }
     }
 }
 
@@ -37,7 +46,7 @@ impl Service<Request<Incoming>> for Answers {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         if request.method() == Method::POST && callout::plain_names(request.uri().path()).is_some() {
-            let answer = callout::handle(Arc::clone(&self.app), request);
+            let answer = callout::handle(Arc::clone(&self.app), request, self.peer);
             return Box::pin(answer.map(|answer| Ok(answer.map(Either::Left))));
         }
         let answer = self.router.call(request);

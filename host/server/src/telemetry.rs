@@ -122,6 +122,20 @@ fn describe() {
         "claimsmith_upstream_breaker_open",
         "1 while an upstream's circuit breaker is open, 0.5 while it is tried again"
     );
+    describe_counter!(
+        "claimsmith_cache_lookups_total",
+        "Keys that plugins have looked for in their caches, by what was found"
+    );
+    describe_counter!(
+        "claimsmith_cache_evictions_total",
+        "Entries of caches that made room for others"
+    );
+    describe_gauge!("claimsmith_cache_bytes", "Bytes of what caches keep in memory");
+    describe_gauge!("claimsmith_cache_entries", "Entries that caches keep in memory");
+    describe_counter!(
+        "claimsmith_cache_redis_total",
+        "Questions of caches to their second level, by what came of them"
+    );
     describe_gauge!(
         "claimsmith_catalog_generation",
         "Which catalog serves: counts up with every change"

@@ -48,7 +48,8 @@ impl Default for MetadataOptions {
 #[derive(Debug)]
 pub struct MetadataStore {
     options: MetadataOptions,
-    client: reqwest::Client,
+    /// Absent when nothing is to be fetched.
+    client: Option<reqwest::Client>,
     documents: Mutex<HashMap<Url, Weak<MetadataDocument>>>,
 }
 
@@ -58,12 +59,22 @@ impl MetadataStore {
     /// # Errors
     /// When the system's TLS configuration cannot be loaded.
     pub fn new(options: MetadataOptions) -> Result<Self, FetchError> {
-        let client = fetch::client(options.timeout)?;
+        let client = Some(fetch::client(options.timeout)?);
         Ok(Self {
             options,
             client,
             documents: Mutex::default(),
         })
+    }
+
+    /// A store that fetches nothing, for checking what names documents.
+    #[must_use]
+    pub fn offline(options: MetadataOptions) -> Self {
+        Self {
+            options,
+            client: None,
+            documents: Mutex::default(),
+        }
     }
 
     /// Whether a document may be at `url`.
@@ -129,7 +140,7 @@ impl Drop for MetadataDocument {
 }
 
 impl MetadataDocument {
-    fn start(url: Url, client: reqwest::Client, options: MetadataOptions) -> Arc<Self> {
+    fn start(url: Url, client: Option<reqwest::Client>, options: MetadataOptions) -> Arc<Self> {
         let document = Arc::new(Self {
             url,
             keys: ArcSwapOption::empty(),
@@ -139,8 +150,10 @@ impl MetadataDocument {
             last_wanted: Mutex::default(),
             task: Mutex::default(),
         });
-        let task = tokio::spawn(keep_fresh(Arc::downgrade(&document), client, options));
-        *document.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+        if let Some(client) = client {
+            let task = tokio::spawn(keep_fresh(Arc::downgrade(&document), client, options));
+            *document.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+        }
         document
     }
 

@@ -31,6 +31,12 @@ impl Network {
     pub fn contains(&self, other: &Self) -> bool {
         self.0.contains(&other.0)
     }
+
+    /// Whether an address is in it.
+    #[must_use]
+    pub fn contains_address(&self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
 }
 
 impl FromStr for Network {
@@ -77,28 +83,54 @@ pub trait Lookup: fmt::Debug + Send + Sync {
 
 /// The system's resolver. Asking it occupies a thread that cannot be called back, perhaps for long: as many as
 /// `MAX_LOOKUPS` ask at once.
-#[derive(Clone, Debug)]
-pub struct SystemLookup(Arc<Semaphore>);
+#[derive(Clone)]
+pub struct SystemLookup {
+    places: Arc<Semaphore>,
+    ask: Arc<Ask>,
+}
+
+/// What asks and waits for the answer.
+type Ask = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
 /// Names that one resolver, which is to say one tenant, has looked up at the same time; further ones wait.
 const MAX_LOOKUPS: usize = 8;
 
 impl Default for SystemLookup {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_LOOKUPS)))
+        Self::asking(|name| {
+            let found = (name, 0).to_socket_addrs()?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
+impl SystemLookup {
+    fn asking(ask: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+            ask: Arc::new(ask),
+        }
+    }
+}
+
+impl fmt::Debug for SystemLookup {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SystemLookup")
+            .field("places", &self.places.available_permits())
+            .finish_non_exhaustive()
     }
 }
 
 impl Lookup for SystemLookup {
     fn lookup(&self, name: &str) -> Lookups {
-        let (places, name) = (Arc::clone(&self.0), name.to_owned());
+        let (places, ask, name) = (Arc::clone(&self.places), Arc::clone(&self.ask), name.to_owned());
         Box::pin(async move {
             let place = places.acquire_owned().await.map_err(io::Error::other)?;
             let asking = tokio::task::spawn_blocking(move || {
                 // Held until the system has answered, also when nobody waits for it any more.
                 let _place = place;
-                let found = (name.as_str(), 0).to_socket_addrs()?;
-                Ok(found.map(|address| address.ip()).collect())
+                ask(&name)
             });
             asking.await.map_err(io::Error::other)?
         })
@@ -133,6 +165,41 @@ impl Egress {
     pub(crate) fn check(&self, address: IpAddr) -> Result<(), Refused> {
         address::check(address, &self.open)
     }
+
+    /// The addresses of a host, which is a name or an address, that may be connected to: at least one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
+        let found = match host.parse() {
+            Ok(address) => vec![address],
+            Err(_) => self.lookup.lookup(host).await.map_err(Unresolved::Failed)?,
+        };
+        let mut first = None;
+        let mut allowed = Vec::with_capacity(found.len());
+        for address in found {
+            match self.check(address) {
+                Ok(()) => allowed.push(address),
+                Err(refused) => {
+                    first.get_or_insert(refused);
+                }
+            }
+        }
+        if allowed.is_empty() {
+            let name = host.to_owned();
+            return Err(Unresolved::Refused(NameRefused { name, first }));
+        }
+        Ok(allowed)
+    }
+}
+
+/// Why a host has no address that may be connected to.
+#[derive(Debug)]
+pub(crate) enum Unresolved {
+    /// What it has may not be connected to.
+    Refused(NameRefused),
+    /// It could not be resolved.
+    Failed(io::Error),
 }
 
 /// No address of a name may be connected to.
@@ -140,6 +207,20 @@ impl Egress {
 pub(crate) struct NameRefused {
     pub(crate) name: String,
     pub(crate) first: Option<Refused>,
+}
+
+impl NameRefused {
+    /// What the operator can do.
+    pub(crate) fn hint(&self) -> &'static str {
+        match &self.first {
+            Some(first) if first.can_be_opened => {
+                "if it is meant, name its network in the upstream's `networks`, and have the operator allow it in \
+                 claimsmith.toml: egress.networks"
+            }
+            Some(_) => "this address cannot be opened",
+            None => "the name has no address",
+        }
+    }
 }
 
 impl fmt::Display for NameRefused {
@@ -156,24 +237,63 @@ impl std::error::Error for NameRefused {}
 impl Resolve for Egress {
     fn resolve(&self, name: Name) -> Resolving {
         let policy = self.clone();
-        let looking = self.lookup.lookup(name.as_str());
         Box::pin(async move {
-            let found = looking.await?;
-            let mut first = None;
-            let mut allowed = Vec::with_capacity(found.len());
-            for address in found {
-                match policy.check(address) {
-                    Ok(()) => allowed.push(SocketAddr::new(address, 0)),
-                    Err(refused) => {
-                        first.get_or_insert(refused);
-                    }
+            match policy.addresses(name.as_str()).await {
+                Ok(addresses) => {
+                    let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, 0));
+                    Ok(Box::new(addresses) as Addrs)
                 }
+                Err(Unresolved::Refused(refused)) => Err(refused.into()),
+                Err(Unresolved::Failed(error)) => Err(error.into()),
             }
-            if allowed.is_empty() {
-                let name = name.as_str().to_owned();
-                return Err(NameRefused { name, first }.into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::{Lookup as _, MAX_LOOKUPS, SystemLookup};
+
+    #[tokio::test]
+    async fn a_resolver_that_hangs_occupies_so_many_threads_and_no_more() {
+        let (answer, hanging) = mpsc::channel::<()>();
+        let (asked, hanging) = (Arc::new(AtomicUsize::new(0)), Mutex::new(hanging));
+        let seen = Arc::clone(&asked);
+        let lookup = SystemLookup::asking(move |_| {
+            seen.fetch_add(1, Ordering::SeqCst);
+            // One at a time is answered; the others wait for the lock, which is as good.
+            let _ended = hanging.lock().unwrap().recv().is_err();
+            Ok(vec![[192, 0, 2, 1].into()])
+        });
+        let short = Duration::from_millis(20);
+        for _ in 0..MAX_LOOKUPS {
+            // Whoever asks gives up; the thread goes on.
+            assert!(timeout(short, lookup.lookup("crm.example")).await.is_err());
+        }
+        for _ in 0..3 {
+            assert!(timeout(short, lookup.lookup("crm.example")).await.is_err());
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), MAX_LOOKUPS);
+        // A thread that comes back makes room for the next name.
+        answer.send(()).unwrap();
+        assert!(
+            timeout(short * 50, async {
+                let _no_answer = timeout(short * 5, lookup.lookup("crm.example")).await;
+                while asked.load(Ordering::SeqCst) == MAX_LOOKUPS {
+                    tokio::time::sleep(short).await;
+                }
+            })
+            .await
+            .is_ok()
+        );
+        // The threads end, or the test would not.
+        drop(answer);
     }
 }

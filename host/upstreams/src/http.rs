@@ -4,7 +4,7 @@ mod authentication;
 mod client;
 mod config;
 mod headers;
-mod load;
+pub(crate) mod load;
 mod oauth;
 mod target;
 
@@ -21,6 +21,10 @@ use url::Url;
 use self::authentication::Authentication;
 pub use self::config::{AuthenticationConfig, ClientAuthentication, HttpConfig, OAuthConfig};
 use self::target::Rule;
+
+pub(crate) use self::client::describe;
+pub(crate) use self::load::check_base;
+pub(crate) use self::oauth::sensitive;
 
 /// An HTTP upstream that has been checked, with its connections.
 pub struct HttpUpstream {

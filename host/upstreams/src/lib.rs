@@ -4,11 +4,19 @@
 //! what a call needs, and the implementation of the capability that `claimsmith-runtime` declares. Addresses and
 //! credentials live here and are never in a plugin. Whatever an upstream connects to passes [`Egress`].
 
+mod breaker;
+pub mod cache;
+pub mod directory;
 mod egress;
 mod files;
 pub mod http;
+pub mod mail;
 mod problem;
+pub mod redis;
+mod roots;
 pub mod secret;
+pub mod sql;
+pub mod vault;
 
 pub use egress::{Egress, Lookup, Lookups, Network, SystemLookup};
 pub use files::{open_regular, read_regular, too_large};

@@ -163,7 +163,11 @@ impl RequestBuilder {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
-        crate::host::fetch(self.request)
+        let timeout = crate::deadline::at_most(self.request.timeout);
+        crate::host::fetch(Request {
+            timeout,
+            ..self.request
+        })
     }
 
     /// Sends the request and reads the JSON of a response whose status says success (2xx).

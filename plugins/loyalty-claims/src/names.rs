@@ -49,14 +49,16 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// A mail domain, whatever its letters' case.
+/// A mail domain, whatever the case of ASCII's letters. Others are compared as they are: the lower case of U+212A, the sign
+/// of kelvin, is `k`, and the domain with it is another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MailDomain(String);
 
 impl MailDomain {
     /// The domain of a mail address; `None` when it has none.
     pub(crate) fn of(mail: &str) -> Option<Self> {
-        mail.rsplit_once('@').map(|(_, domain)| Self(domain.to_lowercase()))
+        mail.rsplit_once('@')
+            .map(|(_, domain)| Self(domain.to_ascii_lowercase()))
     }
 }
 
@@ -71,7 +73,7 @@ impl FromStr for MailDomain {
                     .all(|character| character.is_alphanumeric() || character == '-')
         };
         if text.len() <= 253 && text.contains('.') && text.split('.').all(is_label) {
-            Ok(Self(text.to_lowercase()))
+            Ok(Self(text.to_ascii_lowercase()))
         } else {
             Err("expected a mail domain such as example.org")
         }
@@ -159,6 +161,11 @@ mod tests {
     #[test]
     fn the_domain_follows_the_last_at_sign() {
         let domain = |mail| MailDomain::of(mail).map(|domain| domain.0);
+        // The sign of kelvin, whose lower case is `k`.
+        assert_eq!(
+            domain("ada@\u{212a}ontoso.example").as_deref(),
+            Some("\u{212a}ontoso.example")
+        );
         assert_eq!(domain("Ada@Example.org").as_deref(), Some("example.org"));
         assert_eq!(domain("\"a@b\"@example.org").as_deref(), Some("example.org"));
         assert_eq!(domain("ada"), None);

@@ -86,12 +86,10 @@ impl Stage {
         );
 
         let response = measured::callout(runtime, &mut self.router, request(Some(self.remembered))?);
-        ensure!(
-            response.status() == StatusCode::OK,
-            "the callout was refused: {}",
-            response.status()
-        );
+        let status = response.status();
         let body = runtime.block_on(to_bytes(response.into_body(), 1 << 20))?;
+        let said = String::from_utf8_lossy(&body);
+        ensure!(status == StatusCode::OK, "the callout was refused: {status} {said}");
         ensure!(
             serde_json::from_slice::<Value>(&body)? == self.answer,
             "the callout was answered otherwise"
@@ -139,6 +137,7 @@ fn configure(directory: &Path, plugin: &Path, documents: SocketAddr) -> io::Resu
         [extensions.claims]
         event = \"tokenIssuanceStart\"
         audiences = [\"b0000001-0000-4000-8000-0000000000c1\"]
+        deadline = \"2s\"
 
         [[extensions.claims.bindings]]
         plugin = \"attribute-map\"

@@ -131,6 +131,18 @@ async fn a_call_ends_in_time_whatever_the_upstream_does() {
     let line = calls.await;
     let found = json!([line["function"], line["upstream"], line["plugin"]]);
     assert_eq!(found, json!(["http.fetch", "crm", "http-caller@0.1.0"]));
+    // With the fields of its callout.
+    let span = &line["span"];
+    let found = json!([span["tenant"], span["extension"], span["correlation_id"].is_string()]);
+    assert_eq!(found, json!(["contoso", "claims", true]), "{line}");
+    // So has what the upstream's implementation tells.
+    let failed = platform.host.log_line("failures are traced", |line| {
+        line["message"]
+            .to_string()
+            .contains("upstream failed: the connection broke off")
+    });
+    let line = failed.await;
+    assert!(line["span"]["correlation_id"].is_string(), "{line}");
     let url = format!("http://{}/metrics", platform.host.address);
     let metrics = platform.http.get(url).send().await.unwrap().text().await.unwrap();
     let counted = "claimsmith_capability_calls_total{tenant=\"contoso\",upstream=\"crm\",function=\"http.fetch\",result=\"deadline_exceeded\"} 4";

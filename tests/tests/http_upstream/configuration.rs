@@ -23,6 +23,27 @@ async fn errors(host: &str, upstreams: &str, binding: &str) -> (String, String) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_is_not_valid_is_told_with_the_bindings_that_use_it() {
+    let secret = "authentication.bearer.token = \"file:missing\"";
+    let (errors, toml) = errors("", &format!("{GOOD}\n{secret}"), "upstreams = [\"crm\"]").await;
+    let line = |text: &str| toml.lines().position(|line| line == text).unwrap() + 1;
+    let at_upstream = errors
+        .lines()
+        .find(|error| error.contains(&format!("tenant.toml:{}:", line(secret))));
+    let at_upstream = at_upstream.unwrap();
+    assert!(
+        at_upstream.contains("upstream `crm` (used by extension `claims`, binding 1): file:missing cannot be read"),
+        "{at_upstream}"
+    );
+    let place = format!("tenant.toml:{}:", line("upstreams = [\"crm\"]"));
+    let at_binding = errors.lines().find(|error| error.contains(&place)).unwrap();
+    assert!(
+        at_binding.contains("upstream `crm` is not valid; its own line says why"),
+        "{at_binding}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mistakes_are_told_with_their_line() {
     let with = |more: &str| format!("{GOOD}\n{more}");
     for (upstreams, binding, line, expected) in [
@@ -54,7 +75,7 @@ async fn mistakes_are_told_with_their_line() {
             GOOD.replace("kind = \"http\"", "kind = \"htpp\""),
             "",
             "kind = \"htpp\"",
-            "expected one of: http",
+            "expected one of: directory, http",
         ),
         (
             GOOD.replace("kind = \"http\"\n", ""),

@@ -3,12 +3,12 @@
 use std::fs;
 use std::sync::Arc;
 
-use claimsmith_tests::{Authority, Platform, TlsUpstream, Upstream, eventually, raw};
+use claimsmith_tests::{Authority, Host, Platform, Stage, TlsUpstream, Upstream, eventually, raw};
 use serde_json::{Value, json};
 
-use super::{LOOPBACK, crm, probe, result, upstream, with_secrets};
+use super::{LOOPBACK, add_plugin, crm, probe, result, tenant, upstream, with_secrets};
 
-const SECRET: &str = "planted-secret-7f3a";
+pub(super) const SECRET: &str = "planted-secret-7f3a";
 
 /// What the last request for a path said of who asks.
 fn sent(server: &Upstream, path: &str, header: &str) -> String {
@@ -157,6 +157,47 @@ async fn without_a_token_the_upstream_is_unavailable_and_the_operator_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn certificates_follow_their_files() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let (server, mutual) = (
+        TlsUpstream::start(&authority, "localhost", false),
+        TlsUpstream::start(&authority, "localhost", true),
+    );
+    let (client, stranger) = (authority.issue("claimsmith"), other.issue("stranger"));
+    let mut upstreams = String::new();
+    let identity = "client_certificate = \"file:certificate\"\nclient_key = \"file:key\"";
+    for (name, server, more) in [
+        ("server", &server, "ca = \"file:ca\"".to_owned()),
+        ("mutual", &mutual, format!("ca = \"file:good-ca\"\n{identity}")),
+    ] {
+        let url = format!("https://localhost:{}", server.address.port());
+        upstreams += &upstream(name, &url, &more).replace("plain_http = true\n", "");
+    }
+    let (pem, other) = (authority.pem(), other.pem());
+    let secrets = [
+        ("ca", other.as_str()),
+        ("good-ca", &pem),
+        ("certificate", &stranger.certificate),
+        ("key", &stranger.key),
+    ];
+    let platform = with_secrets(LOOPBACK, &upstreams, "[\"server\", \"mutual\"]", &secrets).await;
+    for (name, files) in [
+        ("server", [("ca", &pem)].as_slice()),
+        ("mutual", &[("certificate", &client.certificate), ("key", &client.key)]),
+    ] {
+        let request = json!({ "upstream": name, "path": "/x" });
+        assert_eq!(result(&platform, &request).await, "unavailable", "{name}");
+        for (file, text) in files {
+            fs::write(platform.tenant_file("secrets").join(file), text).unwrap();
+        }
+        eventually("the new file is used", async || {
+            result(&platform, &request).await == "200"
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tls_is_with_whom_it_should_be() {
     let (authority, other) = (Authority::new(), Authority::new());
     let good = TlsUpstream::start(&authority, "localhost", false);
@@ -218,4 +259,31 @@ async fn tls_is_with_whom_it_should_be() {
     assert!(mutual.clients()[0].contains("claimsmith"), "{:?}", mutual.clients());
     let key: String = client.key.lines().skip(1).take(1).collect();
     assert_untold(&platform, &Value::Null, &[&key]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_systems_authorities_are_read_once() {
+    let authority = Authority::new();
+    let server = TlsUpstream::start(&authority, "localhost", false);
+    let url = format!("https://localhost:{}", server.address.port());
+    let stage = Stage::new().await.host_config(LOOPBACK);
+    // The same tenant with another upstream: all of its upstreams are made anew for each.
+    let named = |name: &str| {
+        let upstreams = upstream(name, &url, "").replace("plain_http = true\n", "");
+        let binding = format!("settings.probe = true\nupstreams = [\"{name}\"]");
+        tenant(&stage, &upstreams, &binding)
+    };
+    let (first, second) = (named("first"), named("second"));
+    let stage = stage.tenant("contoso", &first);
+    add_plugin(&stage);
+    let system = stage.file("system.pem");
+    fs::write(&system, authority.pem()).unwrap();
+    let mut platform = stage.listen("json").await;
+    let environment = [("SSL_CERT_FILE", system.to_str().unwrap())];
+    platform.host = Host::start_in(platform.directory.path(), &environment).await;
+    let status = async |name: &str| result(&platform, &json!({ "upstream": name, "path": "/x" })).await;
+    eventually("the first is trusted", async || status("first").await == "200").await;
+    fs::remove_file(&system).unwrap();
+    fs::write(platform.tenant_file("tenant.toml"), second).unwrap();
+    eventually("the second is trusted", async || status("second").await == "200").await;
 }

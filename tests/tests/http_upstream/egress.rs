@@ -2,17 +2,16 @@
 
 use std::net::IpAddr;
 use std::str::FromStr as _;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use claimsmith_runtime::interface::http::{Error, Method, Request};
 use claimsmith_runtime::{CallContext, HttpUpstream as _};
-use claimsmith_tests::{Stage, Trap, Upstream, cases};
+use claimsmith_tests::{ScriptedNames, Stage, Trap, Upstream, cases, eventually};
 use claimsmith_upstreams::http::{HttpConfig, HttpUpstream};
 use claimsmith_upstreams::secret::SecretScope;
-use claimsmith_upstreams::{Egress, Lookup, Lookups, Network};
+use claimsmith_upstreams::{Egress, Network};
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::{LOOPBACK, add_plugin, probe, probing, result, tenant, upstream};
@@ -32,15 +31,51 @@ fn unopened(index: usize, url: &str) -> String {
     format!("[upstreams.u{index}]\nkind = \"http\"\nurl = \"{url}\"\nplain_http = true\nallow = [\"GET /**\"]\n")
 }
 
+/// The address that a case's URL means, however it is written; none where it names none.
+fn meant(case: &Value) -> Option<IpAddr> {
+    let means = case
+        .get("means")
+        .unwrap_or_else(|| panic!("{case} does not say what it means"));
+    means.as_str().map(|means| means.parse().unwrap())
+}
+
+/// Traps at the addresses of this machine that cases mean, at one port.
+///
+/// What is meant elsewhere cannot be listened at, and nobody can see there that it was not asked.
+async fn traps(cases: &[Value]) -> Vec<Trap> {
+    let mut meant: Vec<_> = cases.iter().filter_map(meant).filter(IpAddr::is_loopback).collect();
+    meant.sort_unstable();
+    meant.dedup();
+    assert!(meant.len() > 1, "{meant:?}");
+    let first = Trap::set().await;
+    meant.retain(|address| *address != first.address().ip());
+    let port = first.address().port();
+    let mut traps = vec![first];
+    for address in meant {
+        traps.push(Trap::set_on((address, port).into()).await);
+    }
+    traps
+}
+
+/// That nobody was in a trap, and that each would have told.
+async fn assert_unsprung(traps: &[Trap]) {
+    for trap in traps {
+        assert_eq!(trap.connections(), 0, "{trap:?}");
+        let _there = TcpStream::connect(trap.address()).await.unwrap();
+        eventually("the trap counts", async || trap.connections() == 1).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn addresses_outside_the_public_internet_are_no_upstreams() {
-    let trap = Trap::set().await;
     let cases = cases("egress/urls.json");
     assert!(cases.len() >= 40);
+    let traps = traps(&cases).await;
+    let trap = &traps[0];
     let stage = Stage::new().await;
     let mut upstreams = String::new();
     for (index, case) in cases.iter().enumerate() {
-        let url = fill(case["url"].as_str().unwrap(), &address(&trap));
+        let url = fill(case["url"].as_str().unwrap(), &address(trap));
         upstreams.push_str(&unopened(index, &url));
     }
     let toml = tenant(&stage, &upstreams, "");
@@ -60,16 +95,17 @@ async fn addresses_outside_the_public_internet_are_no_upstreams() {
         };
         platform.host.log_line(&format!("{case} refused"), tells).await;
     }
-    assert_eq!(trap.connections(), 0);
+    assert_unsprung(&traps).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_of_such_addresses_lead_nowhere() {
-    let trap = Trap::set().await;
     let cases = cases("egress/names.json");
+    let traps = traps(&cases).await;
+    let trap = &traps[0];
     let mut upstreams = String::new();
     for (index, case) in cases.iter().enumerate() {
-        let url = fill(case["url"].as_str().unwrap(), &address(&trap));
+        let url = fill(case["url"].as_str().unwrap(), &address(trap));
         upstreams.push_str(&unopened(index, &url));
     }
     let names: Vec<_> = (0..cases.len()).map(|index| format!("u{index}")).collect();
@@ -83,7 +119,7 @@ async fn names_of_such_addresses_lead_nowhere() {
     }
     let tells = |line: &Value| line["message"] == "egress refused" && line["refused"].to_string().contains("127.0.0.1");
     platform.host.log_line("the operator is told", tells).await;
-    assert_eq!(trap.connections(), 0);
+    assert_unsprung(&traps).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,33 +154,25 @@ async fn redirects_are_answers() {
     assert_eq!(trap.connections(), 0);
 }
 
-/// Answers as it is told to, one answer after another, the last one again and again.
-#[derive(Debug)]
-struct Script(Mutex<Vec<Vec<IpAddr>>>);
-
-impl Lookup for Script {
-    fn lookup(&self, _name: &str) -> Lookups {
-        let mut answers = self.0.lock().unwrap();
-        let next = if answers.len() > 1 {
-            answers.remove(0)
-        } else {
-            answers[0].clone()
-        };
-        Box::pin(async move { Ok(next) })
-    }
-}
-
 /// An upstream `crm.example` with one network open and a resolver that answers so.
 fn resolving(port: u16, answers: &[&[&str]]) -> HttpUpstream {
-    let parse = |texts: &&[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-    let script = Script(Mutex::new(answers.iter().map(parse).collect()));
     let open = [Network::from_str("127.0.0.1").unwrap()];
-    let egress = Egress::new(&open).with_lookup(Arc::new(script));
+    let egress = Egress::new(&open).with_lookup(ScriptedNames::answering(answers));
     let toml = format!("url = \"http://crm.example:{port}\"\nplain_http = true\nallow = [\"GET /**\"]\nretries = 0");
     let config: HttpConfig = toml::from_str(&toml).unwrap();
     let directory = std::path::Path::new(".");
     let tenant = "contoso";
-    HttpUpstream::load("crm", &config, SecretScope { tenant, directory }, egress).unwrap()
+    HttpUpstream::load(
+        "crm",
+        &config,
+        SecretScope {
+            tenant,
+            directory,
+            vault: None,
+        },
+        egress,
+    )
+    .unwrap()
 }
 
 async fn fetch(upstream: &HttpUpstream, path: &str) -> Result<u16, Error> {

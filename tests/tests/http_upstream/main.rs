@@ -5,6 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::allow_attributes,
     reason = "a test fails by panicking"
 )]
@@ -12,7 +13,13 @@
 mod calls;
 mod configuration;
 mod credentials;
+mod deadline;
 mod egress;
+mod encrypted;
+mod planted;
+mod records;
+mod tokens;
+mod vault;
 
 use std::fs;
 
@@ -21,8 +28,8 @@ use serde_json::{Value, json};
 
 /// What the operator allows in most tests.
 ///
-/// Answers do not wait for their records: calls here take all the time that a callout has but 20 ms, in which a busy disk
-/// keeps no record.
+/// Answers do not wait for their records: calls here take nearly all the time that a callout has, and in the rest a busy
+/// disk keeps no record.
 const LOOPBACK: &str = "egress.networks.contoso = [\"127.0.0.0/8\", \"::1/128\"]\naudit.mode = \"best_effort\"";
 
 /// A host whose one plugin sends the requests that callouts hold, to upstreams (TOML) of which it is granted `granted`.

@@ -1,6 +1,6 @@
 //! What upstreams may connect to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use claimsmith_upstreams::Network;
 use serde::Deserialize;
@@ -12,11 +12,18 @@ pub struct EgressConfig {
     /// Networks that are not of the public internet and that tenants' upstreams may open, by the tenant's name. Default
     /// none.
     pub networks: BTreeMap<String, Vec<Network>>,
+    /// Tenants whose databases may take any statement of a plugin. Default none.
+    pub any_statement: BTreeSet<String>,
 }
 
 impl EgressConfig {
     /// What a tenant's upstreams may open.
     pub(crate) fn of(&self, tenant: &str) -> &[Network] {
         self.networks.get(tenant).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether a tenant's databases may take any statement.
+    pub(crate) fn allows_any_statement(&self, tenant: &str) -> bool {
+        self.any_statement.contains(tenant)
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wasmtime::component::Resource;
 
 use crate::bindings::cache::{self, Error, Lookup, Stale};
@@ -32,10 +33,13 @@ pub trait Cache: fmt::Debug + Send + Sync {
 pub trait ReservedKey: fmt::Debug + Send + Sync {
     /// Puts the value and gives it to all who wait for it: fresh for `fresh`, then stale for `stale`, both in milliseconds.
     fn fill(self: Box<Self>, value: Vec<u8>, fresh: u32, stale: u32, context: CallContext) -> CacheFuture<'static, ()>;
+
+    /// Gives the key back unfilled; nobody is given it for so many milliseconds while there is a stale value.
+    fn postpone(self: Box<Self>, milliseconds: u32, context: CallContext) -> CacheFuture<'static, ()>;
 }
 
 /// What there is of a key.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 pub enum CacheLookup {
     /// A value.
     Fresh(Vec<u8>),
@@ -50,7 +54,15 @@ pub enum CacheLookup {
 pub struct Reservation {
     /// For the digest of what it is filled with.
     key: String,
-    reserved: Box<dyn ReservedKey>,
+    /// None once the invocation it was given to is over: an instance that is kept still has the handle.
+    reserved: Option<Box<dyn ReservedKey>>,
+}
+
+impl Reservation {
+    /// Passes the key on.
+    pub(crate) fn release(&mut self) {
+        self.reserved = None;
+    }
 }
 
 impl CallState {
@@ -62,7 +74,7 @@ impl CallState {
 impl cache::Host for CallState {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
         let cache = self.cache();
-        self.through(asked("cache.get", &key, &[]), |context| async move {
+        self.through(asked("cache.get", &key, &[], &[]), |context| async move {
             cache?.get(key, context).await
         })
         .await
@@ -70,7 +82,7 @@ impl cache::Host for CallState {
 
     async fn get_or_reserve(&mut self, key: String) -> wasmtime::Result<Result<Lookup, Error>> {
         let cache = self.cache();
-        let asked = asked("cache.get-or-reserve", &key, &[]);
+        let asked = asked("cache.get-or-reserve", &key, &[], &[]);
         let name = key.clone();
         let looked_up = self
             .through(
@@ -97,15 +109,16 @@ impl cache::Host for CallState {
         stale: u32,
     ) -> wasmtime::Result<Result<(), Error>> {
         let cache = self.cache();
-        self.through(asked("cache.put", &key, &value), |context| async move {
-            cache?.put(key, value, fresh, stale, context).await
-        })
+        self.through(
+            asked("cache.put", &key, &value, &[fresh, stale]),
+            |context| async move { cache?.put(key, value, fresh, stale, context).await },
+        )
         .await
     }
 
     async fn remove(&mut self, key: String) -> wasmtime::Result<Result<(), Error>> {
         let cache = self.cache();
-        self.through(asked("cache.remove", &key, &[]), |context| async move {
+        self.through(asked("cache.remove", &key, &[], &[]), |context| async move {
             cache?.remove(key, context).await
         })
         .await
@@ -121,8 +134,26 @@ impl cache::HostReservation for CallState {
         stale: u32,
     ) -> wasmtime::Result<Result<(), Error>> {
         let Reservation { key, reserved } = self.table().delete(reservation)?;
-        self.through(asked("cache.reservation.fill", &key, &value), |context| {
-            reserved.fill(value, fresh, stale, context)
+        self.through(
+            asked("cache.reservation.fill", &key, &value, &[fresh, stale]),
+            |context| async move {
+                let reserved = reserved.ok_or(Error::DeadlineExceeded)?;
+                reserved.fill(value, fresh, stale, context).await
+            },
+        )
+        .await
+    }
+
+    async fn postpone(
+        &mut self,
+        reservation: Resource<Reservation>,
+        milliseconds: u32,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        let Reservation { key, reserved } = self.table().delete(reservation)?;
+        let asked = asked("cache.reservation.postpone", &key, &[], &[milliseconds]);
+        self.through(asked, |context| async move {
+            let reserved = reserved.ok_or(Error::DeadlineExceeded)?;
+            reserved.postpone(milliseconds, context).await
         })
         .await
     }
@@ -135,14 +166,18 @@ impl cache::HostReservation for CallState {
 
 impl CallState {
     fn hold(&mut self, key: String, reserved: Box<dyn ReservedKey>) -> wasmtime::Result<Resource<Reservation>> {
+        let reserved = Some(reserved);
         Ok(self.table().push(Reservation { key, reserved })?)
     }
 }
 
-fn asked(function: &'static str, key: &str, value: &[u8]) -> Asked<'static> {
+fn asked(function: &'static str, key: &str, value: &[u8], times: &[u32]) -> Asked<'static> {
     let mut arguments = Digester::default();
     arguments.add(key.as_bytes());
     arguments.add(value);
+    for time in times {
+        arguments.add(&time.to_le_bytes());
+    }
     Asked {
         function,
         upstream: "",
@@ -182,5 +217,56 @@ impl CapabilityResult for CacheLookup {
             Self::Fresh(value) | Self::Stale(value, _) => value.len(),
             Self::Reserved(_) => 0,
         }
+    }
+}
+
+// What is recorded of a cache: that a key was reserved, and not by whom.
+
+impl Serialize for dyn ReservedKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for Box<dyn ReservedKey> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <()>::deserialize(deserializer)?;
+        Ok(Box::new(ReplayedKey))
+    }
+}
+
+/// A key of a replay, which gives what was recorded and fills nothing.
+#[derive(Debug)]
+struct ReplayedKey;
+
+impl ReservedKey for ReplayedKey {
+    fn fill(self: Box<Self>, _: Vec<u8>, _: u32, _: u32, _: CallContext) -> CacheFuture<'static, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn postpone(self: Box<Self>, _: u32, _: CallContext) -> CacheFuture<'static, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// [`Error`], whose bindings have a resource beside it and therefore no derived form.
+#[derive(Deserialize, Serialize)]
+#[serde(remote = "Error")]
+enum RecordedError {
+    NotGranted(String),
+    TooLarge(String),
+    QuotaExceeded,
+    DeadlineExceeded,
+}
+
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        RecordedError::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Error {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        RecordedError::deserialize(deserializer)
     }
 }

@@ -39,7 +39,7 @@ fn digester(message: &Message) -> Digester {
     arguments.add(message.to.as_bytes());
     arguments.add_option(message.language.as_deref().map(str::as_bytes));
     for text in [Some(&message.subject), Some(&message.text), message.html.as_ref()] {
-        arguments.count(text.map_or(0, String::len));
+        arguments.add_secret(text.map_or(&[], |text| text.as_bytes()));
     }
     arguments
 }

@@ -141,14 +141,7 @@ impl HttpUpstream {
     fn failed(&self, error: &reqwest::Error) -> Failure {
         let (tenant, upstream) = (self.tenant.as_str(), self.name.as_str());
         if let Some(refused) = find::<NameRefused>(error) {
-            let hint = match &refused.first {
-                Some(first) if first.can_be_opened => {
-                    "if it is meant, name its network in the upstream's `networks`, and have the operator allow it in \
-                     claimsmith.toml: egress.networks"
-                }
-                Some(_) => "this address cannot be opened",
-                None => "the name has no address",
-            };
+            let hint = refused.hint();
             tracing::warn!(tenant, upstream, %refused, hint, "egress refused");
             return Failure {
                 error: Error::Unavailable("its address is not one that the host connects to".to_owned()),
@@ -172,7 +165,10 @@ impl HttpUpstream {
 }
 
 /// The innermost cause: those around it name the URL, and with it what is known of a person.
-pub(super) fn describe(error: &reqwest::Error) -> String {
+pub(crate) fn describe(error: &reqwest::Error) -> String {
+    if let Some(refused) = find::<NameRefused>(error) {
+        return format!("egress refused: {refused}; {}", refused.hint());
+    }
     let mut cause: &dyn StdError = error;
     while let Some(inner) = cause.source() {
         cause = inner;

@@ -1,10 +1,8 @@
 //! From the configuration to an upstream: everything that can be found wrong is found here.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use claimsmith_runtime::{Breaker, BreakerOptions, BreakerState};
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Certificate, Identity, redirect};
 use tokio::sync::Semaphore;
@@ -13,8 +11,10 @@ use url::{Host, Url};
 use super::authentication::Authentication;
 use super::config::{AuthenticationConfig, HttpConfig};
 use super::{HttpUpstream, Limits, headers};
+use crate::breaker::breaker;
 use crate::egress::Egress;
 use crate::problem::{Problem, Problems};
+use crate::roots;
 use crate::secret::SecretScope;
 
 /// What an upstream may ask for at most.
@@ -85,7 +85,7 @@ fn check_url(config: &HttpConfig, egress: &Egress, problems: &mut Problems) {
 }
 
 /// What holds for each URL that the host asks.
-fn check_base(place: &str, url: &Url, plain_http: bool, egress: &Egress, problems: &mut Problems) {
+pub(crate) fn check_base(place: &str, url: &Url, plain_http: bool, egress: &Egress, problems: &mut Problems) {
     let mut wrong = |message: String| problems.push(Problem::at(place, message));
     check_form(url, plain_http, &mut wrong);
     let literal = match url.host() {
@@ -199,17 +199,21 @@ fn client(config: &HttpConfig, scope: SecretScope<'_>, egress: Egress) -> Result
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(config.concurrency)
         .dns_resolver(egress);
-    let builder = match &config.ca {
-        Some(ca) => {
-            let wrong = |message: String| Problem::at("ca", message);
-            let pem = ca.read(scope).map_err(wrong)?;
-            let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
-            if certificates.is_empty() {
-                return Err(wrong(format!("{ca} holds no certificate in PEM")));
-            }
-            builder.tls_certs_only(certificates)
+    // The error's text names what was given to the builder, among it the identity.
+    let unusable = |_| Problem::at("ca", "the TLS client cannot be made of these certificates");
+    let builder = if let Some(ca) = &config.ca {
+        let wrong = |message: String| Problem::at("ca", message);
+        let pem = ca.read(scope).map_err(wrong)?;
+        let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+        if certificates.is_empty() {
+            return Err(wrong(format!("{ca} holds no certificate in PEM")));
         }
-        None => builder,
+        builder.tls_certs_only(certificates)
+    } else {
+        // Without this it would read them again.
+        let system = roots::system_certificates().iter();
+        let certificates: Result<Vec<_>, _> = system.map(|certificate| Certificate::from_der(certificate)).collect();
+        builder.tls_certs_only(certificates.map_err(unusable)?)
     };
     let builder = match (&config.client_certificate, &config.client_key) {
         (Some(certificate), Some(key)) => {
@@ -226,28 +230,5 @@ fn client(config: &HttpConfig, scope: SecretScope<'_>, egress: Egress) -> Result
         (Some(_), None) => return Err(Problem::at("client_certificate", "needs `client_key`, its private key")),
         (None, Some(_)) => return Err(Problem::at("client_key", "needs `client_certificate`")),
     };
-    // The error's text names what was given to the builder, among it the identity.
-    builder
-        .build()
-        .map_err(|_| Problem::at("ca", "the TLS client cannot be made of these certificates"))
-}
-
-/// A breaker whose changes are logged and counted.
-fn breaker(tenant: &str, upstream: &str) -> Breaker {
-    let (tenant, upstream) = (tenant.to_owned(), upstream.to_owned());
-    let first = AtomicBool::new(true);
-    Breaker::new(&BreakerOptions::default(), move |state| {
-        let open = match state {
-            BreakerState::Closed => 0.0,
-            BreakerState::HalfOpen => 0.5,
-            BreakerState::Open => 1.0,
-        };
-        let labels = [("tenant", tenant.clone()), ("upstream", upstream.clone())];
-        metrics::gauge!("claimsmith_upstream_breaker_open", &labels).set(open);
-        // Being closed at first is no change.
-        if !first.swap(false, Ordering::Relaxed) {
-            let state = state.name();
-            tracing::warn!(tenant, upstream, state, "circuit breaker of an upstream changed");
-        }
-    })
+    builder.build().map_err(unusable)
 }

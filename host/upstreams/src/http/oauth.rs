@@ -232,7 +232,7 @@ impl Asker {
 }
 
 /// A header's value that is kept out of logs.
-pub(super) fn sensitive(mut value: HeaderValue) -> HeaderValue {
+pub(crate) fn sensitive(mut value: HeaderValue) -> HeaderValue {
     value.set_sensitive(true);
     value
 }

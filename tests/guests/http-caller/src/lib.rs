@@ -16,9 +16,8 @@ const MAX_SHOWN: usize = 1_000;
 
 #[claimsmith_plugin::settings]
 struct Settings {
-    /// The upstream's name.
-    #[serde(default = "default_upstream")]
-    upstream: http::Upstream,
+    /// The upstream, if it is not `crm`. That one is found missing by a callout only.
+    upstream: Option<http::Upstream>,
     /// How many requests to make.
     #[serde(default = "default_calls")]
     calls: u32,
@@ -28,10 +27,6 @@ struct Settings {
     /// Whether the user's display name holds the request.
     #[serde(default)]
     probe: bool,
-}
-
-fn default_upstream() -> http::Upstream {
-    http::upstream("crm")
 }
 
 const fn default_calls() -> u32 {
@@ -60,6 +55,10 @@ struct Probe {
     /// Instead of `body`, so many bytes.
     body_bytes: Option<usize>,
     timeout_ms: Option<u64>,
+    /// Instead of `body`, all of the plugin's memory.
+    memory: bool,
+    /// Upstreams to ask for `/x` before.
+    before: Vec<String>,
     /// How often to send it.
     times: usize,
 }
@@ -75,6 +74,8 @@ impl Default for Probe {
             body: None,
             body_bytes: None,
             timeout_ms: None,
+            memory: false,
+            before: Vec::new(),
             times: 1,
         }
     }
@@ -87,7 +88,7 @@ fn provide_claims(callout: &Callout, settings: &Settings) -> Result<Claims> {
         let probe = user.display_name.as_deref().context("display name")?;
         return Ok(try_out(&serde_json::from_str(probe).context("the request")?));
     }
-    let upstream = &settings.upstream;
+    let upstream = settings.upstream.clone().unwrap_or_else(|| http::upstream("crm"));
     let id = user.id.as_deref().or_rejected("the user has no id")?;
     let mut tier = "none".to_owned();
     for _ in 0..settings.calls {
@@ -106,6 +107,10 @@ fn provide_claims(callout: &Callout, settings: &Settings) -> Result<Claims> {
 fn try_out(probe: &Probe) -> Claims {
     let mut results = Vec::new();
     let mut claims = Claims::new();
+    for upstream in &probe.before {
+        // Answered or not: what is of interest is what is left of it.
+        drop(http::upstream(upstream.as_str()).get("/x").send());
+    }
     for _ in 0..probe.times {
         match request(probe).send() {
             Ok(response) => {
@@ -150,10 +155,33 @@ fn request(probe: &Probe) -> RequestBuilder {
     if let Some(bytes) = probe.body_bytes {
         request = request.body(vec![b'x'; bytes]);
     }
+    if probe.memory {
+        request = request.body(memory());
+    }
     if let Some(timeout) = probe.timeout_ms {
         request = request.timeout(Duration::from_millis(timeout));
     }
     request
+}
+
+/// All of the plugin's memory, as it is now.
+#[cfg(target_arch = "wasm32")]
+fn memory() -> Vec<u8> {
+    // What a test looks for, to know that it is looking in the right place.
+    let marker = std::hint::black_box("planted-marker-in-the-guest".to_owned());
+    let size = core::arch::wasm32::memory_size(0) << 16;
+    // SAFETY: all of it is memory that can be read, and nobody writes meanwhile: there is one thread. The first bytes are left
+    // out, because no slice begins at the address 0.
+    #[expect(unsafe_code, reason = "no safe Rust reads what it does not own")]
+    let bytes = unsafe { std::slice::from_raw_parts(std::ptr::without_provenance::<u8>(16), size - 16) };
+    let copy = bytes.to_vec();
+    drop(marker);
+    copy
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+const fn memory() -> Vec<u8> {
+    Vec::new()
 }
 
 const fn code(error: &http::Error) -> &'static str {

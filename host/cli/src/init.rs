@@ -1,0 +1,61 @@
+//! `claimsmith init`: a configuration to begin with.
+
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+/// What is written where.
+const FILES: [(&str, &str); 2] = [
+    ("claimsmith.toml", include_str!("init/claimsmith.toml")),
+    ("tenants/.example/tenant.toml", include_str!("init/tenant.toml")),
+];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The directory; made if it is absent.
+    #[arg(default_value = ".")]
+    directory: PathBuf,
+}
+
+/// Writes the files. None that is there already is changed.
+pub(crate) fn init(arguments: &Arguments) -> anyhow::Result<()> {
+    let files = FILES.map(|(name, text)| (arguments.directory.join(name), text));
+    if let Some((file, _)) = files.iter().find(|(file, _)| file.exists()) {
+        bail!(
+            "{} is there already; nothing was written: choose another directory",
+            file.display()
+        );
+    }
+    let mut output = std::io::stdout().lock();
+    for (file, text) in &files {
+        write(file, text)?;
+        writeln!(output, "wrote {}", file.display())?;
+    }
+    let example = Path::new("tenants").join(".example");
+    writeln!(
+        output,
+        "next: rename {} in {}, fill it in, put the plugin beside it, and run `claimsmith check`",
+        example.display(),
+        arguments.directory.display()
+    )?;
+    Ok(())
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    let directory = file.parent().unwrap_or(Path::new(""));
+    let made = fs::create_dir_all(directory).and_then(|()| {
+        let mut options = fs::OpenOptions::new();
+        options
+            .write(true)
+            .create_new(true)
+            .open(file)?
+            .write_all(text.as_bytes())
+    });
+    made.map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => anyhow::Error::new(error).context("this user may not write there"),
+        _ => error.into(),
+    })
+    .with_context(|| format!("{} cannot be written", file.display()))
+}

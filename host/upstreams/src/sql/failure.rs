@@ -1,0 +1,92 @@
+//! What the plugin and the operator are told when something fails.
+
+use claimsmith_runtime::interface::sql::{Error, Refusal};
+use sqlx::error::DatabaseError;
+
+/// Why a call has no result.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// Whether it tells of the database, and not of what it was asked.
+    pub(super) of_upstream: bool,
+    /// For the operator.
+    pub(super) cause: Option<String>,
+}
+
+/// What ended a statement.
+pub(super) enum Stop {
+    /// The transaction could not be begun: nothing has been done.
+    Begin(sqlx::Error),
+    /// It was not begun: the parameters do not fit.
+    Before(Error),
+    /// Its rows are not read on.
+    During(Error),
+    /// The driver or the database.
+    Driver(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Stop {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+/// What came of preparing a statement while a tenant is loaded.
+pub(super) enum Wrong {
+    /// The statement is wrong.
+    Statement(String),
+    /// The database does not answer.
+    Database(sqlx::Error),
+}
+
+impl Failure {
+    /// A failure that tells of the call alone.
+    pub(super) fn of_call(error: Error) -> Self {
+        Self {
+            error,
+            of_upstream: false,
+            cause: None,
+        }
+    }
+
+    /// A database that cannot be asked.
+    fn of_upstream(error: &sqlx::Error) -> Self {
+        Self {
+            error: Error::Unavailable("it cannot be connected to, or the connection broke off".to_owned()),
+            of_upstream: true,
+            cause: Some(describe(error)),
+        }
+    }
+
+    /// What an error of the driver or the database is; `refusal` knows the database's codes.
+    pub(super) fn of(error: &sqlx::Error, refusal: impl Fn(&dyn DatabaseError) -> Option<Error>) -> Self {
+        match error {
+            sqlx::Error::Database(refused) => {
+                refusal(refused.as_ref()).map_or_else(|| Self::of_upstream(error), Self::of_call)
+            }
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => {
+                Self::of_call(Error::Invalid(describe(error)))
+            }
+            _ => Self::of_upstream(error),
+        }
+    }
+}
+
+/// What a database has said.
+pub(super) fn refused(error: &dyn DatabaseError) -> Error {
+    Error::Failed(Refusal {
+        code: error.code().map(Into::into),
+        message: error.message().to_owned(),
+    })
+}
+
+/// An error's text. No error of the driver tells what it was connected with.
+pub(super) fn describe(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(refused) => match refused.code() {
+            Some(code) => format!("{code}: {}", refused.message()),
+            None => refused.message().to_owned(),
+        },
+        other => other.to_string(),
+    }
+}
