@@ -4,6 +4,27 @@
 //! of `wit/` in a module of its own (`http`). Whatever its kind, a call goes through [`CallState::through`]: the one place
 //! where calls are limited in number and time, listed, counted, traced, recorded and replayed.
 
+/// Names an interface's errors. Every interface has those of a deadline and a quota.
+macro_rules! capability_error {
+    ($error:ty { $($variant:ident $(($text:tt))? => $code:literal,)* }) => {
+        impl $crate::capability::CapabilityError for $error {
+            fn deadline_exceeded() -> Self {
+                Self::DeadlineExceeded
+            }
+
+            fn quota_exceeded() -> Self {
+                Self::QuotaExceeded
+            }
+
+            fn code(&self) -> &'static str {
+                match self {
+                    $(Self::$variant $(($text))? => $code,)*
+                }
+            }
+        }
+    };
+}
+
 mod cache;
 mod directory;
 mod grants;

@@ -13,9 +13,9 @@ pub mod http;
 pub mod mail;
 mod problem;
 pub mod redis;
-mod roots;
 pub mod secret;
 pub mod sql;
+mod tls;
 pub mod vault;
 
 pub use egress::{Egress, Lookup, Lookups, Network, SystemLookup};

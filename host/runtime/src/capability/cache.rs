@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wasmtime::component::Resource;
 
 use crate::bindings::cache::{self, Error, Lookup, Stale};
-use crate::capability::{Asked, CallContext, CapabilityError, CapabilityFuture, CapabilityResult};
+use crate::capability::{Asked, CallContext, CapabilityFuture, CapabilityResult};
 use crate::journal::Digester;
 use crate::state::CallState;
 
@@ -186,24 +186,12 @@ fn asked(function: &'static str, key: &str, value: &[u8], times: &[u32]) -> Aske
     }
 }
 
-impl CapabilityError for Error {
-    fn deadline_exceeded() -> Self {
-        Self::DeadlineExceeded
-    }
-
-    fn quota_exceeded() -> Self {
-        Self::QuotaExceeded
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotGranted(_) => "not_granted",
-            Self::TooLarge(_) => "too_large",
-            Self::QuotaExceeded => "quota_exceeded",
-            Self::DeadlineExceeded => "deadline_exceeded",
-        }
-    }
-}
+capability_error!(Error {
+    NotGranted(_) => "not_granted",
+    TooLarge(_) => "too_large",
+    QuotaExceeded => "quota_exceeded",
+    DeadlineExceeded => "deadline_exceeded",
+});
 
 impl CapabilityResult for Option<Vec<u8>> {
     fn bytes(&self) -> usize {

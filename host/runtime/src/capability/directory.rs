@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroize as _;
 
 use crate::bindings::directory::{self, AuthenticateRequest, Entry, Error, Scope, SearchRequest};
-use crate::capability::{Asked, CallContext, CapabilityError, CapabilityFuture, CapabilityResult, timeout};
+use crate::capability::{Asked, CallContext, CapabilityFuture, CapabilityResult, timeout};
 use crate::journal::Digester;
 use crate::state::CallState;
 
@@ -89,28 +89,16 @@ fn authenticate_digester(request: &AuthenticateRequest) -> Digester {
     arguments
 }
 
-impl CapabilityError for Error {
-    fn deadline_exceeded() -> Self {
-        Self::DeadlineExceeded
-    }
-
-    fn quota_exceeded() -> Self {
-        Self::QuotaExceeded
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotGranted(_) => "not_granted",
-            Self::NotAllowed(_) => "not_allowed",
-            Self::Invalid(_) => "invalid",
-            Self::TooLarge(_) => "too_large",
-            Self::Failed(_) => "failed",
-            Self::Unavailable(_) => "unavailable",
-            Self::QuotaExceeded => "quota_exceeded",
-            Self::DeadlineExceeded => "deadline_exceeded",
-        }
-    }
-}
+capability_error!(Error {
+    NotGranted(_) => "not_granted",
+    NotAllowed(_) => "not_allowed",
+    Invalid(_) => "invalid",
+    TooLarge(_) => "too_large",
+    Failed(_) => "failed",
+    Unavailable(_) => "unavailable",
+    QuotaExceeded => "quota_exceeded",
+    DeadlineExceeded => "deadline_exceeded",
+});
 
 impl CapabilityResult for Vec<Entry> {
     fn bytes(&self) -> usize {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::bindings::http::{self, Error, Method, Request, Response};
-use crate::capability::{Asked, CallContext, CapabilityError, CapabilityFuture, CapabilityResult, timeout};
+use crate::capability::{Asked, CallContext, CapabilityFuture, CapabilityResult, timeout};
 use crate::journal::Digester;
 use crate::state::CallState;
 
@@ -61,27 +61,15 @@ pub(crate) fn method_name(method: &Method) -> &str {
     }
 }
 
-impl CapabilityError for Error {
-    fn deadline_exceeded() -> Self {
-        Self::DeadlineExceeded
-    }
-
-    fn quota_exceeded() -> Self {
-        Self::QuotaExceeded
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotGranted(_) => "not_granted",
-            Self::NotAllowed(_) => "not_allowed",
-            Self::Invalid(_) => "invalid",
-            Self::TooLarge(_) => "too_large",
-            Self::Unavailable(_) => "unavailable",
-            Self::QuotaExceeded => "quota_exceeded",
-            Self::DeadlineExceeded => "deadline_exceeded",
-        }
-    }
-}
+capability_error!(Error {
+    NotGranted(_) => "not_granted",
+    NotAllowed(_) => "not_allowed",
+    Invalid(_) => "invalid",
+    TooLarge(_) => "too_large",
+    Unavailable(_) => "unavailable",
+    QuotaExceeded => "quota_exceeded",
+    DeadlineExceeded => "deadline_exceeded",
+});
 
 impl CapabilityResult for Response {
     fn bytes(&self) -> usize {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::bindings::mail::{self, Error, Message};
-use crate::capability::{Asked, CallContext, CapabilityError, CapabilityFuture, CapabilityResult, timeout};
+use crate::capability::{Asked, CallContext, CapabilityFuture, CapabilityResult, timeout};
 use crate::journal::Digester;
 use crate::state::CallState;
 
@@ -44,28 +44,16 @@ fn digester(message: &Message) -> Digester {
     arguments
 }
 
-impl CapabilityError for Error {
-    fn deadline_exceeded() -> Self {
-        Self::DeadlineExceeded
-    }
-
-    fn quota_exceeded() -> Self {
-        Self::QuotaExceeded
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotGranted(_) => "not_granted",
-            Self::NotAllowed(_) => "not_allowed",
-            Self::Invalid(_) => "invalid",
-            Self::TooLarge(_) => "too_large",
-            Self::Refused(_) => "refused",
-            Self::Unavailable(_) => "unavailable",
-            Self::QuotaExceeded => "quota_exceeded",
-            Self::DeadlineExceeded => "deadline_exceeded",
-        }
-    }
-}
+capability_error!(Error {
+    NotGranted(_) => "not_granted",
+    NotAllowed(_) => "not_allowed",
+    Invalid(_) => "invalid",
+    TooLarge(_) => "too_large",
+    Refused(_) => "refused",
+    Unavailable(_) => "unavailable",
+    QuotaExceeded => "quota_exceeded",
+    DeadlineExceeded => "deadline_exceeded",
+});
 
 impl CapabilityResult for () {
     fn bytes(&self) -> usize {

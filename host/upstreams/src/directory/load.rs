@@ -1,12 +1,9 @@
 //! From the configuration to an upstream: everything that can be found wrong is found here.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
@@ -21,8 +18,8 @@ use super::{DirectoryUpstream, Limits};
 use crate::breaker::breaker;
 use crate::egress::Egress;
 use crate::problem::{Problem, Problems};
-use crate::roots;
 use crate::secret::SecretScope;
+use crate::tls;
 
 const MAX_NETWORKS: usize = 64;
 const MAX_ATTRIBUTES: usize = 256;
@@ -55,7 +52,7 @@ impl DirectoryUpstream {
         check_sizes(config, &mut keep);
         let base_name = base_name(config).map_err(&mut keep).ok();
         let attributes = attributes(config, &mut keep);
-        let tls = tls(config, scope).map_err(&mut keep).ok();
+        let tls = encryption(config, scope).map_err(&mut keep).ok();
         let bind = bind(config, scope).map_err(&mut keep).ok();
         match (target, security, base_name, tls, bind) {
             (Some((host, server_name)), Some(security), Some(base_name), Some(tls), Some(bind))
@@ -222,32 +219,16 @@ fn attributes(config: &DirectoryConfig, keep: &mut impl FnMut(Problem)) -> Optio
     Some(config.attributes.iter().map(|name| name.to_ascii_lowercase()).collect())
 }
 
-/// Trusts the authorities of `ca`, or the system's.
-fn tls(config: &DirectoryConfig, scope: SecretScope<'_>) -> Result<TlsConnector, Problem> {
+/// How connections are encrypted. One that is not encrypted is made without it.
+fn encryption(config: &DirectoryConfig, scope: SecretScope<'_>) -> Result<TlsConnector, Problem> {
     let wrong = |message: String| Problem::at("ca", message);
-    let roots = match &config.ca {
+    match &config.ca {
         Some(ca) => {
-            let mut roots = RootCertStore::empty();
             let pem = ca.read(scope).map_err(wrong)?;
-            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-            let certificates = certificates.unwrap_or_default();
-            let (added, ignored) = roots.add_parsable_certificates(certificates);
-            if added == 0 || ignored > 0 {
-                return Err(wrong(format!("{ca} holds no certificate in PEM, or one that is none")));
-            }
-            Arc::new(roots)
+            tls::connector(Some(&pem)).map_err(|why| wrong(format!("{ca} {why}")))
         }
-        // A connection that is not encrypted trusts nobody.
-        None if config.plain_ldap => Arc::new(RootCertStore::empty()),
-        None => roots::system(),
-    };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| wrong("the TLS client cannot be made".to_owned()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(client)))
+        None => tls::connector(None).map_err(|why| wrong(why.to_owned())),
+    }
 }
 
 type Bind = Option<(String, Zeroizing<String>)>;

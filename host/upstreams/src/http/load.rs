@@ -14,8 +14,8 @@ use super::{HttpUpstream, Limits, headers};
 use crate::breaker::breaker;
 use crate::egress::Egress;
 use crate::problem::{Problem, Problems};
-use crate::roots;
 use crate::secret::SecretScope;
+use crate::tls;
 
 /// What an upstream may ask for at most.
 const MAX_RULES: usize = 256;
@@ -211,7 +211,7 @@ fn client(config: &HttpConfig, scope: SecretScope<'_>, egress: Egress) -> Result
         builder.tls_certs_only(certificates)
     } else {
         // Without this it would read them again.
-        let system = roots::system_certificates().iter();
+        let system = tls::system_certificates().iter();
         let certificates: Result<Vec<_>, _> = system.map(|certificate| Certificate::from_der(certificate)).collect();
         builder.tls_certs_only(certificates.map_err(unusable)?)
     };

@@ -1,7 +1,7 @@
 //! From the configuration to an upstream: everything that can be found wrong is found here.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use lettre::message::Mailbox;
@@ -9,11 +9,8 @@ use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::transport::smtp::client::{Certificate, CertificateStore, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
 
 use super::MailUpstream;
@@ -24,8 +21,8 @@ use super::recipients::{self, Recipients};
 use crate::breaker::breaker;
 use crate::egress::Egress;
 use crate::problem::{Problem, Problems};
-use crate::roots;
 use crate::secret::SecretScope;
+use crate::tls;
 
 /// What an upstream may ask for at most.
 const MAX_CONCURRENCY: usize = 64;
@@ -292,7 +289,7 @@ fn security(config: &MailConfig, host: &Host, scope: SecretScope<'_>) -> Result<
     if config.plain_smtp {
         Ok(Security::None)
     } else if config.url.scheme() == "smtps" {
-        let connector = connector(ca).ok_or_else(unusable)?;
+        let connector = tls::connector(ca).map_err(|_| unusable())?;
         let name = ServerName::try_from(name);
         let name = name.map_err(|_| Problem::at("url", "no certificate can be for this host"))?;
         Ok(Security::Tls(connector, name))
@@ -301,30 +298,13 @@ fn security(config: &MailConfig, host: &Host, scope: SecretScope<'_>) -> Result<
     }
 }
 
-/// TLS from the start.
-fn connector(ca: Option<&[u8]>) -> Option<TlsConnector> {
-    let roots = if let Some(pem) = ca {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate.ok()?).ok()?;
-        }
-        Arc::new(roots)
-    } else {
-        roots::system()
-    };
-    let tls = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-    let tls = tls.with_safe_default_protocol_versions().ok()?;
-    let tls = tls.with_root_certificates(roots).with_no_client_auth();
-    Some(TlsConnector::from(Arc::new(tls)))
-}
-
 /// TLS from STARTTLS on, by lettre, which would read the system's authorities for each upstream.
 fn starttls(ca: Option<&[u8]>, name: String) -> Option<TlsParameters> {
     let parameters = TlsParameters::builder(name).certificate_store(CertificateStore::None);
     let parameters = if let Some(pem) = ca {
         parameters.add_root_certificate(Certificate::from_pem(pem).ok()?)
     } else {
-        let mut system = roots::system_certificates().iter();
+        let mut system = tls::system_certificates().iter();
         let added = system.try_fold(parameters, |parameters, certificate| {
             let certificate = Certificate::from_der(certificate.to_vec())?;
             Ok::<_, lettre::transport::smtp::Error>(parameters.add_root_certificate(certificate))

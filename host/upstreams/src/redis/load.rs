@@ -5,11 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::RedisConnectionInfo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsConnector;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -19,8 +16,8 @@ use super::{PLACES, RedisUpstream};
 use crate::breaker::breaker;
 use crate::egress::Egress;
 use crate::problem::{Problem, Problems};
-use crate::roots;
 use crate::secret::SecretScope;
+use crate::tls;
 
 const DEFAULT_PORT: u16 = 6379;
 /// A cache that takes longer is slower than what it saves.
@@ -41,7 +38,7 @@ impl RedisUpstream {
         let password = password.transpose().map_err(|why| Problem::at("password", why));
         let password = password.map_err(|problem| problems.push(problem)).ok().flatten();
         let host = config.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let tls = (config.url.scheme() == "rediss").then(|| tls(config, host, scope));
+        let tls = (config.url.scheme() == "rediss").then(|| encryption(config, host, scope));
         let tls = tls.transpose().map_err(|problem| problems.push(problem)).ok().flatten();
         if !problems.is_empty() {
             return Err(problems);
@@ -162,31 +159,16 @@ fn check_sizes(config: &RedisConfig, problems: &mut Problems) {
 }
 
 /// TLS with a server of this name.
-fn tls(config: &RedisConfig, host: &str, scope: SecretScope<'_>) -> Result<Tls, Problem> {
-    let roots = match &config.ca {
+fn encryption(config: &RedisConfig, host: &str, scope: SecretScope<'_>) -> Result<Tls, Problem> {
+    let wrong = |message: String| Problem::at("ca", message);
+    let connector = match &config.ca {
         Some(ca) => {
-            let mut roots = RootCertStore::empty();
-            let wrong = |message: String| Problem::at("ca", message);
             let pem = ca.read(scope).map_err(wrong)?;
-            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-            let (taken, _) = roots.add_parsable_certificates(certificates.unwrap_or_default());
-            if taken == 0 {
-                return Err(wrong(format!("{ca} holds no certificate in PEM")));
-            }
-            Arc::new(roots)
+            tls::connector(Some(&pem)).map_err(|why| wrong(format!("{ca} {why}")))?
         }
-        None => roots::system(),
+        None => tls::connector(None).map_err(|why| wrong(why.to_owned()))?,
     };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Problem::at("url", error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let name = ServerName::try_from(host.to_owned());
     let name = name.map_err(|_| Problem::at("url", "the host is no name that a certificate can have"))?;
-    Ok(Tls {
-        connector: TlsConnector::from(Arc::new(client)),
-        name,
-    })
+    Ok(Tls { connector, name })
 }

@@ -2,13 +2,10 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
@@ -24,8 +21,8 @@ use super::{Database, Engine, Limits};
 use crate::breaker::breaker;
 use crate::egress::Egress;
 use crate::problem::{Problem, Problems};
-use crate::roots;
 use crate::secret::SecretScope;
+use crate::tls;
 
 const MAX_CONNECTIONS: u32 = 64;
 const MAX_ROWS: usize = 100_000;
@@ -138,7 +135,7 @@ fn postgres(
         .ok();
     let tls = place.as_ref().and_then(|(host, _)| match config.tls {
         Some(false) => Some(None),
-        _ => tls(config, host, scope)
+        _ => encryption(config, host, scope)
             .map_err(|message| wrong("ca", message))
             .map(Some)
             .ok(),
@@ -242,28 +239,17 @@ fn options(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) 
 }
 
 /// How connections are encrypted, and the name that the server's certificate must be for.
-fn tls(config: &SqlConfig, host: &str, scope: SecretScope<'_>) -> Result<(TlsConnector, ServerName<'static>), String> {
-    let roots = match &config.ca {
-        Some(ca) => {
-            let mut roots = RootCertStore::empty();
-            let pem = ca.read(scope)?;
-            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-            let (added, ignored) = roots.add_parsable_certificates(certificates.unwrap_or_default());
-            if added == 0 || ignored > 0 {
-                return Err(format!("{ca} holds no certificate in PEM, or one that is none"));
-            }
-            Arc::new(roots)
-        }
-        None => roots::system(),
+fn encryption(
+    config: &SqlConfig,
+    host: &str,
+    scope: SecretScope<'_>,
+) -> Result<(TlsConnector, ServerName<'static>), String> {
+    let connector = match &config.ca {
+        Some(ca) => tls::connector(Some(&ca.read(scope)?)).map_err(|why| format!("{ca} {why}"))?,
+        None => tls::connector(None)?,
     };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| "the TLS client cannot be made".to_owned())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("no certificate can be for `{host}`"))?;
-    Ok((TlsConnector::from(Arc::new(client)), name))
+    Ok((connector, name))
 }
 
 fn sqlite(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) -> Option<Sqlite> {
