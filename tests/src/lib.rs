@@ -21,6 +21,7 @@ mod documents;
 mod host;
 pub mod impostor;
 mod names;
+pub mod otlp;
 mod postgres;
 pub mod raw;
 mod redis;
@@ -177,6 +178,30 @@ impl Platform {
     #[must_use]
     pub fn claims(answer: &Value) -> &Value {
         &answer["data"]["actions"][0]["claims"]
+    }
+
+    /// What the host has counted so far, in Prometheus's text format.
+    pub async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.host.address);
+        self.http.get(url).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// The sum of a metric's series that have all these labels, each as `name="value"`; 0 when there are none.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self.metrics().await;
+        let of_metric = text.lines().filter(|line| {
+            let is_named = line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+            is_named && labels.iter().all(|label| line.contains(label))
+        });
+        let values = of_metric.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        values.sum()
+    }
+
+    /// What `/status` tells of the one extension.
+    pub async fn status(&self) -> Value {
+        let url = format!("http://{}/status", self.host.address);
+        let status: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
+        status["tenants"]["contoso"]["extensions"]["claims"].clone()
     }
 
     async fn ready(&self) {

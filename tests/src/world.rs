@@ -1,6 +1,8 @@
 //! What the tests' local Entra has: a workforce and an external directory, each with one application, people, and
 //! extensions for both token versions.
 
+use std::collections::BTreeMap;
+
 use claimsmith_local_entra::{
     ApplicationConfig, ClaimsMappingPolicy, Config, Directory, DirectoryConfig, DirectoryKind, Event, ExtensionConfig,
     ListenerConfig, LocalEntra, MappingSource, SchemaEntry, TokenVersion, UserConfig,
@@ -107,6 +109,7 @@ fn application() -> ApplicationConfig {
         redirect_uri: None,
         client_secret: None,
         secret: None,
+        token_claims: BTreeMap::new(),
     }
 }
 

@@ -49,6 +49,12 @@ const PACKAGES: &[Package] = &[
         is_installed: || succeeds("/usr/bin/python3", &["-c", "import aiosmtpd"]),
     },
     Package {
+        name: "prometheus",
+        step: "tests",
+        purpose: "alert rules, by promtool",
+        is_installed: || is_command("promtool"),
+    },
+    Package {
         name: "valgrind",
         step: "instructions",
         purpose: "counting instructions",

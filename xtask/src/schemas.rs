@@ -1,4 +1,4 @@
-//! `cargo xtask schemas`: the JSON Schemas and the OpenAPI document in `docs`, as the host has them.
+//! `cargo xtask schemas`: the JSON Schemas and the OpenAPI documents in `docs`, as the host has them.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::cargo::{build_host, root, run};
 
-/// Writes `docs/schemas` and `docs/openapi.json`. A test fails while they are not what the host has.
+/// Writes `docs/schemas`, `docs/openapi.json` and `docs/admin-openapi.json`. A test fails while they are not what the host has.
 ///
 /// # Errors
 /// When the host does not build or nothing can be written.

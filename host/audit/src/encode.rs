@@ -102,6 +102,8 @@ struct Detail<'r> {
     entra_error: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_id: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeat: Option<&'static str>,
     #[serde(skip_serializing_if = "<[Use]>::is_empty")]
     invocations: &'r [Use],
     #[serde(skip_serializing_if = "Calls::is_empty")]
@@ -252,6 +254,7 @@ impl Rows {
             action: record.action,
             entra_error: record.entra_error,
             token_id: record.token_id.as_deref(),
+            repeat: record.repeat,
             invocations: &record.uses,
             calls: Calls { record, key },
             unlisted_calls: record.unlisted_calls,

@@ -17,7 +17,7 @@ pub enum Format {
 }
 
 /// The columns of CSV. Lists and objects are JSON in their cells.
-const COLUMNS: [&str; 28] = [
+const COLUMNS: [&str; 29] = [
     "seq",
     "time",
     "outcome",
@@ -38,6 +38,7 @@ const COLUMNS: [&str; 28] = [
     "caller",
     "key_id",
     "token_id",
+    "repeat",
     "generation",
     "plugins",
     "invocations",

@@ -102,6 +102,9 @@ pub struct Use {
     pub memory_bytes: u64,
     /// Calls of imported functions.
     pub host_calls: u64,
+    /// The failure policy that answered in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_policy: Option<&'static str>,
 }
 
 fn text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -192,6 +195,8 @@ pub struct Record {
     pub calls: Vec<Call>,
     /// How many calls there were besides these.
     pub unlisted_calls: usize,
+    /// `joined` or `remembered`: it repeats a callout, whose invocations these are and whose answer it got.
+    pub repeat: Option<&'static str>,
     /// The claims that were answered.
     pub claims: Vec<Claim>,
     /// Who signs in; absent when the tenant's policy is not to record it.

@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use claimsmith_audit::Privacy;
 use claimsmith_contract::Event;
-use claimsmith_contract::token_issuance_start::Claim;
 use claimsmith_password::{Accepted, DecryptionKey};
-use claimsmith_runtime::{Binding, Breaker, Digest};
+use claimsmith_runtime::{Binding, Breaker, Digest, Plugin};
 use claimsmith_token::TokenPolicy;
-use metrics::{Counter, Histogram};
 use uuid::Uuid;
 
 use crate::error::{ConfigError, ConfigErrors};
+use crate::failure_policy::{Composition, OnFailure};
+use crate::meters::{BindingMeters, ExtensionMeters};
+use crate::plugins::{Managed, PluginFile};
+use crate::rate_limit::RateLimits;
 
 /// All tenants at one moment.
 #[derive(Debug, Default)]
@@ -57,6 +59,8 @@ pub(crate) struct TenantSlot {
     pub(crate) found: Digest,
     /// What was wrong with them then.
     pub(crate) errors: Option<ConfigErrors>,
+    /// Since when they have been wrong.
+    pub(crate) wrong_since: Option<SystemTime>,
 }
 
 impl TenantSlot {
@@ -70,6 +74,32 @@ impl TenantSlot {
 #[derive(Debug)]
 pub struct Tenant {
     pub(crate) extensions: BTreeMap<String, Arc<Extension>>,
+    /// Who decides which versions of its plugins serve.
+    pub(crate) managed: Managed,
+    /// The files of its plugins, by name.
+    pub(crate) plugins: BTreeMap<String, PluginFile>,
+    /// Versions that were replaced last, kept so that going back to them compiles nothing.
+    pub(crate) kept: Vec<Arc<Plugin>>,
+}
+
+impl Tenant {
+    /// Its extensions, by name.
+    pub fn extensions(&self) -> impl Iterator<Item = (&str, &Extension)> {
+        let extensions = self.extensions.iter();
+        extensions.map(|(name, extension)| (name.as_str(), extension.as_ref()))
+    }
+
+    /// Who decides which versions of its plugins serve.
+    #[must_use]
+    pub fn managed(&self) -> Managed {
+        self.managed
+    }
+
+    /// The file of one of its plugins.
+    #[must_use]
+    pub fn plugin_file(&self, plugin: &str) -> Option<&PluginFile> {
+        self.plugins.get(plugin)
+    }
 }
 
 /// One endpoint that Entra calls.
@@ -95,8 +125,16 @@ pub struct Extension {
     pub mapped_claims: Option<BTreeSet<String>>,
     /// What opens passwordSubmit's encrypted contexts; absent for other events.
     pub passwords: Option<Arc<Passwords>>,
-    /// What is counted of its callouts.
-    pub meters: ExtensionMeters,
+    /// How the answers of its bindings become one.
+    pub composition: Composition,
+    /// How many callouts it may be sent.
+    pub rate_limits: RateLimits,
+    /// Entra is expected to call at least so often; absent when nobody minds.
+    pub expect_callouts_within: Option<Duration>,
+    /// Whether the service calls it itself now and then.
+    pub probe: Option<Probe>,
+    /// What is counted of its callouts. Outlives its reloads.
+    pub meters: Arc<ExtensionMeters>,
     /// What callouts of an application that no entry names are answered with.
     pub(crate) otherwise: Choice,
     /// What callouts of some applications are answered with, by their (client) id.
@@ -138,6 +176,8 @@ pub struct Choice {
     pub bindings: Vec<BoundPlugin>,
     /// The ids of the claims that may be answered; all when absent.
     pub claims: Option<Arc<BTreeSet<String>>>,
+    /// The ids of the claims without which a callout fails.
+    pub required_claims: Arc<BTreeSet<String>>,
 }
 
 /// What opens the encrypted contexts of passwordSubmit.
@@ -162,42 +202,19 @@ pub struct BoundPlugin {
     pub previous: Option<Arc<Binding>>,
     /// What happens when it fails.
     pub on_failure: OnFailure,
+    /// Since when this version has served in this place, without a break.
+    pub since: SystemTime,
     /// What is counted of its invocations.
     pub meters: Arc<BindingMeters>,
+    /// The same of the version before.
+    pub previous_meters: Option<Arc<BindingMeters>>,
 }
 
-/// What is counted of an extension's callouts: handles that whoever serves it registers at the first callout, because
-/// finding a series by its labels costs more than counting.
-#[derive(Debug, Default)]
-pub struct ExtensionMeters {
-    /// Callouts that were answered.
-    pub answered: OnceLock<Counter>,
-    /// How long all of them took.
-    pub seconds: OnceLock<Histogram>,
-}
-
-/// The same of a binding's invocations.
-#[derive(Debug, Default)]
-pub struct BindingMeters {
-    /// Invocations that answered.
-    pub answered: OnceLock<Counter>,
-    /// How long all of them took.
-    pub seconds: OnceLock<Histogram>,
-    /// Their CPU time.
-    pub cpu_seconds: OnceLock<Histogram>,
-    /// Their linear memory.
-    pub memory_bytes: OnceLock<Histogram>,
-}
-
-/// What happens when a plugin fails.
-#[derive(Clone, Debug)]
-pub enum OnFailure {
-    /// The callout fails.
-    Fail,
-    /// The callout is answered without the plugin.
-    Omit,
-    /// The callout is answered with these claims in place of the plugin's.
-    Default(Arc<[Claim]>),
+/// How the service calls an extension itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Whether plugins may call upstreams then.
+    pub upstreams: bool,
 }
 
 /// What a request's path leads to.
@@ -256,6 +273,17 @@ impl Catalog {
         self.tenants.values().any(|slot| slot.serving.is_some())
     }
 
+    /// The names of all tenants, also of those that have not been valid since the start.
+    pub fn tenants(&self) -> impl Iterator<Item = &str> {
+        self.tenants.keys().map(String::as_str)
+    }
+
+    /// A tenant that serves.
+    #[must_use]
+    pub fn tenant(&self, name: &str) -> Option<&Tenant> {
+        self.tenants.get(name)?.serving.as_deref()
+    }
+
     /// Every extension that serves, with its tenant's and its own name.
     pub fn extensions(&self) -> impl Iterator<Item = (&str, &str, &Arc<Extension>)> {
         self.tenants.iter().flat_map(|(tenant_name, slot)| {
@@ -270,26 +298,43 @@ impl Catalog {
             .iter()
             .filter_map(|(name, slot)| Some((name.as_str(), slot.errors.as_ref()?.0.as_slice())))
     }
+
+    /// Since when the tenant's files have been wrong; `None` while they are valid.
+    #[must_use]
+    pub fn wrong_since(&self, tenant: &str) -> Option<SystemTime> {
+        self.tenants.get(tenant)?.wrong_since
+    }
 }
 
 /// The catalog that new callouts are served from. A callout takes it once and keeps it to its end.
 #[derive(Debug)]
-pub struct CurrentCatalog(ArcSwap<Catalog>);
+pub struct CurrentCatalog {
+    catalog: ArcSwap<Catalog>,
+    publishing: Mutex<()>,
+}
 
 impl CurrentCatalog {
     /// Starts with `catalog`.
     #[must_use]
     pub fn new(catalog: Catalog) -> Self {
-        Self(ArcSwap::from_pointee(catalog))
+        Self {
+            catalog: ArcSwap::from_pointee(catalog),
+            publishing: Mutex::new(()),
+        }
     }
 
     /// The catalog as it is now.
     #[must_use]
     pub fn get(&self) -> Arc<Catalog> {
-        self.0.load_full()
+        self.catalog.load_full()
+    }
+
+    /// Keeps others from publishing: held from looking at the catalog to publishing the one that follows it.
+    pub(crate) fn publishing(&self) -> MutexGuard<'_, ()> {
+        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn publish(&self, catalog: Catalog) {
-        self.0.store(Arc::new(catalog));
+        self.catalog.store(Arc::new(catalog));
     }
 }

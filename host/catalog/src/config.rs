@@ -1,11 +1,14 @@
 //! `claimsmith.toml`: the operator's configuration of the host.
 
+mod admin;
 mod audit;
 mod breaker;
 mod cache;
 mod egress;
 mod instance_reuse;
 mod limits;
+mod repeats;
+mod telemetry;
 mod tls;
 
 use std::net::SocketAddr;
@@ -18,14 +21,19 @@ use claimsmith_upstreams::Network;
 use claimsmith_upstreams::vault::VaultConfig;
 use serde::Deserialize;
 
+pub use self::admin::{AdminConfig, AdminRole, AdminTokenConfig};
 pub use self::audit::{AuditConfig, AuditMode};
 use self::breaker::BreakerConfig;
 pub use self::cache::CacheConfig;
 pub use self::egress::EgressConfig;
 pub use self::instance_reuse::InstanceReuseConfig;
 pub(crate) use self::limits::LimitsConfig;
+pub use self::repeats::RepeatsConfig;
+pub use self::telemetry::{LogConfig, ProbesConfig, TelemetryConfig, TracesConfig};
 pub use self::tls::TlsConfig;
 use crate::error::{ConfigError, ConfigErrors};
+use crate::last_known_good::LastKnownGoodConfig;
+use crate::rate_limit::RateLimitsConfig;
 use crate::source::Source;
 
 /// `runtime.max_binding_cache_bytes_per_tenant`: sixteen caches that say nothing.
@@ -51,6 +59,20 @@ pub struct HostConfig {
     pub watch: WatchConfig,
     /// The records of callouts.
     pub audit: AuditConfig,
+    /// How many callouts tenants and extensions may be sent.
+    pub rate_limits: RateLimitsConfig,
+    /// Callouts that repeat.
+    pub repeated_callouts: RepeatsConfig,
+    /// What is remembered for bindings that fail.
+    pub last_known_good: LastKnownGoodConfig,
+    /// Traces.
+    pub telemetry: TelemetryConfig,
+    /// Log lines.
+    pub log: LogConfig,
+    /// Callouts that the service makes itself.
+    pub probe: ProbesConfig,
+    /// The admin API; absent where there is none.
+    pub admin: Option<AdminConfig>,
 }
 
 impl Default for HostConfig {
@@ -64,6 +86,13 @@ impl Default for HostConfig {
             vault: None,
             watch: WatchConfig::default(),
             audit: AuditConfig::default(),
+            rate_limits: RateLimitsConfig::default(),
+            repeated_callouts: RepeatsConfig::default(),
+            last_known_good: LastKnownGoodConfig::default(),
+            telemetry: TelemetryConfig::default(),
+            log: LogConfig::default(),
+            probe: ProbesConfig::default(),
+            admin: None,
         }
     }
 }
@@ -268,6 +297,10 @@ impl HostConfig {
         if let Some(tls) = &mut config.server.tls {
             tls.resolve(directory);
         }
+        config.telemetry.traces.resolve(directory);
+        if let Some(admin) = &mut config.admin {
+            admin.resolve(directory);
+        }
         Ok(config)
     }
 
@@ -319,6 +352,12 @@ impl HostConfig {
             .chain(self.runtime.instance_reuse.rules())
             .chain(self.audit.rules())
             .chain(self.server.tls.iter().flat_map(TlsConfig::rules))
+            .chain(self.rate_limits.rules())
+            .chain(self.repeated_callouts.rules())
+            .chain(self.last_known_good.rules())
+            .chain(self.telemetry.traces.rules())
+            .chain(self.probe.rules())
+            .chain(self.admin.iter().flat_map(AdminConfig::rules))
             .filter(|(holds, _)| !holds)
             .map(|(_, rule)| ConfigError::in_file(path, rule))
             .collect();

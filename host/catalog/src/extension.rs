@@ -3,32 +3,32 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use claimsmith_audit::Privacy;
 use claimsmith_contract::Event;
 use claimsmith_password::{Accepted, DecryptionKey};
-use claimsmith_runtime::{
-    BindError, Binding, Breaker, BreakerOptions, BreakerState, Grants, Limits, LoadError, Plugin, Runtime, TenantShare,
-};
+use claimsmith_runtime::{BindError, Binding, BreakerOptions, Grants, Limits, LoadError, Plugin, Runtime, TenantShare};
 use claimsmith_token::{MetadataStore, TokenPolicy};
 use claimsmith_upstreams::Problem;
 use claimsmith_upstreams::cache::{CacheOf, TenantCaches};
 use claimsmith_upstreams::secret::SecretScope;
 use claimsmith_upstreams::vault::VaultSecrets;
-use uuid::Uuid;
 
-use crate::catalog::{BoundPlugin, Choice, Extension, ExtensionMeters, OnFailure, Passwords};
+use crate::catalog::{BoundPlugin, Choice, Extension, Passwords};
 use crate::error::{ConfigError, ConfigErrors};
+use crate::failure_policy::{Composition, required};
 use crate::files::{TenantFiles, read_regular};
+use crate::last_known_good::Memory;
+use crate::meters::ExtensionMeters;
+use crate::plugins::PluginFiles;
 use crate::policy::policy;
+use crate::rate_limit::{RateLimit, RateLimitConfig, RateLimits};
 use crate::rules;
 
 use crate::settings::to_json;
 use crate::source::{Source, Step, steps};
 use crate::tenant::{
     ApplicationConfig, BindingConfig, DecryptionKeyConfig, DirectoryConfig, ExtensionConfig, IsolationConfig,
-    OnFailureConfig,
 };
 use crate::upstreams::Upstreams;
 
@@ -43,12 +43,19 @@ pub(crate) struct ExtensionLoader<'l> {
     pub(crate) before: Option<&'l Extension>,
     /// What the tenant may take of what all tenants share.
     pub(crate) share: &'l Arc<TenantShare>,
+    /// Where the tenant's last known good claims are.
+    pub(crate) last_known_good: &'l Memory,
+    /// The tenant's rate limit.
+    pub(crate) rate_limit: Option<&'l Arc<RateLimit>>,
+    /// The operator's rate limit of an extension.
+    pub(crate) most_rate: Option<RateLimitConfig>,
     /// What the tenant's bindings can be granted.
     pub(crate) upstreams: &'l Upstreams,
     pub(crate) caches: &'l TenantCaches<'l>,
     /// What was read for the tenant from Vault.
     pub(crate) vault: Option<&'l VaultSecrets>,
     pub(crate) files: &'l TenantFiles,
+    pub(crate) plugins: &'l PluginFiles,
     pub(crate) source: &'l Source,
     pub(crate) directories: &'l [DirectoryConfig],
     pub(crate) privacy: Privacy,
@@ -76,6 +83,7 @@ impl ExtensionLoader<'_> {
         let otherwise = Choice {
             bindings,
             claims: config.claims.clone().map(Arc::new),
+            required_claims: required(config, config.claims.as_ref()),
         };
         let mut applications = HashMap::new();
         if errors.is_empty() {
@@ -90,9 +98,12 @@ impl ExtensionLoader<'_> {
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));
         }
+        let (tenant, name) = (self.tenant.into(), self.name.into());
+        let known = self.before.map(|before| Arc::clone(&before.meters));
         Ok(Extension {
-            tenant: self.tenant.into(),
-            name: self.name.into(),
+            meters: known.unwrap_or_else(|| Arc::new(ExtensionMeters::new(&tenant, &name))),
+            tenant,
+            name,
             event: config.event,
             privacy: self.privacy,
             token_policy: TokenPolicy::new(policy(config, self.directories, self.metadata)),
@@ -101,7 +112,16 @@ impl ExtensionLoader<'_> {
             max_response_bytes: config.max_response_bytes,
             mapped_claims: config.mapping.as_ref().map(|mapping| mapping.keys().cloned().collect()),
             passwords: passwords.flatten().map(Arc::new),
-            meters: ExtensionMeters::default(),
+            composition: Composition::of(config),
+            rate_limits: RateLimits {
+                tenant: self.rate_limit.map(Arc::clone),
+                extension: RateLimit::following(
+                    config.rate_limit.or(self.most_rate),
+                    self.before.and_then(|before| before.rate_limits.extension.as_ref()),
+                ),
+            },
+            expect_callouts_within: config.expect_callouts_within,
+            probe: config.probe.map(Into::into),
             otherwise,
             applications,
         })
@@ -203,79 +223,6 @@ impl ExtensionLoader<'_> {
         Ok(())
     }
 
-    /// A binding with what is known of how it has fared: its breaker, and the version before it.
-    fn with_history(self, place: (Option<Uuid>, usize), config: &BindingConfig, binding: Arc<Binding>) -> BoundPlugin {
-        let before = self.before.and_then(|extension| {
-            let mut bindings = extension.bindings();
-            bindings.find(|(other, bound)| *other == place && *bound.name == *config.plugin)
-        });
-        let before = before.map(|(_, bound)| bound);
-        let same_version = |bound: &&BoundPlugin| bound.binding.plugin().digest() == binding.plugin().digest();
-        let previous = before.and_then(|before| {
-            if same_version(&before) {
-                return before.previous.clone();
-            }
-            // A version that is out of service is nothing to fall back to.
-            let serves = before.breaker.state() != BreakerState::Open;
-            if serves {
-                Some(Arc::clone(&before.binding))
-            } else {
-                before.previous.clone()
-            }
-        });
-        let unchanged = before
-            .filter(same_version)
-            .filter(|before| before.binding.settings() == binding.settings());
-        BoundPlugin {
-            name: config.plugin.as_str().into(),
-            breaker: unchanged.map_or_else(
-                || Arc::new(self.new_breaker(place.0, config, &binding)),
-                |before| Arc::clone(&before.breaker),
-            ),
-            previous: previous.filter(|_| config.fallback_to_previous),
-            on_failure: on_failure(config),
-            meters: Arc::default(),
-            binding,
-        }
-    }
-
-    /// A breaker whose changes are logged and counted.
-    fn new_breaker(self, application: Option<Uuid>, config: &BindingConfig, binding: &Binding) -> Breaker {
-        let (tenant, extension, plugin) = (self.tenant.to_owned(), self.name.to_owned(), config.plugin.clone());
-        let version = binding.plugin().version().to_string();
-        let digest = binding.plugin().digest().to_string();
-        let first = AtomicBool::new(true);
-        Breaker::new(self.breaker, move |state| {
-            let labels = [
-                ("tenant", tenant.clone()),
-                ("extension", extension.clone()),
-                ("plugin", plugin.clone()),
-            ];
-            let open = match state {
-                BreakerState::Closed => 0.0,
-                BreakerState::HalfOpen => 0.5,
-                BreakerState::Open => 1.0,
-            };
-            metrics::gauge!("claimsmith_breaker_open", &labels).set(open);
-            // Being closed at first is no change.
-            if first.swap(false, Ordering::Relaxed) {
-                return;
-            }
-            let application = application.map(tracing::field::display);
-            let state = state.name();
-            tracing::warn!(
-                tenant,
-                extension,
-                application,
-                plugin,
-                version,
-                digest,
-                state,
-                "circuit breaker changed"
-            );
-        })
-    }
-
     /// A binding's settings as JSON.
     fn settings(self, place: &str, settings: &toml::Table) -> Result<String, ConfigError> {
         to_json(settings).map_err(|(path, message)| self.error(&format!("{place}.{path}"), message))
@@ -299,22 +246,25 @@ impl ExtensionLoader<'_> {
     }
 
     async fn load_plugin(self, place: &str, config: &BindingConfig) -> Result<Arc<Plugin>, ConfigError> {
-        let file = self.files.plugin(&config.plugin);
+        let file = self.plugins.get(&config.plugin);
+        let file = &file
+            .map_err(|message| self.error(&format!("{place}.plugin"), message))?
+            .path;
         if self.files.has_met_compile_limit() {
             let message = "not loaded, because compiling another plugin of the tenant met its limit";
-            return Err(ConfigError::in_file(&file, message));
+            return Err(ConfigError::in_file(file, message));
         }
-        let Some((digest, bytes)) = self.files.found(&file) else {
+        let Some((digest, bytes)) = self.files.found(file) else {
             // What was not found cannot be read either, which says why.
-            let unread = self.read_plugin(place, &file).await.err();
-            return Err(unread.unwrap_or_else(|| ConfigError::in_file(&file, "it appeared while it was read")));
+            let unread = self.read_plugin(place, file).await.err();
+            return Err(unread.unwrap_or_else(|| ConfigError::in_file(file, "it appeared while it was read")));
         };
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let read = async { self.read_plugin(place, &file).await.map_err(NotLoaded::Unread) };
+        let read = async { self.read_plugin(place, file).await.map_err(NotLoaded::Unread) };
         let plugin = self.runtime.load_found(digest, bytes, self.limits, read).await;
         let plugin = plugin.map_err(|error| match error {
             NotLoaded::Unread(error) => error,
-            NotLoaded::Refused(error) => self.load_error(&file, &error),
+            NotLoaded::Refused(error) => self.load_error(file, &error),
         })?;
         if plugin.answers(self.config.event) {
             return Ok(plugin);
@@ -381,6 +331,10 @@ impl ExtensionLoader<'_> {
         }
         Ok(Choice {
             bindings,
+            required_claims: config.claims.as_ref().map_or_else(
+                || Arc::clone(&otherwise.required_claims),
+                |allowed| required(self.config, Some(allowed)),
+            ),
             claims: config.claims.clone().map(Arc::new).or_else(|| otherwise.claims.clone()),
         })
     }
@@ -453,14 +407,6 @@ enum NotLoaded {
 impl From<LoadError> for NotLoaded {
     fn from(error: LoadError) -> Self {
         Self::Refused(error)
-    }
-}
-
-fn on_failure(config: &BindingConfig) -> OnFailure {
-    match config.on_failure {
-        OnFailureConfig::Fail => OnFailure::Fail,
-        OnFailureConfig::Omit => OnFailure::Omit,
-        OnFailureConfig::Default => OnFailure::Default(rules::default_claims(config).into()),
     }
 }
 

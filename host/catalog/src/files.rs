@@ -13,6 +13,7 @@ use claimsmith_upstreams::secret::secret_files;
 use claimsmith_upstreams::{open_regular, too_large};
 
 use crate::error::ConfigError;
+use crate::versions::{ActiveVersions, PluginVersions, signature_file};
 
 /// A tenant's files as they were found.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct TenantFiles {
     pub(crate) directory: PathBuf,
     /// Of `tenant.toml`, of every plugin and of every secret.
     pub(crate) fingerprint: Digest,
+    /// The active versions of its plugins and their files; absent where there is no admin API.
+    pub(crate) versions: Option<BTreeMap<String, (Digest, PathBuf)>>,
     /// Those that could be read.
     found: HashMap<PathBuf, Found>,
     changed: AtomicBool,
@@ -36,6 +39,12 @@ impl TenantFiles {
     /// The file of a plugin.
     pub(crate) fn plugin(&self, name: &str) -> PathBuf {
         self.directory.join("plugins").join(format!("{name}.wasm"))
+    }
+
+    /// The versions that were active when it was looked.
+    pub(crate) fn active(&self) -> PluginVersions {
+        let versions = self.versions.iter().flatten();
+        versions.map(|(name, (digest, _))| (name.clone(), *digest)).collect()
     }
 
     /// Takes what was read of a file, unless it is not what was found: files of two moments together would make a
@@ -237,7 +246,11 @@ impl DigestCache {
 ///
 /// # Errors
 /// When `directory` cannot be listed. What is wrong inside a tenant's directory is that tenant's matter.
-pub(crate) fn scan(directory: &Path, cache: &mut DigestCache) -> Result<BTreeMap<String, TenantFiles>, ConfigError> {
+pub(crate) fn scan(
+    directory: &Path,
+    versions: Option<&ActiveVersions>,
+    cache: &mut DigestCache,
+) -> Result<BTreeMap<String, TenantFiles>, ConfigError> {
     let unreadable = |error: io::Error| ConfigError::unreadable(directory, &error);
     let mut tenants = BTreeMap::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
@@ -247,25 +260,34 @@ pub(crate) fn scan(directory: &Path, cache: &mut DigestCache) -> Result<BTreeMap
         // removed: it keeps serving. Kubernetes keeps a mounted volume's real files in hidden directories beside links.
         let is_tenant = path.is_dir() || (path.is_symlink() && !path.exists());
         if is_tenant && !name.is_empty() && !name.starts_with('.') {
-            let files = find_files(&path, cache);
-            tenants.insert(
-                name.to_owned(),
-                TenantFiles {
-                    fingerprint: fingerprint(&files),
-                    directory: path,
-                    found: files
-                        .into_iter()
-                        .filter_map(|(file, found)| Some((file, found?)))
-                        .collect(),
-                    changed: AtomicBool::new(false),
-                    failed_for_now: AtomicBool::new(false),
-                    met_compile_limit: AtomicBool::new(false),
-                },
-            );
+            let versions = versions.map(|versions| versions.files(name, &versions.of(name)));
+            let name = name.to_owned();
+            tenants.insert(name, find_tenant(path, versions, cache));
         }
     }
     cache.forget_unseen();
     Ok(tenants)
+}
+
+/// Finds the files of one tenant, with these versions of its plugins active.
+pub(crate) fn find_tenant(
+    directory: PathBuf,
+    versions: Option<BTreeMap<String, (Digest, PathBuf)>>,
+    cache: &mut DigestCache,
+) -> TenantFiles {
+    let files = find_files(&directory, versions.iter().flatten(), cache);
+    TenantFiles {
+        fingerprint: fingerprint(&files),
+        directory,
+        versions,
+        found: files
+            .into_iter()
+            .filter_map(|(file, found)| Some((file, found?)))
+            .collect(),
+        changed: AtomicBool::new(false),
+        failed_for_now: AtomicBool::new(false),
+        met_compile_limit: AtomicBool::new(false),
+    }
 }
 
 /// The files of all plugins of all tenants below `tenants`, bound or not, in the order of their paths.
@@ -273,7 +295,7 @@ pub(crate) fn scan(directory: &Path, cache: &mut DigestCache) -> Result<BTreeMap
 /// # Errors
 /// When `tenants` cannot be listed.
 pub fn plugin_files(tenants: &Path) -> Result<Vec<PathBuf>, ConfigError> {
-    let found = scan(tenants, &mut DigestCache::default())?;
+    let found = scan(tenants, None, &mut DigestCache::default())?;
     let directories = found.values().map(|files| files.directory.as_path());
     let mut plugins: Vec<_> = directories.flat_map(plugins).collect();
     plugins.sort();
@@ -289,10 +311,19 @@ fn plugins(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 }
 
 /// What a tenant consists of. Files that cannot be read count as absent: the loader says why.
-fn find_files(directory: &Path, cache: &mut DigestCache) -> BTreeMap<PathBuf, Option<Found>> {
+fn find_files<'v>(
+    directory: &Path,
+    versions: impl Iterator<Item = (&'v String, &'v (Digest, PathBuf))>,
+    cache: &mut DigestCache,
+) -> BTreeMap<PathBuf, Option<Found>> {
     // Whatever is there counts, so that a key that is replaced is used without a restart.
     let secrets = secret_files(directory);
-    let files = plugins(directory).chain(secrets).chain([directory.join("tenant.toml")]);
+    let versions = versions.map(|(_, (_, file))| file.clone());
+    let plugins: Vec<_> = plugins(directory).chain(versions).collect();
+    let signatures = plugins.iter().map(|plugin| signature_file(plugin));
+    let signatures: Vec<_> = signatures.filter(|signature| signature.exists()).collect();
+    let files = plugins.into_iter().chain(signatures).chain(secrets);
+    let files = files.chain([directory.join("tenant.toml")]);
     files
         .map(|file| {
             let found = cache.find(&file).ok();

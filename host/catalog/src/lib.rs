@@ -8,30 +8,49 @@
 //! A tenant is replaced as a whole or not at all: what is wrong in its files leaves it as it was, with the reason in
 //! the log and in [`Catalog::problems`], and never touches another tenant.
 
+mod activation;
 mod catalog;
 mod config;
 mod error;
 mod extension;
+mod failure_policy;
+mod fared;
 mod files;
+mod history;
+mod last_known_good;
 mod loader;
+mod meters;
+mod plugins;
 mod policy;
+mod rate_limit;
 mod rules;
 mod settings;
+mod signature;
 mod source;
 mod tenant;
+mod tools;
 mod upstreams;
+mod versions;
 mod watch;
 
-pub use catalog::{
-    BindingMeters, BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, ExtensionMeters, Lookup, OnFailure,
-    Passwords, Tenant,
-};
+pub use activation::{ActivationError, Activator, Stale, Trial};
+pub use catalog::{BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, Lookup, Passwords, Probe, Tenant};
 pub use config::{
-    AuditConfig, AuditMode, CacheConfig, EgressConfig, HostConfig, InstanceReuseConfig, ServerConfig, TlsConfig,
-    WatchConfig,
+    AdminConfig, AdminRole, AdminTokenConfig, AuditConfig, AuditMode, CacheConfig, EgressConfig, HostConfig,
+    InstanceReuseConfig, LogConfig, ProbesConfig, RepeatsConfig, ServerConfig, TelemetryConfig, TlsConfig,
+    TracesConfig, WatchConfig,
 };
 pub use error::{ConfigError, ConfigErrors};
+pub use failure_policy::{Composition, Merge, OnFailure, Order};
+pub use fared::{Fared, Quantiles, Seen};
 pub use files::plugin_files;
+pub use last_known_good::{LastKnownGood, LastKnownGoodConfig, Subject};
 pub use loader::Loader;
+pub use meters::{BindingMeters, ByOutcome, ExtensionMeters, OTHER, Stage};
+pub use plugins::{Managed, PluginFile};
 pub use policy::token_policy;
+pub use rate_limit::{RateLimit, RateLimitConfig, RateLimits, RateLimitsConfig};
+pub use rules::check_name;
+pub use signature::{SignatureError, Signed, TrustedKeys};
+pub use versions::{ActiveVersions, PluginVersions, signature_file};
 pub use watch::{WatchError, watch};

@@ -3,24 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use claimsmith_runtime::{BreakerOptions, Digest, Limits, Runtime, TenantShare};
 use claimsmith_token::MetadataStore;
+use claimsmith_upstreams::SystemLookup;
 use claimsmith_upstreams::cache::Caches;
-use claimsmith_upstreams::vault::{self, Vault, VaultSecrets};
-use claimsmith_upstreams::{Lookup, SystemLookup};
+use claimsmith_upstreams::vault::Vault;
 use tokio::sync::Semaphore;
 use tokio::task::{self, JoinError, JoinSet};
 
-use crate::catalog::{Alive, Catalog, Tenant, TenantSlot};
+use crate::activation::Activator;
+use crate::catalog::{Alive, Catalog, CurrentCatalog, Tenant, TenantSlot};
 use crate::config::{DEFAULT_MAX_CACHE_BYTES, EgressConfig};
 use crate::error::{ConfigError, ConfigErrors};
-use crate::extension::ExtensionLoader;
-use crate::files::{DigestCache, TenantFiles, read_regular, scan};
-use crate::rules;
-use crate::source::Source;
-use crate::tenant::TenantConfig;
-use crate::upstreams::UpstreamLoader;
+use crate::files::{DigestCache, TenantFiles, scan};
+use crate::last_known_good::{LastKnownGoodConfig, Memory};
+use crate::rate_limit::RateLimitsConfig;
+use crate::tools::{Share, Shares, Tools, count_load, lock, log_loaded};
+use crate::versions::ActiveVersions;
 
 /// Tenants that are loaded at the same time. Most of the time one takes is that of waiting for its turn to compile, so these
 /// are more than there are cores: a few whose components compile slowly do not keep others from being loaded.
@@ -36,10 +38,12 @@ pub struct Loader {
     digests: DigestCache,
     /// Invocations of one tenant at once.
     tenant_concurrency: usize,
-    /// Each tenant's share, which outlives its reloads: a reload must not give it more.
-    shares: HashMap<String, Arc<TenantShare>>,
-    /// What resolves names for each tenant, as long: lookups that hang count on after a reload.
-    lookups: HashMap<String, Arc<dyn Lookup>>,
+    shares: Shares,
+    last_known_good: LastKnownGoodConfig,
+    /// What was activated through the admin API, if there is one.
+    versions: Option<Arc<ActiveVersions>>,
+    /// The limits as they are now, for activations.
+    limits_now: Arc<ArcSwap<Limits>>,
     /// The tenants that there were at the last look.
     names: BTreeSet<String>,
     loading: JoinSet<Loaded>,
@@ -47,24 +51,6 @@ pub struct Loader {
     busy: HashMap<task::Id, Busy>,
     /// Whether something changed that was being loaded.
     look_again: bool,
-}
-
-/// What loading a tenant needs besides its files.
-#[derive(Clone, Debug)]
-struct Tools {
-    limits: Limits,
-    breaker: BreakerOptions,
-    egress: EgressConfig,
-    /// What plugins keep, which outlives reloads.
-    caches: Caches,
-    /// Bytes of one tenant's caches together.
-    max_cache_bytes: u64,
-    vault: Option<Arc<Vault>>,
-    /// Whether upstreams are left alone.
-    is_offline: bool,
-    runtime: Arc<Runtime>,
-    metadata: Arc<MetadataStore>,
-    places: Arc<Semaphore>,
 }
 
 /// A tenant that is being loaded.
@@ -110,6 +96,7 @@ impl Loader {
                 max_cache_bytes: DEFAULT_MAX_CACHE_BYTES,
                 vault: None,
                 is_offline: false,
+                rate_limits: RateLimitsConfig::default(),
                 runtime,
                 metadata,
                 places: Arc::new(Semaphore::new(MAX_LOADING)),
@@ -117,8 +104,10 @@ impl Loader {
             limits_changed: false,
             digests: DigestCache::default(),
             tenant_concurrency,
-            shares: HashMap::new(),
-            lookups: HashMap::new(),
+            shares: Shares::default(),
+            last_known_good: LastKnownGoodConfig::default(),
+            versions: None,
+            limits_now: Arc::new(ArcSwap::from_pointee(limits)),
             names: BTreeSet::new(),
             loading: JoinSet::new(),
             busy: HashMap::new(),
@@ -152,12 +141,42 @@ impl Loader {
         self.tools.vault.clone()
     }
 
+    /// The same with other rate limits, and another memory of last known good claims for each tenant.
+    #[must_use]
+    pub fn with(mut self, rate_limits: RateLimitsConfig, last_known_good: LastKnownGoodConfig) -> Self {
+        self.tools.rate_limits = rate_limits;
+        self.last_known_good = last_known_good;
+        self
+    }
+
+    /// The same for a host with an admin API, which has activated these versions.
+    #[must_use]
+    pub fn with_versions(mut self, versions: Arc<ActiveVersions>) -> Self {
+        self.versions = Some(versions);
+        self
+    }
+
+    /// What changes which versions are active in the catalogs that this loader makes; absent without
+    /// [`Self::with_versions`].
+    #[must_use]
+    pub fn activator(&self, current: Arc<CurrentCatalog>) -> Option<Activator> {
+        Some(Activator {
+            tools: self.tools.clone(),
+            limits: Arc::clone(&self.limits_now),
+            tenants: self.tenants.clone(),
+            shares: Arc::clone(&self.shares),
+            versions: Arc::clone(self.versions.as_ref()?),
+            current,
+        })
+    }
+
     /// Changes the most that bindings can have. What serves is held to lower limits at once; higher ones, and errors of
     /// bindings that ask for more, come with the next [`Self::load`].
     pub fn set_limits(&mut self, limits: Limits) {
         self.tools.runtime.set_most(limits);
         self.limits_changed |= self.tools.limits != limits;
         self.tools.limits = limits;
+        self.limits_now.store(Arc::new(limits));
     }
 
     /// Reads the files and makes the catalog that follows `previous`, with all tenants; `None` when nothing has changed.
@@ -185,8 +204,7 @@ impl Loader {
         let found = self.scan().await?;
         let for_limits = std::mem::take(&mut self.limits_changed);
         self.names = found.keys().cloned().collect();
-        self.shares.retain(|name, _| found.contains_key(name));
-        self.lookups.retain(|name, _| found.contains_key(name));
+        lock(&self.shares).retain(|name, _| found.contains_key(name));
         if let Some(vault) = &self.tools.vault {
             vault.retain(|name| found.contains_key(name));
         }
@@ -207,10 +225,16 @@ impl Loader {
     }
 
     fn begin(&mut self, name: String, files: TenantFiles, serving: Option<Arc<Tenant>>, for_limits: bool) {
-        let share = self.shares.entry(name.clone());
-        let share = Arc::clone(share.or_insert_with(|| Arc::new(TenantShare::new(self.tenant_concurrency))));
-        let lookup = self.lookups.entry(name.clone());
-        let lookup = Arc::clone(lookup.or_insert_with(|| Arc::new(SystemLookup::default())));
+        let share = {
+            let mut shares = lock(&self.shares);
+            let share = shares.entry(name.clone());
+            let new = || Share {
+                places: Arc::new(TenantShare::new(self.tenant_concurrency)),
+                lookup: Arc::new(SystemLookup::default()),
+                last_known_good: Memory::new(self.last_known_good),
+            };
+            share.or_insert_with(new).clone()
+        };
         let busy = Busy {
             name: name.clone(),
             fingerprint: files.fingerprint,
@@ -219,10 +243,8 @@ impl Loader {
         let tools = self.tools.clone();
         let loading = self.loading.spawn(async move {
             let _place = tools.places.acquire().await.ok();
-            let result = tools
-                .load_tenant(&name, &files, (&share, lookup), serving.as_deref())
-                .await;
             let files = Arc::new(files);
+            let result = tools.load_tenant(&name, &files, &share, serving.as_deref()).await;
             let compared = Arc::clone(&files);
             let _the_process_ends = task::spawn_blocking(move || compared.compare()).await.is_err();
             Loaded { files, result }
@@ -280,6 +302,7 @@ impl Loader {
             tenants.insert(name, slot);
         }
         for name in previous.tenants.keys().filter(|name| !tenants.contains_key(*name)) {
+            metrics::gauge!("claimsmith_tenant_mistakes", "tenant" => name.clone()).set(0.0);
             tracing::info!(tenant = name, generation, "tenant removed");
         }
         let alive = Alive::default();
@@ -308,32 +331,49 @@ impl Loader {
             self.limits_changed |= busy.for_limits;
             return None;
         }
+        if self
+            .versions
+            .as_ref()
+            .is_some_and(|versions| versions.of(name) != files.active())
+        {
+            tracing::debug!(tenant = name, "other versions were activated while files were read");
+            self.look_again = true;
+            return None;
+        }
         let serving = before.and_then(|slot| slot.serving.clone());
         let (serving, errors) = match result {
             Ok(tenant) => {
+                count_load(name, "loaded", 0);
                 log_loaded(name, serving.as_deref(), &tenant, generation);
                 (Some(Arc::new(tenant)), None)
             }
             Err(errors) => {
                 // What may pass by itself is tried again and again, and told once.
                 let repeated = before.is_some_and(|slot| slot.repeats(files.fingerprint, Some(&errors)));
+                if !repeated {
+                    count_load(name, "refused", errors.0.len());
+                }
                 for error in errors.0.iter().filter(|_| !repeated) {
                     tracing::error!(tenant = name, keeps_serving = serving.is_some(), "{error}");
                 }
                 (serving, Some(errors))
             }
         };
+        let wrong_since = before.and_then(|slot| slot.wrong_since);
         Some(TenantSlot {
             serving,
             fingerprint: files.remembered(),
             found: files.fingerprint,
+            wrong_since: errors.is_some().then(|| wrong_since.unwrap_or_else(SystemTime::now)),
             errors,
         })
     }
 
     async fn scan(&mut self) -> Result<BTreeMap<String, TenantFiles>, ConfigError> {
         let (directory, mut digests) = (self.tenants.clone(), std::mem::take(&mut self.digests));
-        let scanned = task::spawn_blocking(move || (scan(&directory, &mut digests), digests)).await;
+        let versions = self.versions.clone();
+        let scan = move || (scan(&directory, versions.as_deref(), &mut digests), digests);
+        let scanned = task::spawn_blocking(scan).await;
         let interrupted = |_| ConfigError::in_file(&self.tenants, "reading was interrupted");
         let (found, digests) = scanned.map_err(interrupted)?;
         self.digests = digests;
@@ -344,119 +384,6 @@ impl Loader {
             }
         }
         Ok(found)
-    }
-}
-
-impl Tools {
-    async fn load_tenant(
-        &self,
-        name: &str,
-        files: &TenantFiles,
-        (share, lookup): (&Arc<TenantShare>, Arc<dyn Lookup>),
-        before: Option<&Tenant>,
-    ) -> Result<Tenant, ConfigErrors> {
-        rules::check_name("tenant", name).map_err(|message| ConfigError::in_file(&files.directory, message))?;
-        let toml = files.toml();
-        let read = {
-            let toml = toml.clone();
-            task::spawn_blocking(move || read_regular(&toml)).await
-        };
-        let read = read.map_err(|_| ConfigError::in_file(&toml, "reading was interrupted"))?;
-        let source = Source::of(&toml, files.as_found(&toml, read))?;
-        let config: TenantConfig = source.parse()?;
-        let mut errors = rules::check_tenant(&config, &source, &self.metadata);
-        let secrets = self.fetch_secrets(name, &source).await;
-        let upstreams = UpstreamLoader {
-            tenant: name,
-            directory: &files.directory,
-            source: &source,
-            egress: &self.egress,
-            lookup,
-            vault: secrets.as_ref(),
-            extensions: &config.extensions,
-        };
-        let upstreams = upstreams.load(&config.upstreams, &mut errors);
-        if self.is_offline {
-            upstreams.leave();
-        } else {
-            upstreams.reach().await;
-        }
-        let caches = self.caches.of_tenant(name, &upstreams.redis, self.max_cache_bytes);
-        let mut extensions = BTreeMap::new();
-        for (extension_name, extension) in &config.extensions {
-            let loader = ExtensionLoader {
-                runtime: &self.runtime,
-                metadata: &self.metadata,
-                limits: &self.limits,
-                breaker: &self.breaker,
-                before: before
-                    .and_then(|tenant| tenant.extensions.get(extension_name))
-                    .map(AsRef::as_ref),
-                share,
-                upstreams: &upstreams,
-                caches: &caches,
-                vault: secrets.as_ref(),
-                files,
-                source: &source,
-                directories: &config.directories,
-                privacy: config.audit,
-                tenant: name,
-                name: extension_name,
-                config: extension,
-            };
-            match loader.load().await {
-                Ok(extension) => {
-                    extensions.insert(extension_name.clone(), Arc::new(extension));
-                }
-                Err(more) => errors.extend(more.0),
-            }
-        }
-        if !errors.is_empty() {
-            if secrets.is_some_and(|secrets| secrets.has_failures()) {
-                files.note_failed_for_now();
-            }
-            return Err(ConfigErrors(errors));
-        }
-        for warning in rules::warnings(&config, &source) {
-            tracing::warn!(tenant = name, "{warning}");
-        }
-        Ok(Tenant { extensions })
-    }
-
-    /// What the tenant refers to in Vault.
-    async fn fetch_secrets(&self, name: &str, source: &Source) -> Option<VaultSecrets> {
-        let vault = self.vault.as_ref()?;
-        let references = vault::references(&source.text.parse().unwrap_or_default());
-        Some(vault.fetch(name, &references).await)
-    }
-}
-
-fn log_loaded(name: &str, before: Option<&Tenant>, now: &Tenant, generation: u64) {
-    for (extension_name, extension) in &now.extensions {
-        let before = before.and_then(|tenant| tenant.extensions.get(extension_name));
-        for (place, bound) in extension.bindings() {
-            let plugin = bound.binding.plugin();
-            let mut bindings = before.into_iter().flat_map(|extension| extension.bindings());
-            let before = bindings
-                .find(|(other, _)| *other == place)
-                .map(|(_, bound)| &bound.binding);
-            if before.is_some_and(|before| {
-                before.plugin().digest() == plugin.digest() && before.settings() == bound.binding.settings()
-            }) {
-                continue;
-            }
-            tracing::info!(
-                tenant = name,
-                extension = extension_name,
-                application = place.0.map(tracing::field::display),
-                plugin = &*bound.name,
-                version = %plugin.version(),
-                digest = %plugin.digest(),
-                replaced = before.map(|before| before.plugin().digest().to_string()),
-                generation,
-                "binding loaded"
-            );
-        }
     }
 }
 

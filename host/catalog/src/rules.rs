@@ -9,8 +9,10 @@ use claimsmith_contract::{Event, is_restricted_jwt_claim};
 use claimsmith_token::MetadataStore;
 
 use crate::error::ConfigError;
+use crate::failure_policy::{check_composition, wrong_policy};
+use crate::rate_limit::{RateLimitConfig, RateLimitsConfig};
 use crate::source::{Source, Step, steps};
-use crate::tenant::{BindingConfig, ClaimValueConfig, ExtensionConfig, OnFailureConfig, TenantConfig};
+use crate::tenant::{BindingConfig, ClaimValueConfig, ExtensionConfig, TenantConfig};
 
 /// The shortest deadline that leaves room for a callout, and Entra's own maximum (contract.md, section 3.1).
 const DEADLINES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -18,6 +20,8 @@ const DEADLINES: (Duration, Duration) = (Duration::from_millis(50), Duration::fr
 const RESPONSE_BYTES: RangeInclusive<usize> = 1_024..=1 << 20;
 /// More makes a stolen token last longer than any clock error explains.
 const MAX_CLOCK_LEEWAY: Duration = Duration::from_mins(10);
+/// Shorter silences are none; longer ones are somebody's holiday.
+const EXPECTED_WITHIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(31 * 24);
 
 /// Directories and extensions of a tenant: each extension has a memory of tokens, each document is fetched.
 const MAX_DIRECTORIES: usize = 32;
@@ -35,7 +39,7 @@ const MAX_COMPARED: usize = 32;
 ///
 /// # Errors
 /// What is expected.
-pub(crate) fn check_name(what: &str, name: &str) -> Result<(), String> {
+pub fn check_name(what: &str, name: &str) -> Result<(), String> {
     let fits = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '-' | '_');
     if !name.is_empty() && name.len() <= 63 && name.chars().all(fits) {
         return Ok(());
@@ -134,7 +138,9 @@ fn check_extension(name: &str, extension: &ExtensionConfig, source: &Source, err
         );
     }
     check_counts(extension, &mut wrong);
+    check_watched(extension, &mut wrong);
     check_event(extension, &mut wrong);
+    check_composition(extension, &mut wrong);
     check_applications(extension, &mut wrong);
     if extension.bindings.is_empty() {
         wrong(
@@ -163,6 +169,20 @@ fn check_counts(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, String
     }
 }
 
+/// What the service watches of an extension by itself.
+fn check_watched(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, String)) {
+    let within = extension.expect_callouts_within;
+    if within.is_some_and(|within| !EXPECTED_WITHIN.contains(&within)) {
+        let (least, most) = (EXPECTED_WITHIN.start(), EXPECTED_WITHIN.end());
+        wrong("expect_callouts_within", format!("expected {least:?} to {most:?}"));
+    }
+    if extension.probe.is_some() && extension.event == Event::PasswordSubmit {
+        let message =
+            "passwordSubmit cannot be probed: only Entra can encrypt a password context for the extension's keys";
+        wrong("probe", message.to_owned());
+    }
+}
+
 /// What only some events have.
 fn check_event(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, String)) {
     let event = extension.event;
@@ -182,8 +202,8 @@ fn check_event(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, String)
         }
     }
     for (index, binding) in extension.bindings.iter().enumerate() {
-        if let Some(message) = wrong_policy(event, binding) {
-            wrong(&format!("bindings[{index}].on_failure"), message);
+        if let Some((member, message)) = wrong_policy(event, binding) {
+            wrong(&format!("bindings[{index}].{member}"), message);
         }
         let defaults = default_claims(binding);
         if let Err(error) = token_issuance_start::respond(&defaults, extension.max_claim_bytes) {
@@ -202,36 +222,13 @@ fn check_event(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, String)
     }
 }
 
-/// The claims of `on_failure = "default"`.
+/// The claims that are configured for failures.
 pub(crate) fn default_claims(binding: &BindingConfig) -> Vec<Claim> {
     let claim = |(id, value): (&String, &ClaimValueConfig)| Claim {
         id: id.clone(),
         value: value.clone().into(),
     };
     binding.default_claims.iter().flatten().map(claim).collect()
-}
-
-/// What is wrong with a binding's failure policy: not every event has an answer that needs no plugin.
-fn wrong_policy(event: Event, binding: &BindingConfig) -> Option<String> {
-    let may_be_omitted = matches!(
-        event,
-        Event::TokenIssuanceStart | Event::AttributeCollectionStart | Event::AttributeCollectionSubmit
-    );
-    match (binding.on_failure, binding.default_claims.is_some()) {
-        (OnFailureConfig::Omit, _) if !may_be_omitted => {
-            Some(format!("{event} has no answer without a plugin: expected \"fail\""))
-        }
-        (OnFailureConfig::Default, _) if event != Event::TokenIssuanceStart => Some(format!(
-            "{event} is not answered with claims: expected \"fail\" or \"omit\""
-        )),
-        (OnFailureConfig::Default, false) => {
-            Some("\"default\" needs `default_claims = { … }`: the claims to answer with instead".to_owned())
-        }
-        (OnFailureConfig::Fail | OnFailureConfig::Omit, true) => {
-            Some("`default_claims` are for on_failure = \"default\"".to_owned())
-        }
-        _ => None,
-    }
 }
 
 fn check_applications(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, String)) {
@@ -255,6 +252,33 @@ fn check_applications(extension: &ExtensionConfig, wrong: &mut impl FnMut(&str, 
             }
         }
     }
+}
+
+/// What is wrong with a tenant's own rate limits.
+pub(crate) fn check_rate_limits(config: &TenantConfig, most: &RateLimitsConfig, source: &Source) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    let mut check = |place: &[Step<'_>], limit: Option<RateLimitConfig>, key: &str, most: Option<RateLimitConfig>| {
+        let Some(limit) = limit else { return };
+        let mut place = place.to_vec();
+        place.push(Step::Key("rate_limit"));
+        if let Some(message) = limit.mistake() {
+            errors.push(source.error_at_path(&place, message));
+        }
+        if let Some((member, asked, most)) = most.and_then(|most| limit.exceeding(most)) {
+            let message = format!(
+                "`{member}` is {asked}, larger than the operator allows, which is {most} (claimsmith.toml, \
+                 rate_limits.{key}); ask for no more, or leave it out"
+            );
+            place.push(Step::Key(member));
+            errors.push(source.error_at_path(&place, message));
+        }
+    };
+    check(&[], config.rate_limit, "tenant", most.tenant);
+    for (name, extension) in &config.extensions {
+        let place = [Step::Key("extensions"), Step::Key(name)];
+        check(&place, extension.rate_limit, "extension", most.extension);
+    }
+    errors
 }
 
 /// What Entra would drop or refuse without a word, of what a tenant has declared of its claims mapping.

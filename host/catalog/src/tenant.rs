@@ -15,6 +15,9 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::config::LimitsConfig;
+use crate::failure_policy::{Merge, OnFailureConfig, Order, RepeatsConfig};
+use crate::plugins::PluginsConfig;
+use crate::rate_limit::RateLimitConfig;
 
 /// A tenant: its directories and its extensions.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,6 +31,11 @@ pub(crate) struct TenantConfig {
     /// How personal data is recorded of its callouts.
     #[serde(default)]
     pub(crate) audit: Privacy,
+    /// How many callouts all extensions together may be sent; the operator's limit when absent.
+    pub(crate) rate_limit: Option<RateLimitConfig>,
+    /// Where its plugins come from, and who must have signed them.
+    #[serde(default)]
+    pub(crate) plugins: PluginsConfig,
     /// The extensions, by the name their URL ends with.
     pub(crate) extensions: BTreeMap<String, ExtensionConfig>,
 }
@@ -95,8 +103,44 @@ pub(crate) struct ExtensionConfig {
     /// passwordSubmit: the keys that Entra encrypts passwords for.
     #[serde(default)]
     pub(crate) decryption_keys: Vec<DecryptionKeyConfig>,
+    /// How many callouts it may be sent; the operator's limit when absent.
+    pub(crate) rate_limit: Option<RateLimitConfig>,
+    /// What becomes of callouts that repeat. Default: they join where plugins do something, which is emailOtpSend,
+    /// passwordSubmit and attributeCollectionSubmit.
+    pub(crate) repeated_callouts: Option<RepeatsConfig>,
+    /// Whether several plugins are invoked one after another or at the same time. Default `in_order`.
+    pub(crate) invoke: Option<Order>,
+    /// What becomes of a claim that several plugins answer. Default `error`.
+    pub(crate) merge: Option<Merge>,
+    /// The same for single claims, by their ids.
+    #[serde(default)]
+    pub(crate) merge_claims: BTreeMap<String, Merge>,
+    /// The ids of the claims without which a callout fails. Default none.
+    #[serde(default)]
+    pub(crate) required_claims: BTreeSet<String>,
+    /// Entra is expected to call at least so often: an alarm tells when it does not. Default no alarm.
+    #[serde(default, with = "humantime_serde")]
+    pub(crate) expect_callouts_within: Option<Duration>,
+    /// Whether the service calls the extension itself at each `probe.interval` of the host. Default not.
+    #[serde(default)]
+    pub(crate) probe: Option<ProbeConfig>,
     /// The plugins, in the order they are invoked.
     pub(crate) bindings: Vec<BindingConfig>,
+}
+
+/// How the service calls an extension itself.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ProbeConfig {
+    /// Whether plugins may call upstreams then. Default false: as if the bindings were granted none.
+    pub(crate) upstreams: bool,
+}
+
+impl From<ProbeConfig> for crate::Probe {
+    fn from(config: ProbeConfig) -> Self {
+        let ProbeConfig { upstreams } = config;
+        Self { upstreams }
+    }
 }
 
 /// A plugin in an extension.
@@ -125,8 +169,12 @@ pub(crate) struct BindingConfig {
     /// What happens when the plugin fails, or is not invoked because it failed too often. Default `fail`.
     #[serde(default)]
     pub(crate) on_failure: OnFailureConfig,
-    /// The claims of `on_failure = "default"`: each a string or an array of strings.
+    /// The claims of `on_failure = "default"`, and of `"last_known_good"` where none are known: each a string or an array of
+    /// strings.
     pub(crate) default_claims: Option<BTreeMap<String, ClaimValueConfig>>,
+    /// How old the claims of `on_failure = "last_known_good"` may be. Default 1 h.
+    #[serde(default, with = "humantime_serde::option")]
+    pub(crate) last_known_good_max_age: Option<Duration>,
     /// Whether the version before is invoked while this one is not, because it failed too often. Default false.
     #[serde(default)]
     pub(crate) fallback_to_previous: bool,
@@ -150,19 +198,6 @@ impl From<IsolationConfig> for Isolation {
             IsolationConfig::Reuse => Self::Reuse,
         }
     }
-}
-
-/// What happens when a plugin fails.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum OnFailureConfig {
-    /// The callout fails.
-    #[default]
-    Fail,
-    /// The callout is answered without the plugin: without its claims, or with Entra's default behaviour.
-    Omit,
-    /// The callout is answered with `default_claims` in place of the plugin's.
-    Default,
 }
 
 /// A claim's value in the configuration.

@@ -32,7 +32,8 @@ pub struct WatchError(#[from] notify::Error);
 
 /// Reloads the configuration into `current` whenever its files change, until it is dropped.
 ///
-/// Of `claimsmith.toml` at `file` only `[runtime.limits]` can change without a restart; other changes are warned about.
+/// Of `claimsmith.toml` at `file` only `[runtime.limits]`, and what `apply` applies (`[log]` and
+/// `telemetry.traces.sample_ratio`), can change without a restart; other changes are warned about.
 ///
 /// # Errors
 /// When the system offers no notifications at all.
@@ -41,6 +42,7 @@ pub async fn watch(
     mut config: HostConfig,
     mut loader: Loader,
     current: Arc<CurrentCatalog>,
+    apply: impl Fn(&HostConfig) + Send,
 ) -> Result<(), WatchError> {
     let matters = Matters::new(&file, &config.tenants);
     let (mut changes, mut notify) = Changes::new();
@@ -58,7 +60,7 @@ pub async fn watch(
     };
     loop {
         follow(&mut watcher, &file, &config.tenants);
-        reread_host_config(&file, &mut text, &mut config, &mut loader);
+        reread_host_config(&file, &mut text, &mut config, &mut loader, &apply);
         match loader.look(&current.get()).await {
             // Tenants that there are no more are gone at once.
             Ok(()) => publish(&mut loader, &current, News::default()),
@@ -78,6 +80,7 @@ pub async fn watch(
 }
 
 fn publish(loader: &mut Loader, current: &CurrentCatalog, news: News) {
+    let _alone = current.publishing();
     let previous = current.get();
     let Some(catalog) = loader.catalog(&previous, news) else {
         return;
@@ -95,7 +98,13 @@ fn publish(loader: &mut Loader, current: &CurrentCatalog, news: News) {
 }
 
 /// Applies what can be applied of a changed `claimsmith.toml`.
-fn reread_host_config(file: &Path, text: &mut String, config: &mut HostConfig, loader: &mut Loader) {
+fn reread_host_config(
+    file: &Path,
+    text: &mut String,
+    config: &mut HostConfig,
+    loader: &mut Loader,
+    apply: &impl Fn(&HostConfig),
+) {
     let now = std::fs::read_to_string(file).unwrap_or_default();
     if now == *text {
         return;
@@ -104,11 +113,14 @@ fn reread_host_config(file: &Path, text: &mut String, config: &mut HostConfig, l
     match HostConfig::read(file) {
         Ok(changed) => {
             loader.set_limits(changed.limits());
+            apply(&changed);
             config.runtime.limits = changed.runtime.limits.clone();
+            config.log = changed.log.clone();
+            config.telemetry.traces.sample_ratio = changed.telemetry.traces.sample_ratio;
             if *config == changed {
-                tracing::info!(file = %file.display(), "runtime.limits apply from now on");
+                tracing::info!(file = %file.display(), "runtime.limits, log and telemetry.traces.sample_ratio apply from now on");
             } else {
-                tracing::warn!(file = %file.display(), "restart the service to apply what changed besides runtime.limits");
+                tracing::warn!(file = %file.display(), "restart the service to apply what changed besides runtime.limits, log and telemetry.traces.sample_ratio");
             }
         }
         Err(errors) => tracing::error!("{errors}; the service goes on as it was configured"),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::bail;
+use claimsmith_admin::Store;
 use claimsmith_catalog::{Catalog, ConfigError, ConfigErrors, HostConfig, Loader};
 use claimsmith_runtime::Runtime;
 use claimsmith_token::MetadataStore;
@@ -100,9 +101,16 @@ async fn load(mut config: HostConfig, arguments: &Arguments) -> anyhow::Result<R
         runtime,
         Arc::new(metadata),
     )
+    .with(config.rate_limits.clone(), config.last_known_good)
     .with_max_cache_bytes(config.runtime.max_binding_cache_bytes_per_tenant)
     .with_vault(vault.map(Arc::new))
     .offline();
+    if let Some(admin) = &config.admin {
+        match Store::read_active_versions(&admin.state).await {
+            Ok(versions) => loader = loader.with_versions(Arc::new(versions)),
+            Err(error) => problems.push(of_host(arguments, format!("admin.state: {error}"))),
+        }
+    }
     let catalog = match loader.load(&Catalog::default()).await {
         Ok(catalog) => catalog.unwrap_or_default(),
         Err(error) => {

@@ -1,5 +1,6 @@
 //! The `claimsmith` command, as a library: what the command does, without the executable around it.
 
+mod admin;
 mod audit;
 mod check;
 mod compile;
@@ -32,9 +33,10 @@ struct Cli {
         env = "CLAIMSMITH_LOG_FORMAT"
     )]
     log_format: logging::Format,
-    /// Which log lines are written, for example `info` or `claimsmith_token=debug,warn`.
-    #[arg(long, global = true, default_value = "info", env = "CLAIMSMITH_LOG")]
-    log: String,
+    /// Which log lines are written, for example `info` (the default) or `claimsmith_token=debug,warn`. `serve` takes
+    /// `log.filter` of its configuration when nothing is said here.
+    #[arg(long, global = true, env = "CLAIMSMITH_LOG")]
+    log: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -60,6 +62,18 @@ enum Command {
     Schema(schema::Arguments),
     /// Read, check and prune the records of callouts.
     Audit(audit::Arguments),
+    /// Give the running service a version of a plugin, which serves once it is activated.
+    Push(admin::PushArguments),
+    /// Let versions of plugins serve that were pushed; all of them, or none.
+    Activate(admin::ActivateArguments),
+    /// Go back to the version of a plugin that was active before.
+    Rollback(admin::RollbackArguments),
+    /// List the versions that were pushed for a tenant.
+    Versions(admin::VersionsArguments),
+    /// Say what the running service serves: active versions, circuit breakers, mistakes in the tenants' files.
+    Status(admin::StatusArguments),
+    /// Say who has changed what through the admin API, when and why.
+    AdminLog(admin::LogArguments),
     /// Run a local Entra: signs users in, calls extensions as Entra does, applies claims mapping and issues tokens.
     LocalEntra(serve::LocalEntraArguments),
 }
@@ -87,9 +101,9 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     // What is wrong is what `check` prints: the log would say it once more.
     let filter = if matches!(cli.command, Command::Check(_)) {
-        "off"
+        Some("off")
     } else {
-        &cli.log
+        cli.log.as_deref()
     };
     let _logging = logging::start(cli.log_format, filter)?;
     // One more than there are cores: one thread is always left for connections. Yet more would only wake each other, which
@@ -100,7 +114,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let done = match cli.command {
-        Command::Serve(arguments) => runtime.block_on(serve::serve(&arguments)),
+        Command::Serve(arguments) => runtime.block_on(serve::serve(&arguments, cli.log.is_some())),
         Command::Check(arguments) => runtime.block_on(check::check(&arguments)),
         Command::Init(arguments) => init::init(&arguments),
         Command::Compile(arguments) => runtime.block_on(compile::compile(&arguments)),
@@ -109,6 +123,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Validate(arguments) => validate::validate(&arguments),
         Command::Schema(arguments) => schema::schema(&arguments),
         Command::Audit(arguments) => runtime.block_on(audit::audit(&arguments)),
+        Command::Push(arguments) => runtime.block_on(admin::push(&arguments)),
+        Command::Activate(arguments) => runtime.block_on(admin::activate(&arguments)),
+        Command::Rollback(arguments) => runtime.block_on(admin::roll_back(&arguments)),
+        Command::Versions(arguments) => runtime.block_on(admin::versions(&arguments)),
+        Command::Status(arguments) => runtime.block_on(admin::status(&arguments)),
+        Command::AdminLog(arguments) => runtime.block_on(admin::log(&arguments)),
         Command::LocalEntra(arguments) => runtime.block_on(serve::local_entra(&arguments)),
     };
     // A blocking read that never ends, of a network file system say, must not keep the process.

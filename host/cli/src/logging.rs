@@ -7,9 +7,10 @@ use std::io::{IsTerminal as _, stderr};
 use std::panic::PanicHookInfo;
 
 use anyhow::Context as _;
+use claimsmith_server::controls::install_log_filter;
 use clap::ValueEnum;
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -20,21 +21,47 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Installs the process's logger; dropping the guard writes what is still queued.
+/// What is logged when nobody says what.
+const DEFAULT_FILTER: &str = "info";
+
+/// Installs the process's logger, whose filter can be changed while it runs; dropping the guard writes what is still queued.
 ///
 /// # Errors
 /// When `filter` is no filter.
-pub(crate) fn start(format: Format, filter: &str) -> anyhow::Result<WorkerGuard> {
-    let filter = EnvFilter::try_new(filter)
-        .with_context(|| format!("`{filter}` is no log filter; expected a level or `target=level` pairs"))?;
+pub(crate) fn start(format: Format, filter: Option<&str>) -> anyhow::Result<WorkerGuard> {
+    let first = filter.unwrap_or(DEFAULT_FILTER).to_owned();
+    let filter = EnvFilter::try_new(&first)
+        .with_context(|| format!("`{first}` is no log filter; expected a level or `target=level` pairs"))?;
     let (writer, guard) = tracing_appender::non_blocking(stderr());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match format {
-        Format::Text => builder.with_ansi(stderr().is_terminal()).init(),
-        Format::Json => builder.json().flatten_event(true).with_span_list(false).init(),
+        Format::Text => {
+            let builder = builder.with_ansi(stderr().is_terminal()).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            can_be_changed(first, move |filter| handle.reload(filter));
+        }
+        Format::Json => {
+            let builder = builder
+                .json()
+                .flatten_event(true)
+                .with_span_list(false)
+                .with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            can_be_changed(first, move |filter| handle.reload(filter));
+        }
     }
     std::panic::set_hook(Box::new(log_panic));
     Ok(guard)
+}
+
+/// Lets the service change the filter; `first` is what it comes back to.
+fn can_be_changed(first: String, reload: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static) {
+    install_log_filter(move |filter| {
+        let filter = EnvFilter::try_new(filter.unwrap_or(&first)).map_err(|error| error.to_string())?;
+        reload(filter).map_err(|error| error.to_string())
+    });
 }
 
 /// A panic is a defect of the host: a record like any other, so that machines that read the log see it.

@@ -14,18 +14,21 @@ use serde_json::Value;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The event, for example `tokenIssuanceStart`.
-    #[arg(required_unless_present_any = ["error", "openapi", "write"])]
+    #[arg(required_unless_present_any = ["error", "openapi", "admin_openapi", "write"])]
     event: Option<Event>,
     /// Which of the event's bodies.
     #[arg(value_enum, default_value = "request")]
     body: Body,
     /// Print the schema of the problem document that answers a refused callout.
-    #[arg(long, conflicts_with_all = ["event", "openapi", "write"])]
+    #[arg(long, conflicts_with_all = ["event", "openapi", "admin_openapi", "write"])]
     error: bool,
     /// Print the OpenAPI document, which `/openapi.json` answers too.
-    #[arg(long, conflicts_with_all = ["event", "write"])]
+    #[arg(long, conflicts_with_all = ["event", "admin_openapi", "write"])]
     openapi: bool,
-    /// Write the document and, below `schemas`, every schema into this directory.
+    /// Print the OpenAPI document of the admin API.
+    #[arg(long, conflicts_with_all = ["event", "write"])]
+    admin_openapi: bool,
+    /// Write the documents and, below `schemas`, every schema into this directory.
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "event")]
     write: Option<PathBuf>,
 }
@@ -45,6 +48,7 @@ pub(crate) fn schema(arguments: &Arguments) -> Result<()> {
         (Some(event), Body::Response) => response(event),
         (None, _) if arguments.error => problem(),
         (None, _) if arguments.openapi => openapi(),
+        (None, _) if arguments.admin_openapi => claimsmith_admin::openapi(),
         (None, _) => return arguments.write.as_deref().map_or(Ok(()), write_all),
     };
     write!(std::io::stdout().lock(), "{}", text(&printed)?)?;
@@ -63,7 +67,8 @@ fn write_all(directory: &Path) -> Result<()> {
         write(&schemas.join(format!("{event}.response.json")), &response(event))?;
     }
     write(&schemas.join("error.json"), &problem())?;
-    write(&directory.join("openapi.json"), &openapi())
+    write(&directory.join("openapi.json"), &openapi())?;
+    write(&directory.join("admin-openapi.json"), &claimsmith_admin::openapi())
 }
 
 fn write(file: &Path, schema: &Value) -> Result<()> {

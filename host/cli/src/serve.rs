@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use claimsmith_catalog::HostConfig;
 use claimsmith_local_entra::{Config, LocalEntra};
-use claimsmith_server::Server;
+use claimsmith_server::{Server, controls};
 
 use crate::compiler;
 use crate::service_manager::ServiceManager;
@@ -28,10 +28,12 @@ pub(crate) struct LocalEntraArguments {
     config: PathBuf,
 }
 
-/// `claimsmith serve`
-pub(crate) async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
+/// `claimsmith serve`. With `log_is_given` the command line says what is logged, until the configuration is changed.
+pub(crate) async fn serve(arguments: &Arguments, log_is_given: bool) -> anyhow::Result<()> {
     let shutdown = shutdown_signal()?;
+    reload_on_hangup(arguments.config.clone())?;
     let config = HostConfig::read(&arguments.config)?;
+    controls::begin(&config, log_is_given)?;
     let compiler = if arguments.no_compile {
         compiler::nobody(&config, &arguments.config)?
     } else {
@@ -74,6 +76,30 @@ fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
             tracing::error!(%error, "Ctrl-C cannot be handled");
         }
     })
+}
+
+/// Applies what can change without a restart of the configuration when SIGHUP comes, also where files are not watched.
+#[cfg(unix)]
+fn reload_on_hangup(config: PathBuf) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup()).context("the signal SIGHUP cannot be handled")?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let path = config.clone();
+            match tokio::task::spawn_blocking(move || HostConfig::read(&path)).await {
+                Ok(Ok(config)) => controls::apply(&config),
+                Ok(Err(errors)) => tracing::error!("{errors}; the service goes on as it was configured"),
+                Err(error) => tracing::error!(%error, "the configuration could not be read"),
+            }
+        }
+    });
+    Ok(())
+}
+
+/// There is no such signal.
+#[cfg(not(unix))]
+fn reload_on_hangup(_: PathBuf) -> anyhow::Result<()> {
+    Ok(())
 }
 
 /// `claimsmith local-entra`

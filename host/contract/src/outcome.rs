@@ -135,6 +135,13 @@ outcomes! {
     /// A failed claim has no name (1003003).
     EmptyFailedClaim = "empty_failed_claim",
 
+    /// Several bindings answer a claim, and the extension does not say whose it is.
+    ClaimConflict = "claim_conflict",
+    /// No binding answers a claim that the extension requires.
+    RequiredClaimMissing = "required_claim_missing",
+
+    /// More callouts came than the tenant or the extension may be sent.
+    RateLimited = "rate_limited",
     /// As many invocations are running as the binding or its tenant may have at once.
     Throttled = "throttled",
     /// As many callouts are being answered as the host may have at once.

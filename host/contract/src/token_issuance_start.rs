@@ -54,6 +54,17 @@ impl Claim {
 /// # Errors
 /// The first rule of Entra's that the claims break.
 pub fn respond(claims: &[Claim], max_bytes: usize) -> Result<Vec<u8>, GuardError> {
+    check(claims, max_bytes)?;
+    let pairs: Vec<_> = claims.iter().map(|claim| (claim.id.as_str(), &claim.value)).collect();
+    let action = Wire::ProvideClaims { claims: Pairs(&pairs) };
+    Ok(render::response(Event::TokenIssuanceStart, &action, None))
+}
+
+/// Checks claims.
+///
+/// # Errors
+/// The first rule of Entra's that the claims break.
+pub fn check(claims: &[Claim], max_bytes: usize) -> Result<(), GuardError> {
     let mut ids = HashSet::with_capacity(claims.len());
     for (index, claim) in claims.iter().enumerate() {
         if claim.id.trim().is_empty() {
@@ -63,10 +74,7 @@ pub fn respond(claims: &[Claim], max_bytes: usize) -> Result<Vec<u8>, GuardError
             return Err(GuardError::duplicate_claim_id(&claim.id));
         }
     }
-    check_size(claims, max_bytes)?;
-    let pairs: Vec<_> = claims.iter().map(|claim| (claim.id.as_str(), &claim.value)).collect();
-    let action = Wire::ProvideClaims { claims: Pairs(&pairs) };
-    Ok(render::response(Event::TokenIssuanceStart, &action, None))
+    check_size(claims, max_bytes)
 }
 
 fn check_size(claims: &[Claim], limit: usize) -> Result<(), GuardError> {

@@ -23,6 +23,7 @@ use crate::reuse::{Isolation, Kept};
 use crate::run::{Report, Run};
 use crate::runtime::{Host, LIFECYCLE_TIME};
 use crate::share::{BindingPlaces, TenantShare};
+use crate::trace::{Terms, UpstreamUse};
 
 /// Further problems of settings are left out: their reader begins with the first ones.
 const MAX_PROBLEMS: usize = 100;
@@ -62,6 +63,11 @@ impl Binding {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The names of the upstreams that it may use.
+    pub fn upstreams(&self) -> impl Iterator<Item = &str> {
+        self.grants.names()
     }
 
     /// The same plugin with the same limits and places, and with other settings (one JSON object) and grants, whose cache is
@@ -154,11 +160,15 @@ impl Binding {
     }
 
     /// An invocation: in an idle instance of the binding's own, or in a new one.
-    fn begin(&self, limits: Limits, deadline: Instant) -> Run<'_> {
+    fn begin(&self, limits: Limits, terms: Terms) -> Run<'_> {
+        let grants = match terms.upstreams {
+            UpstreamUse::Granted => Arc::clone(&self.grants),
+            UpstreamUse::Withheld => return self.run(Arc::default(), limits, terms.deadline),
+        };
         let idle = self.kept.as_ref().and_then(|kept| kept.take(&limits));
         let mut run = match idle {
-            Some(used) => Run::again(used, &self.plugin.exports, deadline),
-            None => self.run(Arc::clone(&self.grants), limits, deadline),
+            Some(used) => Run::again(used, &self.plugin.exports, terms.deadline),
+            None => self.run(grants, limits, terms.deadline),
         };
         run.store.data_mut().tape = self.taping.begin(self.plugin.digest);
         run
@@ -169,6 +179,7 @@ impl Binding {
         &self,
         run: &mut Option<Run<'_>>,
         ended: Result<wasmtime::Result<Result<A, Failure>>, Elapsed>,
+        terms: Terms,
     ) -> Report<A> {
         let Some(mut run) = run.take() else {
             return Report::refused(InvocationError::Instantiation(ALREADY_ENDED.to_owned()));
@@ -178,10 +189,13 @@ impl Binding {
             usage,
             words,
             journal,
+            log,
         } = run.finish(ended);
         let answer = result.and_then(|answer| answer.map_err(failure));
         let result = answer.and_then(|answer| bounded(answer, run.limits().answer_items));
-        if let Some(kept) = self.kept.as_ref().filter(|_| result.is_ok())
+        // An instance without grants is for no other invocation.
+        let is_usual = terms.upstreams == UpstreamUse::Granted;
+        if let Some(kept) = self.kept.as_ref().filter(|_| result.is_ok() && is_usual)
             && let Some(used) = run.into_used()
         {
             kept.keep(used);
@@ -191,6 +205,7 @@ impl Binding {
             usage,
             words,
             journal,
+            log,
         }
     }
 
@@ -223,8 +238,10 @@ macro_rules! invocations {
                 &self,
                 context: Context<'_>,
                 $($argument: $given,)*
-                deadline: Instant,
+                terms: impl Into<Terms>,
             ) -> Report<$answer> {
+                let terms = terms.into();
+                let deadline = terms.deadline;
                 let Some(indices) = &self.plugin.exports.$event else {
                     let error = concat!("the plugin does not export ", stringify!($event));
                     return Report::refused(InvocationError::Instantiation(error.to_owned()));
@@ -239,9 +256,9 @@ macro_rules! invocations {
                 if let Some(native) = <$answer as crate::native::Native>::of(&self.plugin) {
                     return self.invoke_natively(native, &context, &limits, deadline).await;
                 }
-                let mut run = Some(self.begin(limits, deadline));
+                let mut run = Some(self.begin(limits, terms));
                 if let Some(run) = run.as_mut() {
-                    run.store.data_mut().belongs_to(context.correlation_id);
+                    run.store.data_mut().belongs_to(context.correlation_id, terms.trace);
                 }
                 $(if let (Some(run), Some(secret)) = (run.as_mut(), $argument.secret()) {
                     run.store.data_mut().log.keep_out(secret);
@@ -254,7 +271,7 @@ macro_rules! invocations {
                     let guest = indices.load(&mut begun.store, &instance)?;
                     let answer = guest.$call(&mut begun.store, context, $($argument),*).await?;
                     // In the same turn: the end of an invocation that has answered takes short.
-                    Ok(self.end(&mut run, Ok(Ok(answer))))
+                    Ok(self.end(&mut run, Ok(Ok(answer)), terms))
                 };
                 let mut turns = self.host.shared.turns(&self.tenant);
                 let ended = match timeout_at(deadline, turns.run(call)).await {
@@ -263,13 +280,13 @@ macro_rules! invocations {
                     Err(elapsed) => Err(elapsed),
                 };
                 turns.be_long();
-                turns.run(async { self.end(&mut run, ended) }).await
+                turns.run(async { self.end(&mut run, ended, terms) }).await
             }
         )*}
     };
 }
 
-// Each in an instance of its own, unless instances of this binding are used again, until `deadline` at most.
+// Each in an instance of its own, unless instances of this binding are used again, until the terms' deadline at most.
 invocations! {
     /// Invokes the plugin for tokenIssuanceStart.
     token_issuance_start: call_provide_claims() -> Vec<token_issuance_start::Claim>;

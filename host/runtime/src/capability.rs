@@ -46,6 +46,7 @@ use crate::engine::EPOCH_TICK;
 use crate::journal::{CapabilityCall, Digester};
 use crate::recording::Call;
 use crate::state::CallState;
+use crate::trace::TraceContext;
 
 pub use self::cache::{Cache, CacheFuture, CacheLookup, Reservation, ReservedKey};
 pub use self::directory::DirectoryUpstream;
@@ -66,8 +67,12 @@ const RESERVE: Duration = Duration::from_millis(40);
 pub struct CallContext {
     /// When there must be a result. Whoever makes the call is dropped then.
     pub until: Instant,
-    /// The callout's correlation id, which is the trace that the call belongs to (W3C Trace Context); 0 if there is none.
+    /// The trace that the call belongs to (W3C Trace Context); 0 if there is none.
     pub trace: u128,
+    /// The call's own span in it.
+    pub span: u64,
+    /// Whether the trace is sampled, as far as this service decides.
+    pub is_sampled: bool,
 }
 
 /// A capability's error, as far as it is the same for all of them.
@@ -103,9 +108,22 @@ pub(crate) struct Asked<'c> {
 
 impl CallState {
     /// Says what callout the invocation is for.
-    pub(crate) fn belongs_to(&mut self, correlation_id: &str) {
-        if !self.grants.is_empty() {
-            self.trace = trace_id(correlation_id);
+    pub(crate) fn belongs_to(&mut self, correlation_id: &str, trace: Option<TraceContext>) {
+        match trace {
+            Some(trace) => {
+                self.trace = trace;
+                if trace.is_sampled {
+                    self.log.keep();
+                }
+            }
+            // Who makes no traces leaves it to upstreams whether to sample.
+            None if !self.grants.is_empty() => {
+                self.trace = TraceContext {
+                    id: trace_id(correlation_id),
+                    is_sampled: true,
+                };
+            }
+            None => {}
         }
     }
 
@@ -133,6 +151,7 @@ impl CallState {
         self.budget.transfer().take(sent_bytes)?;
         self.budget.check()?;
         let began = Instant::now();
+        let span = self.trace.new_span();
         let arguments = arguments.finish();
         // A name that was not granted is the guest's, and would be another one each time.
         let is_granted = self.grants.is_granted(upstream);
@@ -148,7 +167,9 @@ impl CallState {
                 let until = self.end_of_call(began, timeout);
                 let context = CallContext {
                     until,
-                    trace: self.trace,
+                    trace: self.trace.id,
+                    span,
+                    is_sampled: self.trace.is_sampled,
                 };
                 let ended = timeout_at(until, make(context)).await;
                 ended.unwrap_or_else(|_| Err(E::deadline_exceeded()))
@@ -170,6 +191,7 @@ impl CallState {
             received_bytes: result.as_ref().map_or(0, R::bytes),
             began: began.saturating_duration_since(self.started),
             took,
+            span,
         };
         if !self.tape.is_replay() {
             self.tell(&call, known);
@@ -220,8 +242,9 @@ fn timeout(milliseconds: Option<u32>) -> Option<Duration> {
     milliseconds.map(|milliseconds| Duration::from_millis(milliseconds.into()))
 }
 
-/// The trace of a callout: its correlation id (a GUID) without hyphens.
-fn trace_id(correlation_id: &str) -> u128 {
+/// The trace of a callout: its correlation id (a GUID) without hyphens; 0 of what is none.
+#[must_use]
+pub fn trace_id(correlation_id: &str) -> u128 {
     let digits = correlation_id.bytes().filter(|byte| *byte != b'-');
     let add = |id: u128, digit: u8| Some((id << 4) | u128::from(char::from(digit).to_digit(16)?));
     digits.take(32).try_fold(0, add).unwrap_or_default()

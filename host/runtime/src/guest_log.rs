@@ -1,5 +1,7 @@
 //! The plugin's log: bounded, cleaned and written under the callout's span.
 
+use std::time::SystemTime;
+
 use zeroize::Zeroizing;
 
 use crate::bindings::log::{Field, Level};
@@ -19,6 +21,21 @@ pub(crate) struct GuestLog {
     suppressed: usize,
     /// The one-time code or password that the invocation was given.
     secret: Option<Zeroizing<String>>,
+    /// What was written, if somebody wants it for a trace.
+    kept: Option<Vec<LogRecord>>,
+}
+
+/// A log record that a guest wrote, as it was logged: cleaned, within the limits, without secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRecord {
+    /// When.
+    pub at: SystemTime,
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    pub level: &'static str,
+    /// What it says.
+    pub message: String,
+    /// Its fields, `key=value` each.
+    pub fields: String,
 }
 
 impl GuestLog {
@@ -28,6 +45,7 @@ impl GuestLog {
             bytes_left: limits.log_bytes,
             suppressed: 0,
             secret: None,
+            kept: None,
         }
     }
 
@@ -38,7 +56,18 @@ impl GuestLog {
             bytes_left: 0,
             suppressed: 0,
             secret: None,
+            kept: None,
         }
+    }
+
+    /// Keeps what is written from now on for [`Self::take`]. The limits of the log are its bounds.
+    pub(crate) fn keep(&mut self) {
+        self.kept = Some(Vec::new());
+    }
+
+    /// What was kept.
+    pub(crate) fn take(&mut self) -> Vec<LogRecord> {
+        self.kept.take().unwrap_or_default()
     }
 
     /// Keeps a one-time code or password out of what is logged from now on.
@@ -76,6 +105,14 @@ impl GuestLog {
         self.records_left -= 1;
         self.bytes_left -= bytes;
         emit(plugin, level, &message, &fields);
+        if let Some(kept) = &mut self.kept {
+            kept.push(LogRecord {
+                at: SystemTime::now(),
+                level: level_name(level),
+                message,
+                fields,
+            });
+        }
     }
 
     /// How many records were dropped.
@@ -89,6 +126,16 @@ impl GuestLog {
             let message = format!("{} further log records were suppressed", self.suppressed);
             emit(plugin, Level::Warn, &message, "");
         }
+    }
+}
+
+const fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Trace => "trace",
+        Level::Debug => "debug",
+        Level::Info => "info",
+        Level::Warn => "warn",
+        Level::Error => "error",
     }
 }
 

@@ -35,6 +35,8 @@ pub struct CapabilityCall {
     pub began: Duration,
     /// How long it took.
     pub took: Duration,
+    /// Its span in the callout's trace; 0 if there is none.
+    pub span: u64,
 }
 
 /// The calls of one invocation. Empty, it owns no memory.

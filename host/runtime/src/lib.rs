@@ -38,6 +38,7 @@ mod runtime;
 mod share;
 mod sources;
 mod state;
+mod trace;
 mod turns;
 
 /// Whether this build can run plugins outside the sandbox (feature `native-plugins`): only a benchmark's can.
@@ -55,7 +56,7 @@ pub mod interface {
 }
 pub use capability::{
     Cache, CacheFuture, CacheLookup, CallContext, CapabilityFuture, DirectoryUpstream, Grants, HttpUpstream,
-    MailUpstream, Reservation, ReservedKey, SqlUpstream, Upstream,
+    MailUpstream, Reservation, ReservedKey, SqlUpstream, Upstream, trace_id,
 };
 pub use compiler::{ChildLimits, CompileLimits, Compiler, CompilerProgram, compile_for_parent};
 pub use descriptors::raise_descriptor_limit;
@@ -64,13 +65,15 @@ pub use error::{
     BindError, EngineError, Growth, HostResource, InvocationError, LoadError, PrecompileError, ReuseNotAllowed,
     RuntimeError, SettingsProblem, Whose,
 };
+pub use guest_log::LogRecord;
 pub use guest_output::GuestWords;
 pub use journal::{CapabilityCall, Journal};
 pub use limits::{Limits, MAX_TABLE_ELEMENTS};
 pub use pagemap::PagemapScan;
-pub use plugin::{Digest, Plugin};
+pub use plugin::{Digest, NotADigest, Plugin};
 pub use recording::{Divergence, RecordedCall, Recording, RecordingError};
 pub use reuse::{InstanceReuse, Isolation};
 pub use run::{Report, Usage};
 pub use runtime::{Precompiled, Runtime, RuntimeOptions};
 pub use share::TenantShare;
+pub use trace::{Terms, TraceContext, UpstreamUse};

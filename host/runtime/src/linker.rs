@@ -118,6 +118,15 @@ pub(crate) fn check_imports(component: &Component) -> Result<(), LoadError> {
     Ok(())
 }
 
+/// The interfaces that a component imports, in the order of their names.
+pub(crate) fn imports(component: &Component) -> Vec<String> {
+    let component_type = component.component_type();
+    let imports = component_type.imports(component.engine());
+    let mut names: Vec<_> = imports.map(|(name, _)| clean(name)).collect();
+    names.sort_unstable();
+    names
+}
+
 /// The usual cause of an import that is refused, and what to do.
 fn hint(interface: &str) -> &'static str {
     match interface.split_once('/').map_or(interface, |(package, _)| package) {

@@ -92,6 +92,7 @@ impl Binding {
             },
             words: GuestWords::default(),
             journal: Journal::default(),
+            log: Vec::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use claimsmith_contract::Event;
@@ -62,9 +63,22 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut bytes = [0; 32];
         let digits = Cow::<str>::deserialize(deserializer)?;
-        hex::decode_to_slice(&*digits, &mut bytes).map_err(serde::de::Error::custom)?;
+        digits.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a text that is no digest should have been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a digest: 64 hexadecimal digits")]
+pub struct NotADigest;
+
+impl FromStr for Digest {
+    type Err = NotADigest;
+
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| NotADigest)?;
         Ok(Self(bytes))
     }
 }
@@ -89,6 +103,7 @@ pub struct Plugin {
     /// The version as text, for records that share it.
     pub(crate) version_text: Arc<str>,
     pub(crate) summary: Option<String>,
+    pub(crate) imports: Vec<String>,
     pub(crate) exports: Exports,
 }
 
@@ -121,6 +136,12 @@ impl Plugin {
     #[must_use]
     pub fn summary(&self) -> Option<&str> {
         self.summary.as_deref()
+    }
+
+    /// The interfaces that it imports, in their order.
+    #[must_use]
+    pub fn imports(&self) -> &[String] {
+        &self.imports
     }
 
     /// Whether it answers an event.

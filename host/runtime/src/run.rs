@@ -15,6 +15,7 @@ use crate::capability::Grants;
 use crate::engine::EPOCH_TICK;
 use crate::error::{HostResource, InvocationError, backtrace, trap_reason};
 use crate::exports::Exports;
+use crate::guest_log::LogRecord;
 use crate::guest_output::GuestWords;
 use crate::guest_text::clean;
 use crate::journal::Journal;
@@ -35,6 +36,8 @@ pub struct Report<R> {
     pub words: GuestWords,
     /// What it asked of upstreams.
     pub journal: Journal,
+    /// What the guest logged, in a trace that is sampled.
+    pub log: Vec<LogRecord>,
 }
 
 impl<R> Report<R> {
@@ -44,6 +47,7 @@ impl<R> Report<R> {
             usage: Usage::default(),
             words: GuestWords::default(),
             journal: Journal::default(),
+            log: Vec::new(),
         }
     }
 }
@@ -53,6 +57,8 @@ impl<R> Report<R> {
 pub struct Usage {
     /// From before the instance was made until it was done.
     pub elapsed: Duration,
+    /// Of that, until the instance was there; nothing where one was used again.
+    pub instantiated: Duration,
     /// CPU time of the guest, in whole ticks of [`EPOCH_TICK`]; most invocations are shorter than one.
     pub cpu: Duration,
     /// Bytes of linear memory at the end, which is the most there was.
@@ -144,6 +150,7 @@ impl<'a> Run<'a> {
         }
         let instance = self.exports.pre.instantiate_async(&mut self.store).await?;
         self.instance = Some(instance);
+        self.store.data_mut().instantiated = Some(Instant::now());
         Ok(instance)
     }
 
@@ -187,20 +194,25 @@ impl<'a> Run<'a> {
                 ..state.words()
             },
         };
+        let instantiated = state.instantiated.unwrap_or(state.started);
         let usage = Usage {
             elapsed: state.started.elapsed(),
+            instantiated: instantiated.saturating_duration_since(state.started),
             cpu: EPOCH_TICK * state.cpu_ticks,
             memory_bytes: state.limiter.memory_bytes(),
             host_calls: state.budget.calls(),
             suppressed_log_records: state.log.suppressed(),
         };
-        let mut journal = std::mem::take(&mut self.store.data_mut().journal);
+        let state = self.store.data_mut();
+        let log = state.log.take();
+        let mut journal = std::mem::take(&mut state.journal);
         journal.recording = recording;
         Report {
             result,
             usage,
             words,
             journal,
+            log,
         }
     }
 

@@ -301,7 +301,9 @@ impl Runtime {
     ) -> Result<Arc<Plugin>, LoadError> {
         linker::check_imports(component)?;
         let exports = self.link(component)?;
-        let plugin = Arc::new(self.describe(digest, exports, limits).await?);
+        let mut plugin = self.describe(digest, exports, limits).await?;
+        plugin.imports = linker::imports(component);
+        let plugin = Arc::new(plugin);
 
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.retain(|_, plugin| plugin.strong_count() > 0);
@@ -317,6 +319,12 @@ impl Runtime {
     pub fn live_instances(&self) -> Option<u64> {
         let metrics = self.host.engine.pooling_allocator_metrics()?;
         Some(metrics.component_instances())
+    }
+
+    /// Invocations that have a place now, and how many places there are.
+    #[must_use]
+    pub fn places(&self) -> (usize, usize) {
+        self.host.shared.places()
     }
 
     fn find(&self, digest: Digest) -> Option<Arc<Plugin>> {
@@ -384,6 +392,7 @@ impl Runtime {
             version_text: version.to_string().into(),
             version,
             summary: described.summary.as_deref().map(clean),
+            imports: Vec::new(),
             exports,
         })
     }

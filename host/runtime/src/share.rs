@@ -93,6 +93,12 @@ impl Shared {
         taken <= 1 || taken.saturating_mul(kept) <= self.places.available_permits().saturating_mul(tenant.most)
     }
 
+    /// The places that are taken, and all of them.
+    pub(crate) fn places(&self) -> (usize, usize) {
+        let free = self.places.available_permits();
+        (self.invocations.saturating_sub(free), self.invocations)
+    }
+
     /// The turns to use the CPU of one of the tenant's guests.
     pub(crate) const fn turns<'s>(&'s self, tenant: &'s TenantShare) -> GuestTurns<'s> {
         self.turns.of(&tenant.used)

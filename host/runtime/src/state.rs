@@ -17,6 +17,7 @@ use crate::journal::{Digester, Journal};
 use crate::limits::{Limiter, Limits};
 use crate::recording::{Call, Tape};
 use crate::sources::{CoarseMonotonicClock, coarse, nanoseconds};
+use crate::trace::TraceContext;
 
 pub(crate) struct CallState {
     /// Absent until the guest asks WASI for something; most never do.
@@ -41,7 +42,9 @@ pub(crate) struct CallState {
     pub(crate) journal: Journal,
     pub(crate) tape: Tape,
     /// The trace that calls of upstreams belong to.
-    pub(crate) trace: u128,
+    pub(crate) trace: TraceContext,
+    /// When the instance was there; absent before, and of one that is used again.
+    pub(crate) instantiated: Option<Instant>,
     /// Whether the guest has waited for an upstream since the last epoch tick.
     pub(crate) has_waited: bool,
 }
@@ -96,7 +99,8 @@ impl CallState {
             grants,
             journal: Journal::default(),
             tape: Tape::Off,
-            trace: 0,
+            trace: TraceContext::default(),
+            instantiated: None,
             has_waited: false,
         }
     }
@@ -111,7 +115,8 @@ impl CallState {
         self.started = Instant::now();
         self.deadline = deadline;
         self.journal = Journal::default();
-        self.trace = 0;
+        self.trace = TraceContext::default();
+        self.instantiated = None;
         self.has_waited = false;
         if let Some(wasi) = &self.wasi {
             wasi.stdout.clear();

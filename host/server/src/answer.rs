@@ -1,5 +1,7 @@
 //! From outcome to HTTP: the one table of statuses, and the bodies of answers (RFC 9457 problem documents).
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -15,7 +17,7 @@ use crate::schema::Code;
 pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// Why a callout is not answered with an action.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     pub(crate) outcome: Outcome,
     /// For the log: may hold what a plugin or an upstream said, never a token.
@@ -26,6 +28,8 @@ pub(crate) struct Refusal {
     pub(crate) errors: Vec<String>,
     /// For the log: what a plugin that failed said.
     pub(crate) words: Option<Box<GuestWords>>,
+    /// When the caller may come again, where that is known.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Refusal {
@@ -37,6 +41,7 @@ impl Refusal {
             entra_error: None,
             errors: Vec::new(),
             words: None,
+            retry_after: None,
         }
     }
 
@@ -82,6 +87,7 @@ impl Refusal {
             entra_error: None,
             errors,
             words: None,
+            retry_after: None,
         }
     }
 }
@@ -147,6 +153,11 @@ pub(crate) fn status_and_title(outcome: Outcome) -> (StatusCode, &'static str) {
             StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             "The client closed its connection",
         ),
+        Outcome::ClaimConflict => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Several plugins answered the same claim",
+        ),
+        Outcome::RequiredClaimMissing => (StatusCode::INTERNAL_SERVER_ERROR, "A required claim is missing"),
         Outcome::InternalError => (StatusCode::INTERNAL_SERVER_ERROR, "The service failed"),
         Outcome::TenantUnavailable => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -161,6 +172,10 @@ pub(crate) fn status_and_title(outcome: Outcome) -> (StatusCode, &'static str) {
         Outcome::Throttled => (
             StatusCode::TOO_MANY_REQUESTS,
             "Too many callouts of the extension or its tenant at once",
+        ),
+        Outcome::RateLimited => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many callouts of the extension or its tenant in a second",
         ),
         Outcome::AuditUnavailable => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -201,6 +216,10 @@ pub(crate) fn refusal(refusal: &Refusal, correlation_id: Option<&str>) -> Answer
     };
     if let Some((name, value)) = header(refusal.outcome) {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    if let Some(wait) = refusal.retry_after {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        response.headers_mut().insert(RETRY_AFTER, seconds.max(1).into());
     }
     response
 }

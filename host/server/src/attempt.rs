@@ -1,28 +1,30 @@
 //! One attempt to have a binding answer: which version is invoked, what its breaker learns, what is counted.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use claimsmith_catalog::{BoundPlugin, Extension};
-use claimsmith_contract::{Outcome, token_issuance_start};
-use claimsmith_runtime::{Binding, BreakerPermit, InvocationError, Journal, Report, Usage};
+use claimsmith_catalog::{BindingMeters, BoundPlugin, Extension};
+use claimsmith_contract::{GuardError, Outcome};
+use claimsmith_runtime::{Binding, BreakerPermit, BreakerState, InvocationError, Journal, Report, Terms, Usage};
 use tokio::time::Instant;
 
 use crate::answer::Refusal;
 use crate::audit::Invocations;
-use crate::invoke::{Action, Invoked};
+use crate::course::Left;
+use crate::invoke::Invoked;
+use crate::policy::Failed;
 use crate::telemetry;
 
 /// An invocation of a binding, from leave to invoke until the guard has seen its answer.
 pub(crate) struct Attempt<'e> {
-    extension: &'e Extension,
     invocations: &'e Invocations,
+    meters: &'e BindingMeters,
     pub(crate) bound: &'e BoundPlugin,
     /// What is invoked: the binding, or the version before it.
     pub(crate) binding: &'e Binding,
-    pub(crate) deadline: Instant,
-    /// Which of the callout's claims are this one's.
-    pub(crate) claims: Range<usize>,
+    pub(crate) terms: Terms,
+    began: Instant,
+    /// Which of the callout's invocations it is.
+    noted: usize,
     /// Absent when the version before is invoked, which has no breaker, or when the breaker has learnt how it went.
     permit: Option<BreakerPermit<'e>>,
     /// Whether it began with most of the callout's time left: a plugin that had little is not to blame for being late.
@@ -30,55 +32,66 @@ pub(crate) struct Attempt<'e> {
 }
 
 impl<'e> Attempt<'e> {
-    /// Leave to invoke a binding, or the version before it while the breaker is open.
+    /// Leave to invoke a binding, or the version before it while the breaker is open. `sharing` is how many bindings share
+    /// the callout's time, of which this one has until `deadline`.
     pub(crate) fn begin(
         extension: &'e Extension,
         bound: &'e BoundPlugin,
         invocations: &'e Invocations,
-        deadline: Instant,
-    ) -> Result<Self, Refusal> {
-        let permit = bound.breaker.permit();
-        let previous = bound.previous.as_deref().filter(|_| permit.is_none());
-        let binding = match (&permit, previous) {
-            (Some(_), _) => Arc::as_ref(&bound.binding),
-            (None, Some(previous)) => previous,
-            (None, None) => {
-                telemetry::count_invocation(extension, bound, Outcome::PluginQuarantined);
+        (deadline, sharing): (Instant, usize),
+    ) -> Result<Self, Failed> {
+        let is_probe = invocations.course.is_probe();
+        // A probe goes where a callout would, and tells the breaker nothing.
+        let permit = if is_probe { None } else { bound.breaker.permit() };
+        let is_open = permit.is_none() && !(is_probe && bound.breaker.state() != BreakerState::Open);
+        let previous = bound.previous.as_deref().filter(|_| is_open);
+        let binding = match (is_open, previous) {
+            (false, _) => Arc::as_ref(&bound.binding),
+            (true, Some(previous)) => previous,
+            (true, None) => {
+                telemetry::count_invocation(&invocations.course, &bound.meters, Outcome::PluginQuarantined);
                 let plugin = bound.binding.plugin();
                 let (usage, journal) = (Usage::default(), Journal::default());
-                invocations.note(&bound.name, plugin, Outcome::PluginQuarantined, &usage, &journal);
+                let noted = invocations.note(&bound.name, plugin, Outcome::PluginQuarantined, &usage, &journal);
                 let version = bound.binding.plugin().version();
                 let detail = format!(
                     "{}@{version}: failed too often and is not invoked for a while",
                     bound.name
                 );
-                return Err(Refusal::new(Outcome::PluginQuarantined, detail));
+                let refusal = Refusal::new(Outcome::PluginQuarantined, detail);
+                return Err(Failed { refusal, noted });
             }
         };
-        let left = deadline.saturating_duration_since(Instant::now());
+        let began = Instant::now();
+        let left = deadline.saturating_duration_since(began);
+        let previous_meters = bound.previous_meters.as_ref().filter(|_| previous.is_some());
         Ok(Self {
-            extension,
             invocations,
+            meters: previous_meters.unwrap_or(&bound.meters),
             bound,
             binding,
-            deadline,
-            claims: 0..0,
+            terms: invocations.course.terms(deadline),
+            began,
+            noted: 0,
             permit,
-            in_time: left >= extension.deadline / 2,
+            in_time: left >= extension.deadline / 2 / u32::try_from(sharing).unwrap_or(u32::MAX).max(1),
         })
     }
 
     /// What the invocation answered, or why it did not.
-    pub(crate) fn ended<A>(&mut self, report: Report<A>) -> Result<A, Refusal> {
-        let usage = report.usage;
-        let outcome = report.result.as_ref().map_or_else(outcome, |_| Outcome::Answered);
-        self.invocations.note(
-            &self.bound.name,
-            self.binding.plugin(),
-            outcome,
-            &usage,
-            &report.journal,
-        );
+    pub(crate) fn ended<A>(&mut self, report: Report<A>) -> Result<A, Failed> {
+        let Report {
+            result,
+            usage,
+            words,
+            journal,
+            log,
+        } = report;
+        let outcome = result.as_ref().map_or_else(outcome, |_| Outcome::Answered);
+        let (name, plugin) = (&self.bound.name, self.binding.plugin());
+        self.noted = self.invocations.note(name, plugin, outcome, &usage, &journal);
+        let course = &self.invocations.course;
+        course.note(name, plugin, self.began, outcome, &usage, Left { journal, log });
         let version = self.binding.plugin().version();
         tracing::debug!(
             plugin = &*self.bound.name,
@@ -89,12 +102,11 @@ impl<'e> Attempt<'e> {
             host_calls = usage.host_calls,
             "plugin invoked"
         );
-        telemetry::count_invocation(self.extension, self.bound, outcome);
-        telemetry::note_usage(self.extension, self.bound, &usage);
-        let words = report.words;
-        report.result.map_err(|error| {
+        telemetry::count_invocation(course, self.meters, outcome);
+        telemetry::note_usage(course, self.meters, &usage);
+        result.map_err(|error| {
             if let Some(limit) = error.limit() {
-                telemetry::count_limit(self.extension, self.bound, limit);
+                self.meters.count_limit(limit);
             }
             let late = matches!(error, InvocationError::DeadlineExceeded) && !self.in_time;
             // A permit that is dropped tells nothing: the failure is of something else.
@@ -103,15 +115,40 @@ impl<'e> Attempt<'e> {
                 (Some(permit), error) if error.is_the_plugins() && !late => permit.failed(),
                 _ => {}
             }
-            Refusal {
+            let refusal = Refusal {
                 words: Some(Box::new(words)),
                 ..Refusal::new(outcome, format!("{}@{version}: {error}", self.bound.name))
+            };
+            Failed {
+                refusal,
+                noted: self.noted,
             }
         })
     }
 }
 
 impl Attempt<'_> {
+    /// Whether what was invoked is the binding, and not the version before it.
+    pub(crate) fn is_of_the_binding(&self) -> bool {
+        std::ptr::eq(self.binding, Arc::as_ptr(&self.bound.binding))
+    }
+
+    /// It answered what Entra does not accept.
+    pub(crate) fn refused(self, error: &GuardError) -> Failed {
+        if let Some(permit) = self.permit {
+            permit.failed();
+        }
+        let version = self.binding.plugin().version();
+        let detail = format!("{}@{version}: {error}", self.bound.name);
+        Failed {
+            refusal: Refusal {
+                entra_error: Some(error.entra_error()),
+                ..Refusal::new(error.outcome(), detail)
+            },
+            noted: self.noted,
+        }
+    }
+
     /// It answered, and what it answered is not used.
     pub(crate) fn ran(self) {
         if let Some(permit) = self.permit {
@@ -120,28 +157,14 @@ impl Attempt<'_> {
     }
 }
 
-/// Tells the breakers how it went after the guard. Of several bindings' claims that are no answer together, those are at
-/// fault that would be none alone; if all would be, all are.
-pub(crate) fn settle(invoked: Invoked<'_>, is_answer: bool, max_claim_bytes: usize) {
-    let alone = |claims: &Range<usize>| match &invoked.action {
-        Action::Claims(all) => {
-            let own = all.get(claims.clone()).unwrap_or_default();
-            token_issuance_start::respond(own, max_claim_bytes).is_ok()
-        }
-        _ => false,
-    };
-    let at_fault: Vec<bool> = if is_answer {
-        Vec::new()
-    } else {
-        invoked.from.iter().map(|attempt| !alone(&attempt.claims)).collect()
-    };
-    let all = !is_answer && !at_fault.contains(&true);
-    for (index, attempt) in invoked.from.into_iter().enumerate() {
-        let Some(permit) = attempt.permit else { continue };
-        if all || at_fault.get(index).copied().unwrap_or_default() {
-            permit.failed();
-        } else {
+/// Tells the breakers how it went after the guard. Claims of several bindings that are no answer together are the fault of
+/// all: each was one alone.
+pub(crate) fn settle(invoked: Invoked<'_>, is_answer: bool) {
+    for permit in invoked.from.into_iter().filter_map(|attempt| attempt.permit) {
+        if is_answer {
             permit.succeeded();
+        } else {
+            permit.failed();
         }
     }
 }

@@ -18,8 +18,10 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::answer::{Refusal, status_and_title};
-use crate::callout::Facts;
+use crate::course::Course;
+use crate::facts::Facts;
 use crate::invoke::Action;
+use crate::repeats::Told;
 
 /// The longest user identifier that is noted, in bytes: the rest of a longer one is nobody's.
 const MAX_USER_BYTES: usize = 1024;
@@ -35,14 +37,20 @@ pub(crate) struct Notes {
     user: Option<Box<str>>,
     action: Option<&'static str>,
     claims: Vec<Claim>,
+    repeat: Option<&'static str>,
 }
 
 /// The invocations of a callout, also of one that fails.
 #[derive(Debug, Default)]
-pub(crate) struct Invocations(Mutex<Invoked>);
+pub(crate) struct Invocations {
+    list: Mutex<Invoked>,
+    /// What they are told of the callout, and what is told of them besides the record.
+    pub(crate) course: Course,
+}
 
-#[derive(Debug, Default)]
-struct Invoked {
+/// What is noted of invocations.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Invoked {
     plugins: Vec<PluginVersion>,
     uses: Vec<Use>,
     calls: Vec<Call>,
@@ -50,8 +58,20 @@ struct Invoked {
 }
 
 impl Invocations {
-    /// Notes how an invocation ended. `name` is the configuration's for the plugin.
-    pub(crate) fn note(&self, name: &Arc<str>, plugin: &Plugin, outcome: Outcome, usage: &Usage, journal: &Journal) {
+    /// Takes over the invocations of another run, whose answer the callout gets.
+    pub(crate) fn take_over(&mut self, invoked: Invoked) {
+        self.list = Mutex::new(invoked);
+    }
+
+    /// Notes how an invocation ended; its number among the callout's. `name` is the configuration's for the plugin.
+    pub(crate) fn note(
+        &self,
+        name: &Arc<str>,
+        plugin: &Plugin,
+        outcome: Outcome,
+        usage: &Usage,
+        journal: &Journal,
+    ) -> usize {
         let version = PluginVersion {
             plugin: Arc::clone(name),
             version: Arc::clone(plugin.version_text()),
@@ -63,8 +83,9 @@ impl Invocations {
             cpu_ms: u64::try_from(usage.cpu.as_millis()).unwrap_or(u64::MAX),
             memory_bytes: usage.memory_bytes as u64,
             host_calls: usage.host_calls as u64,
+            failure_policy: None,
         };
-        let mut invoked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut invoked = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         let invocation = invoked.uses.len();
         invoked.plugins.push(version);
         invoked.uses.push(used);
@@ -74,6 +95,21 @@ impl Invocations {
             .calls
             .extend(calls.take(room).map(|made| call(invocation, made)));
         invoked.unlisted_calls += journal.unlisted() + journal.calls().len().saturating_sub(room);
+        invocation
+    }
+
+    /// Notes that a failure policy answered in place of an invocation, and which failure it covered.
+    pub(crate) fn covered(&self, number: usize, outcome: Outcome, policy: &'static str) {
+        let mut invoked = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(used) = invoked.uses.get_mut(number) {
+            used.outcome = outcome;
+            used.failure_policy = Some(policy);
+        }
+    }
+
+    /// The invocations so far.
+    pub(crate) fn so_far(&self) -> Invoked {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -117,6 +153,18 @@ impl Notes {
                 .filter(|user| user.len() <= MAX_USER_BYTES)
                 .map(Into::into);
         }
+    }
+
+    /// What is going to be answered.
+    pub(crate) fn answer(self) -> (Option<&'static str>, Vec<Claim>) {
+        (self.action, self.claims)
+    }
+
+    /// Notes that what a run has come to is going to be answered, and how the callout repeats another.
+    pub(crate) fn answered_as(&mut self, told: &Told, repeat: Option<&'static str>) {
+        self.action = told.action;
+        self.claims.clone_from(&told.claims);
+        self.repeat = repeat;
     }
 
     /// Notes what is going to be answered.
@@ -227,7 +275,7 @@ pub(crate) fn record_gone(auditor: &Auditor, facts: &mut Facts, arrived: Instant
 
 fn made_of(facts: &mut Facts, outcome: Outcome, refusal: Option<&Refusal>, arrived: Instant) -> Record {
     let notes = std::mem::take(&mut facts.audit);
-    let invocations = std::mem::take(&mut facts.invocations).0;
+    let invocations = std::mem::take(&mut facts.invocations.list);
     let invoked = invocations.into_inner().unwrap_or_else(PoisonError::into_inner);
     let extension = facts.extension.as_deref();
     let (token, duration) = (notes.token, arrived.elapsed());
@@ -264,6 +312,7 @@ fn made_of(facts: &mut Facts, outcome: Outcome, refusal: Option<&Refusal>, arriv
         uses: invoked.uses,
         calls: invoked.calls,
         unlisted_calls: invoked.unlisted_calls,
+        repeat: notes.repeat,
         claims: notes.claims,
         user: notes.user,
         privacy: extension.map(|extension| extension.privacy).unwrap_or_default(),

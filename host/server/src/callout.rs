@@ -15,7 +15,7 @@ use axum::http::header::{AUTHORIZATION, EXPECT};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request};
 use claimsmith_audit::Auditor;
-use claimsmith_catalog::{Catalog, Extension, Lookup};
+use claimsmith_catalog::{Catalog, Extension, Lookup, Stage};
 use claimsmith_contract::{Callout, EntraError, Outcome, ParseError};
 use claimsmith_token::{Caller, ValidToken, bearer_token};
 use futures::FutureExt as _;
@@ -27,11 +27,14 @@ use tracing::{Instrument as _, Span, field};
 use crate::answer::{self, Answer, Refusal, status_and_title};
 use crate::audit;
 use crate::client;
+use crate::course::ProbeRun;
+use crate::facts::{Facts, Unanswered, tell};
 use crate::invoke::{guard, invoke};
 use crate::password;
 use crate::request::{RequestBody, admit, discard, read_body};
 use crate::server::App;
 use crate::telemetry;
+use crate::trace::Tracer;
 
 /// The path of callouts, for the router.
 pub(crate) const PATH: &str = "/tenants/{tenant}/extensions/{extension}";
@@ -48,7 +51,13 @@ pub(crate) fn plain_names(path: &str) -> Option<(&str, &str)> {
 pub(crate) async fn handle(app: Arc<App>, request: Request<Incoming>, peer: IpAddr) -> Answer {
     let (head, body) = request.into_parts();
     let (tenant, extension) = plain_names(head.uri.path()).unwrap_or_default();
-    answer_named(&app, tenant, extension, &head, Either::Left(body), Some(peer)).await
+    answer_named(&app, (tenant, extension), &head, Either::Left(body), Some(peer), None).await
+}
+
+/// Makes a callout of the service's own take the same way.
+pub(crate) async fn probe(app: &App, names: (&str, &str), request: extract::Request, run: ProbeRun) -> Answer {
+    let (head, body) = request.into_parts();
+    answer_named(app, names, &head, Either::Right(body), None, Some(run)).await
 }
 
 /// The handler of [`PATH`], for all that are not as Entra sends them: other methods, names with escapes.
@@ -60,16 +69,16 @@ pub(crate) async fn handle_unusual(
     // A path whose bytes are no text names nobody.
     let (tenant, extension) = path.map_or_else(|_| Default::default(), |Path(names)| names);
     let (head, body) = request.into_parts();
-    answer_named(&app, &tenant, &extension, &head, Either::Right(body), None).await
+    answer_named(&app, (&tenant, &extension), &head, Either::Right(body), None, None).await
 }
 
 async fn answer_named(
     app: &App,
-    tenant: &str,
-    extension: &str,
+    (tenant, extension): (&str, &str),
     head: &Parts,
     mut body: RequestBody,
     peer: Option<IpAddr>,
+    probe: Option<ProbeRun>,
 ) -> Answer {
     let arrived = Instant::now();
     // Of the most important level, so that a line of any level has it.
@@ -78,9 +87,12 @@ async fn answer_named(
         tenant = %label(tenant),
         extension = %label(extension),
         correlation_id = field::Empty,
+        trace_id = field::Empty,
+        probe = probe.as_ref().map(|_| true),
     );
     let whole = async {
         let mut callout = Unanswered::new(app, arrived);
+        callout.facts.invocations.course.probe = probe;
         let facts = &mut callout.facts;
         // Boxed before anything is put around it: it has room for all that an invocation may need, 10 KB, which each layer
         // would move, and some keep twice.
@@ -90,10 +102,12 @@ async fn answer_named(
         // not sent its body, which reading would ask for.
         let discarded = matches!(&answered, Err(refusal) if refusal.outcome != Outcome::DeadlineExceeded)
             && !head.headers.contains_key(EXPECT);
+        callout.facts.stages.begin(Stage::Audit);
         callout.is_recorded = true;
         let answered = audit::record(&app.audit, answered, &mut callout.facts, arrived).await;
+        callout.facts.stages.end();
         let client = || peer.map(|peer| client::address(peer, &head.headers, &app.trusted_proxies));
-        let response = finish(answered, &callout.facts, arrived, client);
+        let response = finish(app.tracer.as_ref(), answered, &callout.facts, arrived, client);
         callout.is_answered = true;
         if discarded {
             discard(body).await;
@@ -105,7 +119,7 @@ async fn answer_named(
 
 /// What a step of the pipeline says, or that it panicked: a defect of the host ends one callout with an answer, instead of
 /// a connection without one.
-async fn or_panicked<T>(step: Pin<Box<impl Future<Output = Result<T, Refusal>>>>) -> Result<T, Refusal> {
+pub(crate) async fn or_panicked<T>(step: Pin<Box<impl Future<Output = Result<T, Refusal>>>>) -> Result<T, Refusal> {
     // What a panic leaves half done is the callout's own, and dropped with it.
     let ended = AssertUnwindSafe(step).catch_unwind().await;
     ended.unwrap_or_else(|panic| {
@@ -123,57 +137,6 @@ async fn or_panicked<T>(step: Pin<Box<impl Future<Output = Result<T, Refusal>>>>
 /// How many characters of a path segment are logged: as many as a name may have.
 const MAX_LABEL: usize = 63;
 
-/// What becomes known on the way, for the answer and the log.
-#[derive(Default)]
-pub(crate) struct Facts {
-    pub(crate) extension: Option<Arc<Extension>>,
-    correlation_id: Option<String>,
-    pub(crate) generation: u64,
-    pub(crate) audit: audit::Notes,
-    pub(crate) invocations: audit::Invocations,
-}
-
-/// A callout that is not answered yet. When its client closes the connection it is dropped, which leaves a record too.
-struct Unanswered<'a> {
-    app: &'a App,
-    arrived: Instant,
-    facts: Facts,
-    /// Whether its record has been handed over.
-    is_recorded: bool,
-    is_answered: bool,
-}
-
-impl<'a> Unanswered<'a> {
-    fn new(app: &'a App, arrived: Instant) -> Self {
-        Self {
-            app,
-            arrived,
-            facts: Facts::default(),
-            is_recorded: false,
-            is_answered: false,
-        }
-    }
-}
-
-impl Drop for Unanswered<'_> {
-    fn drop(&mut self) {
-        if self.is_answered {
-            return;
-        }
-        let took = self.arrived.elapsed();
-        telemetry::count_callout(self.facts.extension.as_deref(), Outcome::ClientGone, took);
-        tracing::warn!(
-            outcome = Outcome::ClientGone.code(),
-            duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            generation = self.facts.generation,
-            "callout abandoned"
-        );
-        if !self.is_recorded {
-            audit::record_gone(&self.app.audit, &mut self.facts, self.arrived);
-        }
-    }
-}
-
 async fn answer(
     app: &App,
     tenant: &str,
@@ -190,18 +153,47 @@ async fn answer(
     facts.extension = Some(Arc::clone(&extension));
     let deadline = arrived + extension.deadline.saturating_sub(Auditor::reserve(extension.deadline));
     admit(&head.method, &head.headers, app.max_body_bytes)?;
-    let token = authenticate(&extension, head, deadline).await?;
+    facts.stages.begin(Stage::Token);
+    let token = authenticate(&extension, facts, head, deadline).await?;
     facts.audit.token(&token);
+    // What Entra may send is not used up by the service's own callouts.
+    if !facts.invocations.course.is_probe() {
+        within_rate(&extension)?;
+    }
     // Only now: without a valid token nobody takes a place from those who have one.
-    let _place = app.place()?;
+    let place = app.place()?;
+    facts.stages.begin(Stage::Body);
     let body = read_body(body, app.max_body_bytes, deadline).await?;
+    facts.stages.begin(Stage::Parse);
     let callout = parse(&body, &extension, facts)?;
     facts.audit.callout(&callout, &extension);
     cross_check(&callout, &token)?;
-    let password = password::open(&extension, &callout, deadline).await?;
-    let invoked = invoke(&extension, &callout, password.as_ref(), &facts.invocations, deadline).await?;
-    facts.audit.action(&invoked.action, &extension);
-    guard(invoked, &callout, password.as_ref(), &extension)
+    facts.begin_trace(app.tracer.as_ref(), head);
+    let course = &facts.invocations.course;
+    if extension.composition.joins_repeats && !course.is_probe() {
+        // Of a callout that joins another's run, it is the time that it waited.
+        facts.stages.begin(Stage::Invoke);
+        return Box::pin(app.repeats.answer(&extension, &body, place, deadline, facts)).await;
+    }
+    run(&extension, &callout, deadline, facts).await
+}
+
+/// What the extension's plugins answer to a callout, as Entra is sent it.
+pub(crate) async fn run(
+    extension: &Extension,
+    callout: &Callout<'_>,
+    deadline: Instant,
+    facts: &mut Facts,
+) -> Result<Vec<u8>, Refusal> {
+    if extension.passwords.is_some() {
+        facts.stages.begin(Stage::Password);
+    }
+    let password = password::open(extension, callout, deadline).await?;
+    facts.stages.begin(Stage::Invoke);
+    let invoked = invoke(extension, callout, password.as_ref(), &facts.invocations, deadline).await?;
+    facts.stages.begin(Stage::Guard);
+    facts.audit.action(&invoked.action, extension);
+    guard(invoked, callout, password.as_ref(), extension)
 }
 
 /// The extension that the path names.
@@ -219,17 +211,46 @@ fn route(catalog: &Catalog, tenant: &str, extension: &str) -> Result<Arc<Extensi
 }
 
 /// Validates the bearer token. A diagnostic caller is loud: it must not be left on by accident.
-async fn authenticate(extension: &Extension, head: &Parts, deadline: Instant) -> Result<ValidToken, Refusal> {
+async fn authenticate(
+    extension: &Extension,
+    facts: &mut Facts,
+    head: &Parts,
+    deadline: Instant,
+) -> Result<ValidToken, Refusal> {
+    let probe = facts.invocations.course.probe.as_ref();
+    let policy = probe.map_or(&extension.token_policy, |probe| &probe.policy);
     let values = head.headers.get_all(AUTHORIZATION).iter();
     let validated = match bearer_token(values.map(HeaderValue::as_bytes)) {
-        Ok(token) => extension.token_policy.validate(token, deadline).await,
+        Ok(token) => policy.validate(token, deadline).await,
         Err(error) => Err(error),
     };
     let token = validated.map_err(|error| Refusal::new(error.outcome(), error.to_string()))?;
+    facts.is_by_entra = token.caller == Caller::Entra;
     if let Caller::Diagnostic(application) = token.caller {
         tracing::warn!(%application, "called by an application of accept_callers instead of Entra");
     }
     Ok(token)
+}
+
+/// Lets a callout through that the extension and its tenant may still be sent. Only those of known callers count, or
+/// anybody could use up what Entra may send.
+fn within_rate(extension: &Extension) -> Result<(), Refusal> {
+    let limits = &extension.rate_limits;
+    for (limit, of) in [(&limits.extension, "extension"), (&limits.tenant, "tenant")] {
+        let Some(limit) = limit else { continue };
+        if let Err(wait) = limit.admit() {
+            extension.meters.count_rate_limited(of);
+            let detail = format!(
+                "more than {} callouts a second, the rate limit of the {of}",
+                limit.per_second()
+            );
+            return Err(Refusal {
+                retry_after: Some(wait),
+                ..Refusal::new(Outcome::RateLimited, detail)
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Reads the body as the extension's event.
@@ -268,6 +289,7 @@ fn cross_check(callout: &Callout<'_>, token: &ValidToken) -> Result<(), Refusal>
 
 /// The answer, and the line that tells of the callout.
 fn finish(
+    tracer: Option<&Tracer>,
     answered: Result<Vec<u8>, Refusal>,
     facts: &Facts,
     arrived: Instant,
@@ -277,7 +299,10 @@ fn finish(
     let outcome = answered
         .as_ref()
         .map_or_else(|refusal| refusal.outcome, |_| Outcome::Answered);
-    telemetry::count_callout(facts.extension.as_deref(), outcome, took);
+    telemetry::count_callout(facts, outcome, took);
+    if let Some(tracer) = tracer {
+        tell(tracer, facts, outcome, (arrived, took));
+    }
     // Rounded to microseconds: more digits would only pretend.
     let duration_ms = (took.as_secs_f64() * 1e6).round() / 1e3;
     match answered {

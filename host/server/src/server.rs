@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{any, get};
+use claimsmith_admin::{Admin, AdminError, Store};
 use claimsmith_audit::{Auditor, StoreError};
-use claimsmith_catalog::{Catalog, ConfigError, CurrentCatalog, HostConfig, Loader, watch};
+use claimsmith_catalog::{ActiveVersions, Catalog, ConfigError, CurrentCatalog, HostConfig, Loader, watch};
 use claimsmith_contract::Outcome;
 use claimsmith_runtime::{Compiler, Runtime, RuntimeError, raise_descriptor_limit};
 use claimsmith_token::{FetchError, MetadataStore};
@@ -20,12 +21,14 @@ use claimsmith_upstreams::Problems;
 use claimsmith_upstreams::vault::Vault;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answer::{self, Refusal};
+use crate::repeats::Repeats;
 use crate::service::Answers;
 use crate::tls::Tls;
-use crate::{callout, health, listener, openapi, status, telemetry};
+use crate::trace::Tracer;
+use crate::{callout, controls, health, listener, openapi, probe, quiet, status, telemetry};
 
 /// What every request can see.
 #[derive(Debug)]
@@ -40,7 +43,11 @@ pub(crate) struct App {
     pub(crate) audit: Auditor,
     /// Whose `x-forwarded-for` is believed.
     pub(crate) trusted_proxies: Vec<Network>,
-    places: Semaphore,
+    pub(crate) repeats: Repeats,
+    /// Absent while no traces are made.
+    pub(crate) tracer: Option<Tracer>,
+    places: Arc<Semaphore>,
+    all_places: usize,
     draining: AtomicBool,
     /// Whether the service has been ready once: then a new tenant's documents do not make it unready again.
     was_ready: AtomicBool,
@@ -48,9 +55,14 @@ pub(crate) struct App {
 
 impl App {
     /// A place among the callouts being answered.
-    pub(crate) fn place(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let full = |_| Refusal::new(Outcome::Overloaded, "server.max_concurrent_callouts are being answered");
-        self.places.try_acquire().map_err(full)
+        Arc::clone(&self.places).try_acquire_owned().map_err(full)
+    }
+
+    /// Callouts that have a place now.
+    pub(crate) fn callouts_in_flight(&self) -> usize {
+        self.all_places.saturating_sub(self.places.available_permits())
     }
 
     /// Notes that every metadata document has been tried once.
@@ -88,8 +100,8 @@ pub enum StartError {
     /// The certificate or its key cannot be used.
     #[error("TLS cannot be served: {0}")]
     Tls(String),
-    /// Nothing can be counted: a defect.
-    #[error("metrics cannot be set up: {0}")]
+    /// Nothing can be counted, or no traces can be sent.
+    #[error("telemetry cannot be set up: {0}")]
     Telemetry(String),
     /// The audit store's directory or key cannot be used. (A store that is full, locked or damaged does not keep the
     /// service from starting.)
@@ -101,6 +113,9 @@ pub enum StartError {
     /// Vault cannot be asked as it is configured.
     #[error("claimsmith.toml: {0}")]
     Vault(String),
+    /// The admin API's store, socket or address cannot be used.
+    #[error(transparent)]
+    Admin(AdminError),
 }
 
 impl StartError {
@@ -123,6 +138,7 @@ pub struct Server {
     vault: Option<Arc<Vault>>,
     runtime: Arc<Runtime>,
     app: Arc<App>,
+    admin: Option<Admin>,
 }
 
 impl Server {
@@ -133,12 +149,16 @@ impl Server {
     /// [`StartError`]: nothing could be served.
     pub async fn start(config: HostConfig, config_file: &Path, compiler: Compiler) -> Result<Self, StartError> {
         let metrics = telemetry::begin().map_err(|error| StartError::Telemetry(error.to_string()))?;
+        controls::apply(&config);
         let tls = config.server.tls.clone().map(Tls::load).transpose();
         let tls = tls.map_err(StartError::Tls)?.map(Arc::new);
+        let tracer = Tracer::start(&config.telemetry.traces);
+        let tracer = tracer.map_err(|error| StartError::Telemetry(error.to_string()))?;
         raise_descriptor_limit();
         let runtime = Runtime::new(config.runtime_options(compiler)).map_err(StartError::Runtime)?;
         let runtime = Arc::new(runtime);
         let metadata = MetadataStore::new(config.metadata_options()).map_err(StartError::Metadata)?;
+        let metadata = Arc::new(metadata);
         let vault = config.vault.as_ref().map(Vault::load).transpose();
         let vault = vault.map_err(StartError::vault)?.map(Arc::new);
         let mut loader = Loader::new(
@@ -148,10 +168,15 @@ impl Server {
             config.egress.clone(),
             config.tenant_concurrency(),
             Arc::clone(&runtime),
-            Arc::new(metadata),
+            Arc::clone(&metadata),
         )
+        .with(config.rate_limits.clone(), config.last_known_good)
         .with_max_cache_bytes(config.runtime.max_binding_cache_bytes_per_tenant)
         .with_vault(vault.clone());
+        let store = open_store(&config).await.map_err(StartError::Admin)?;
+        if let Some((_, versions)) = &store {
+            loader = loader.with_versions(Arc::clone(versions));
+        }
         let empty = Catalog::default();
         let catalog = loader.load(&empty).await.map_err(StartError::Tenants)?.unwrap_or(empty);
         runtime.begin_callouts();
@@ -166,15 +191,26 @@ impl Server {
         let audit = Auditor::start(config.audit.options())
             .await
             .map_err(StartError::Audit)?;
+        let catalog = Arc::new(CurrentCatalog::new(catalog));
+        let admin = match (store, &config.admin, loader.activator(Arc::clone(&catalog))) {
+            (Some((store, _)), Some(of), Some(activator)) => {
+                let admin = Admin::start(of, store, activator, &metadata, config.runtime.max_component_bytes);
+                Some(admin.await.map_err(StartError::Admin)?)
+            }
+            _ => None,
+        };
         let app = App {
             audit,
-            catalog: Arc::new(CurrentCatalog::new(catalog)),
+            repeats: Repeats::new(config.repeated_callouts),
+            tracer,
+            catalog,
             max_body_bytes: config.server.max_body_bytes,
             metrics,
             openapi: openapi::document().to_string().into(),
             runtime: Arc::clone(&runtime),
             trusted_proxies: config.server.trusted_proxies.clone(),
-            places: Semaphore::new(config.server.max_concurrent_callouts),
+            places: Arc::new(Semaphore::new(config.server.max_concurrent_callouts)),
+            all_places: config.server.max_concurrent_callouts,
             draining: AtomicBool::new(false),
             was_ready: AtomicBool::new(false),
         };
@@ -188,6 +224,7 @@ impl Server {
             vault,
             runtime,
             app: Arc::new(app),
+            admin,
         })
     }
 
@@ -223,13 +260,17 @@ impl Server {
         let tending = tokio::spawn(async move { runtime.tend_cache().await });
         let refreshing = vault.map(|vault| tokio::spawn(async move { vault.keep_fresh().await }));
         let reload = config.watch.enabled.then(|| {
-            let watched = watch(self.config_file, config.clone(), self.loader, Arc::clone(&app.catalog));
+            let catalog = Arc::clone(&app.catalog);
+            let watched = watch(self.config_file, config.clone(), self.loader, catalog, controls::apply);
             tokio::spawn(async move {
                 // In a task of its own, so that a defect there is told instead of ending hot reload in silence.
                 let ended = tokio::spawn(watched).await;
                 tracing::error!(?ended, "hot reload is off: restart the service to apply changes");
             })
         });
+        let watching = tokio::spawn(quiet::watch(Arc::clone(&app)));
+        let probing = tokio::spawn(probe::probe(Arc::clone(&app), config.probe.interval));
+        let admin = self.admin.map(|admin| tokio::spawn(admin.run()));
         let draining = Arc::clone(&app);
         let drain_delay = config.server.drain_delay;
         let shutdown = async move {
@@ -244,16 +285,32 @@ impl Server {
         if let Some(renewing) = renewing {
             renewing.abort();
         }
+        watching.abort();
+        probing.abort();
         app.audit.close(config.server.drain_timeout).await;
+        if let Some(tracer) = &app.tracer {
+            tracer.stop().await;
+        }
         if let Some(reload) = reload {
             reload.abort();
         }
         if let Some(refreshing) = refreshing {
             refreshing.abort();
         }
+        if let Some(admin) = admin {
+            admin.abort();
+        }
         tending.abort();
         tracing::info!("stopped");
     }
+}
+
+/// The version store and what is active, where there is an admin API.
+async fn open_store(config: &HostConfig) -> Result<Option<(Store, Arc<ActiveVersions>)>, AdminError> {
+    let Some(admin) = &config.admin else { return Ok(None) };
+    let store = Store::open(&admin.state).await?;
+    let versions = Arc::new(store.active_versions().await?);
+    Ok(Some((store, versions)))
 }
 
 fn router(app: Arc<App>) -> Router {

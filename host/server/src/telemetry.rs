@@ -2,19 +2,21 @@
 //!
 //! Labels are names that operators and tenants configured, and outcomes: never anything that a request said.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use claimsmith_catalog::{BoundPlugin, Catalog, Extension};
+use claimsmith_catalog::{BindingMeters, Catalog, Seen};
 use claimsmith_contract::Outcome;
 use claimsmith_runtime::Usage;
-use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::course::Course;
+use crate::facts::Facts;
 use crate::server::App;
 
 /// The text format of Prometheus.
@@ -35,6 +37,9 @@ const BYTES: &[f64] = &[
     67_108_864.0,
 ];
 
+/// Bounds of shares: finer towards the whole.
+const RATIOS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 2.0];
+
 /// How often what has been measured is put into its buckets, also when nobody asks.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -46,12 +51,15 @@ pub(crate) fn begin() -> Result<Option<PrometheusHandle>, BuildError> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES)?
+        .set_buckets_for_metric(Matcher::Suffix("_ratio".to_owned()), RATIOS)?
         .build_recorder();
     let handle = recorder.handle();
     if metrics::set_global_recorder(recorder).is_err() {
         return Ok(None);
     }
     describe();
+    describe_more();
+    gauge!("claimsmith_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     let upkeep = handle.clone();
     tokio::spawn(async move {
         loop {
@@ -136,6 +144,18 @@ fn describe() {
         "claimsmith_cache_redis_total",
         "Questions of caches to their second level, by what came of them"
     );
+    describe_counter!(
+        "claimsmith_failure_policy_total",
+        "Failures of plugins that a failure policy answered for"
+    );
+    describe_counter!(
+        "claimsmith_repeated_callouts_total",
+        "Callouts that repeat another and were answered as that one"
+    );
+    describe_counter!(
+        "claimsmith_rate_limited_total",
+        "Callouts that were refused by a rate limit"
+    );
     describe_gauge!(
         "claimsmith_catalog_generation",
         "Which catalog serves: counts up with every change"
@@ -147,85 +167,129 @@ fn describe() {
     describe_gauge!("claimsmith_live_instances", "Instances of plugins that exist now");
 }
 
-/// Counts a callout. `extension` is absent when the path led to none.
-pub(crate) fn count_callout(extension: Option<&Extension>, outcome: Outcome, took: Duration) {
-    let Some(extension) = extension else {
+fn describe_more() {
+    describe_gauge!(
+        "claimsmith_tls_certificate_expires_timestamp_seconds",
+        "When the listener's certificate ends, in seconds since 1970"
+    );
+    describe_counter!("claimsmith_vault_reads_total", "Reads of secrets in Vault");
+    describe_counter!(
+        "claimsmith_token_failures_total",
+        "Callouts refused for their token, by why"
+    );
+    describe_histogram!(
+        "claimsmith_callout_deadline_ratio",
+        "The share of the extension's deadline that callouts took: 1 is all of it"
+    );
+    describe_histogram!("claimsmith_stage_seconds", Unit::Seconds, "Parts of a callout's way");
+    describe_gauge!(
+        "claimsmith_last_callout_timestamp_seconds",
+        "When the last callout came, in seconds since 1970"
+    );
+    describe_gauge!(
+        "claimsmith_extension_quiet",
+        "1 while Entra has not called for longer than expected"
+    );
+    describe_counter!(
+        "claimsmith_probes_total",
+        "Callouts that the service made itself, by how they ended"
+    );
+    describe_histogram!("claimsmith_probe_seconds", Unit::Seconds, "How long these took");
+    describe_gauge!("claimsmith_probe_success", "1 when the last of these was answered");
+    describe_counter!(
+        "claimsmith_tenant_loads_total",
+        "Loads of tenants' files, by what came of them"
+    );
+    describe_gauge!("claimsmith_tenant_mistakes", "Mistakes in a tenant's files as they are");
+    describe_counter!("claimsmith_metadata_fetches_total", "Fetches of metadata documents");
+    describe_counter!("claimsmith_trace_spans_total", "Spans, by what became of them");
+    describe_gauge!("claimsmith_invocations_in_flight", "Invocations that have a place now");
+    describe_gauge!("claimsmith_invocation_places", "runtime.max_concurrent_invocations");
+    describe_gauge!(
+        "claimsmith_callouts_in_flight",
+        "Callouts with a valid token that are being answered"
+    );
+    describe_gauge!("claimsmith_build_info", "1, with the version that runs");
+}
+
+/// Counts a callout: of its extension, or of none when the path led to none. One that the service makes itself counts as a
+/// probe alone.
+pub(crate) fn count_callout(facts: &Facts, outcome: Outcome, took: Duration) {
+    let Some(extension) = facts.extension.as_deref() else {
         counter!("claimsmith_callouts_total", "tenant" => "", "extension" => "", "outcome" => outcome.code())
             .increment(1);
         return;
     };
-    let names = || (Arc::clone(&extension.tenant), Arc::clone(&extension.name));
-    let counted = || {
-        let (tenant, name) = names();
-        counter!("claimsmith_callouts_total", "tenant" => tenant, "extension" => name, "outcome" => outcome.code())
-    };
-    let meters = &extension.meters;
-    increment(&meters.answered, outcome, counted);
-    let seconds = meters.seconds.get_or_init(|| {
-        let (tenant, name) = names();
-        histogram!("claimsmith_callout_seconds", "tenant" => tenant, "extension" => name)
-    });
-    seconds.record(took);
-}
-
-/// Counts one more of an outcome. Only the handle of what mostly happens is kept, in `answered`.
-fn increment(answered: &OnceLock<Counter>, outcome: Outcome, counted: impl Fn() -> Counter) {
-    if outcome == Outcome::Answered {
-        answered.get_or_init(counted).increment(1);
-    } else {
-        counted().increment(1);
+    let (meters, course) = (&extension.meters, &facts.invocations.course);
+    if course.is_probe() {
+        meters.probes.increment(outcome);
+        histogram!("claimsmith_probe_seconds", meters.labels().iter()).record(took);
+        return;
     }
-}
-
-/// Counts an invocation, also one that was not begun.
-pub(crate) fn count_invocation(extension: &Extension, bound: &BoundPlugin, outcome: Outcome) {
-    increment(&bound.meters.answered, outcome, || {
-        counter!(
-            "claimsmith_invocations_total",
-            "tenant" => Arc::clone(&extension.tenant),
-            "extension" => Arc::clone(&extension.name),
-            "plugin" => Arc::clone(&bound.name),
-            "outcome" => outcome.code(),
-        )
+    meters.callouts.increment(outcome);
+    if is_token_failure(outcome) {
+        meters.token_failures.increment(outcome);
+    }
+    meters.seconds.record(took);
+    let deadline = extension.deadline.as_secs_f64();
+    meters
+        .deadline_ratio
+        .record(took.as_secs_f64() / deadline.max(f64::MIN_POSITIVE));
+    for (stage, _, took) in facts.stages.each() {
+        meters.note_stage(stage, took);
+    }
+    course.note_stages(meters);
+    let at = SystemTime::now();
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    meters.last.set(since.as_secs_f64());
+    meters.fared.note(Seen {
+        at,
+        took,
+        is_answered: outcome == Outcome::Answered,
+        is_by_entra: facts.is_by_entra,
     });
 }
 
-/// Counts an invocation that has reached a limit.
-pub(crate) fn count_limit(extension: &Extension, bound: &BoundPlugin, limit: &'static str) {
-    counter!(
-        "claimsmith_limit_reached_total",
-        "tenant" => Arc::clone(&extension.tenant),
-        "extension" => Arc::clone(&extension.name),
-        "plugin" => Arc::clone(&bound.name),
-        "limit" => limit,
+/// Whether a callout was refused for its token, or for want of keys to check it with.
+const fn is_token_failure(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::TokenMissing
+            | Outcome::TokenMalformed
+            | Outcome::TokenAlgorithm
+            | Outcome::TokenUnknownKey
+            | Outcome::TokenSignature
+            | Outcome::TokenExpired
+            | Outcome::TokenNotYetValid
+            | Outcome::TokenIssuer
+            | Outcome::TokenAudience
+            | Outcome::TokenVersion
+            | Outcome::TokenCaller
+            | Outcome::TokenTenant
+            | Outcome::TenantMismatch
+            | Outcome::KeysUnavailable
     )
-    .increment(1);
+}
+
+/// Counts an invocation, also one that was not begun. Not of a probe: what is counted is what people sign in with.
+pub(crate) fn count_invocation(course: &Course, meters: &BindingMeters, outcome: Outcome) {
+    if !course.is_probe() {
+        meters.invocations.increment(outcome);
+    }
 }
 
 /// Notes what an invocation used.
-pub(crate) fn note_usage(extension: &Extension, bound: &BoundPlugin, usage: &Usage) {
-    let labels = || {
-        [
-            metrics::Label::new("tenant", Arc::clone(&extension.tenant)),
-            metrics::Label::new("extension", Arc::clone(&extension.name)),
-            metrics::Label::new("plugin", Arc::clone(&bound.name)),
-        ]
-        .to_vec()
-    };
-    if usage.suppressed_log_records > 0 {
-        count_limit(extension, bound, "log_records");
+pub(crate) fn note_usage(course: &Course, meters: &BindingMeters, usage: &Usage) {
+    if course.is_probe() {
+        return;
     }
-    let meters = &bound.meters;
-    let seconds = || histogram!("claimsmith_invocation_seconds", labels());
-    meters.seconds.get_or_init(seconds).record(usage.elapsed);
-    let cpu_seconds = || histogram!("claimsmith_invocation_cpu_seconds", labels());
-    meters.cpu_seconds.get_or_init(cpu_seconds).record(usage.cpu);
-    let memory_bytes = || histogram!("claimsmith_invocation_memory_bytes", labels());
+    if usage.suppressed_log_records > 0 {
+        meters.count_limit("log_records");
+    }
+    meters.seconds.record(usage.elapsed);
+    meters.cpu_seconds.record(usage.cpu);
     #[expect(clippy::cast_precision_loss, reason = "no memory has 2^52 bytes")]
-    meters
-        .memory_bytes
-        .get_or_init(memory_bytes)
-        .record(usage.memory_bytes as f64);
+    meters.memory_bytes.record(usage.memory_bytes as f64);
 }
 
 /// The handler of `/metrics`.
@@ -238,6 +302,10 @@ pub(crate) async fn render(State(app): State<Arc<App>>) -> Response {
         if let Some(instances) = app.runtime.live_instances() {
             gauge!("claimsmith_live_instances").set(instances as f64);
         }
+        let (taken, places) = app.runtime.places();
+        gauge!("claimsmith_invocations_in_flight").set(taken as f64);
+        gauge!("claimsmith_invocation_places").set(places as f64);
+        gauge!("claimsmith_callouts_in_flight").set(app.callouts_in_flight() as f64);
     }
     let text = app.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
     ([(CONTENT_TYPE, HeaderValue::from_static(TEXT))], text).into_response()

@@ -142,6 +142,14 @@ impl Claims {
     }
 }
 
+/// Further claims of a token that has been validated: of each name its texts, one or an array of them.
+pub(crate) fn texts(token: &str, names: &[&str]) -> Result<Vec<Vec<String>>, TokenError> {
+    let [_, payload, _] = three_parts(token)?;
+    let payload = decode("payload", payload)?;
+    let payload = Members::parse("payload", &payload)?;
+    names.iter().map(|name| payload.texts(name)).collect()
+}
+
 /// The members of a header or payload: a JSON object without repeated members, because two readers of a repeated one
 /// could disagree about which was checked (RFC 7515, section 4; RFC 7519, section 4).
 struct Members<'b> {
@@ -174,6 +182,19 @@ impl<'b> Members<'b> {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone().into_owned())),
             Some(other) => Err(self.wrong_type(name, other, "a string")),
+        }
+    }
+
+    /// A string, or the strings of an array; nothing when the member is absent.
+    fn texts(&self, name: &str) -> Result<Vec<String>, TokenError> {
+        let text = |value: &Value<'b>| match value {
+            Value::String(text) => Ok(text.clone().into_owned()),
+            other => Err(self.wrong_type(name, other, "strings")),
+        };
+        match self.find(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(values)) => values.iter().map(text).collect(),
+            Some(value) => Ok(vec![text(value)?]),
         }
     }
 

@@ -13,12 +13,14 @@ mod claims;
 mod error;
 mod explain;
 mod metadata;
+mod own_issuer;
 mod policy;
 
 pub use error::TokenError;
 pub use explain::Explained;
 pub use jsonwebtoken::Algorithm;
 pub use metadata::{FetchError, MetadataDocument, MetadataOptions, MetadataStore};
+pub use own_issuer::{OWN_KEY_ID, OwnIssuer, OwnIssuerError};
 pub use policy::{Caller, Directory, Policy, TokenPolicy, TrustedDocument, ValidToken, bearer_token};
 
 /// The application id of Microsoft's "Azure Active Directory Authentication Extensions" in the public cloud: the

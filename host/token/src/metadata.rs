@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use url::Url;
 
 pub use self::fetch::FetchError;
-pub(crate) use self::keys::{Key, KeySet};
+pub(crate) use self::keys::{Key, KeySet, PublishedKeys};
 
 mod fetch;
 mod keys;
@@ -157,6 +157,25 @@ impl MetadataDocument {
         document
     }
 
+    /// A document that is fetched from nowhere: keys of this process's own.
+    pub(crate) fn of_own_keys(url: Url, keys: KeySet) -> Arc<Self> {
+        let fetched = Fetches {
+            begun: 1,
+            finished: 1,
+            wanted: 0,
+        };
+        Arc::new(Self {
+            url,
+            keys: ArcSwapOption::from_pointee(keys),
+            last_error: Mutex::default(),
+            fetches: watch::Sender::new(fetched),
+            // Nobody fetches what an unknown key would cause to be fetched: asked once, it is not asked again.
+            unknown_key_interval: Duration::MAX,
+            last_wanted: Mutex::default(),
+            task: Mutex::default(),
+        })
+    }
+
     /// Where the document is.
     #[must_use]
     pub fn url(&self) -> &Url {
@@ -233,10 +252,12 @@ impl MetadataDocument {
     fn store(&self, fetched: Result<KeySet, FetchError>) -> bool {
         let (ok, error) = match fetched {
             Ok(keys) => {
+                metrics::counter!("claimsmith_metadata_fetches_total", "result" => "ok").increment(1);
                 self.replace_keys(keys);
                 (true, None)
             }
             Err(error) => {
+                metrics::counter!("claimsmith_metadata_fetches_total", "result" => "failed").increment(1);
                 let text = error.chain();
                 tracing::warn!(url = %self.url, error = text, last_good_keys = self.has_keys(),
                     "metadata document could not be fetched");

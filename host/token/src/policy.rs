@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::check::{check_claims, not_expired};
-use crate::claims::{Unverified, check_length};
+use crate::claims::{self, Unverified, check_length};
 use crate::error::{TokenError, quoted};
 use crate::metadata::{Key, KeySet, MetadataDocument};
 
@@ -162,6 +162,21 @@ impl TokenPolicy {
         };
         self.remembered.insert(digest, remembered);
         Ok(token)
+    }
+
+    /// Validates a token as [`Self::validate`] does, and reads further claims: of each name its texts, one or an array of
+    /// them, none when the token has no such claim.
+    ///
+    /// # Errors
+    /// The first check that the token fails, or a claim that is no text.
+    pub async fn validate_and_read(
+        &self,
+        token: &str,
+        names: &[&str],
+        deadline: Instant,
+    ) -> Result<(ValidToken, Vec<Vec<String>>), TokenError> {
+        let valid = self.validate(token, deadline).await?;
+        Ok((valid, claims::texts(token, names)?))
     }
 
     fn trusted(&self) -> impl Iterator<Item = (Uuid, &TrustedDocument)> {

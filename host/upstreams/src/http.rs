@@ -55,7 +55,7 @@ impl Capability for HttpUpstream {
     fn fetch(&self, request: Request, context: CallContext) -> CapabilityFuture<'_, Response, Error> {
         Box::pin(async move {
             let mut request = self.check(request)?;
-            if let Some(parent) = client::trace_parent(context.trace) {
+            if let Some(parent) = client::trace_parent(context) {
                 request.headers_mut().insert("traceparent", parent);
             }
             self.call(request, context).await

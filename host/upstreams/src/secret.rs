@@ -77,13 +77,13 @@ impl SecretRef {
     ///
     /// # Errors
     /// As [`Self::read_text`].
-    pub(crate) fn read_as_operator(&self, directory: &Path) -> Result<Zeroizing<String>, String> {
+    pub fn read_as_operator(&self, directory: &Path) -> Result<Zeroizing<String>, String> {
         let bytes = match self {
             Self::Env(name) => variable(name)?,
             Self::File(name) => {
                 let path = directory.join(name);
                 let read = read_regular(&path).map(Zeroizing::new);
-                read.map_err(|error| format!("{} cannot be read: {error}", path.display()))?
+                read.map_err(|error| format!("{self} cannot be read: {}: {error}", path.display()))?
             }
             Self::Vault(_) => return Err(format!("{self}: the service's own secrets cannot be in Vault")),
         };

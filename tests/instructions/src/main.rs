@@ -27,6 +27,7 @@ fn main() -> anyhow::Result<()> {
         .json()
         .flatten_event(true)
         .with_span_list(false)
+        .with_filter_reloading()
         .init();
     // One thread: callgrind follows calls on the thread that makes them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -43,7 +43,13 @@ async fn search(upstream: &DirectoryUpstream) -> Result<usize, Error> {
         timeout_milliseconds: None,
     };
     let until = Instant::now() + Duration::from_secs(5);
-    let found = upstream.search(request, CallContext { until, trace: 1 }).await;
+    let context = CallContext {
+        until,
+        trace: 1,
+        span: 1,
+        is_sampled: false,
+    };
+    let found = upstream.search(request, context).await;
     found.map(|entries| entries.len())
 }
 

@@ -371,7 +371,11 @@ async fn limits_of_the_host_take_effect_and_other_changes_ask_for_a_restart() {
     .await;
     platform
         .host
-        .log_line_after(mark, "applied", log_of("runtime.limits apply from now on"))
+        .log_line_after(
+            mark,
+            "applied",
+            log_of("runtime.limits, log and telemetry.traces.sample_ratio apply from now on"),
+        )
         .await;
 
     // What cannot change is warned about, and does not keep limits from changing.

@@ -186,7 +186,17 @@ async fn fetch(upstream: &HttpUpstream, path: &str) -> Result<u16, Error> {
         timeout_milliseconds: None,
     };
     let until = Instant::now() + Duration::from_secs(5);
-    let fetched = upstream.fetch(request, CallContext { until, trace: 1 }).await;
+    let fetched = upstream
+        .fetch(
+            request,
+            CallContext {
+                until,
+                trace: 1,
+                span: 1,
+                is_sampled: false,
+            },
+        )
+        .await;
     fetched.map(|response| response.status)
 }
 

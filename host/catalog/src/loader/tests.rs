@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use claimsmith_runtime::{BreakerOptions, Limits, Runtime, RuntimeOptions};
+use claimsmith_runtime::{BreakerOptions, Limits, Runtime, RuntimeOptions, TenantShare};
 use claimsmith_token::{MetadataOptions, MetadataStore};
 use claimsmith_upstreams::{Lookup, Lookups};
 use tempfile::TempDir;
@@ -13,6 +13,8 @@ use tempfile::TempDir;
 use super::Loader;
 use crate::catalog::Catalog;
 use crate::config::EgressConfig;
+use crate::last_known_good::{LastKnownGoodConfig, Memory};
+use crate::tools::{Share, lock};
 
 /// Knows no name, and counts those that it was asked for.
 #[derive(Debug, Default)]
@@ -45,9 +47,12 @@ async fn a_tenants_names_are_looked_up_by_one_resolver_before_and_after_a_reload
     fs::write(tenant.join("secrets/db"), "secret").unwrap();
     let mut loader = loader(&tenants, Runtime::new(RuntimeOptions::default()).unwrap());
     let lookup = Arc::new(Counting::default());
-    loader
-        .lookups
-        .insert("contoso".to_owned(), Arc::clone(&lookup) as Arc<dyn Lookup>);
+    let share = Share {
+        places: Arc::new(TenantShare::new(1)),
+        lookup: Arc::clone(&lookup) as Arc<dyn Lookup>,
+        last_known_good: Memory::new(LastKnownGoodConfig::default()),
+    };
+    lock(&loader.shares).insert("contoso".to_owned(), share);
     let mut catalog = Catalog::default();
     // Databases are connected to when their tenant is loaded.
     for database in ["one", "two"] {
@@ -63,5 +68,5 @@ authentication = {{ username = \"claims\", password = \"file:db\" }}"
     // A tenant that there is no more has none.
     fs::remove_dir_all(&tenant).unwrap();
     loader.load(&catalog).await.unwrap();
-    assert!(loader.lookups.is_empty());
+    assert!(lock(&loader.shares).is_empty());
 }

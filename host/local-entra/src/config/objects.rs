@@ -1,5 +1,7 @@
 //! The objects of a directory, as they are configured.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -68,6 +70,10 @@ pub struct ApplicationConfig {
     /// a real application here.
     #[serde(default)]
     pub secret: Option<Secret>,
+    /// Claims of the tokens that it gets for itself, besides the usual ones: the app roles that it was assigned, as
+    /// `roles`, or what a claims mapping policy of the resource adds.
+    #[serde(default)]
+    pub token_claims: BTreeMap<String, Vec<String>>,
 }
 
 /// One user. Attributes that are not set are absent from callouts, as in Entra.

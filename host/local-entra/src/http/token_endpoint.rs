@@ -56,7 +56,7 @@ pub(super) async fn token(
     }
     let caller = authenticate(directory, &parameters)?;
     let resource = find_resource(directory, required(parameters.scope.as_deref(), "scope")?)?;
-    let claims = AccessToken {
+    let mut claims = AccessToken {
         issuer: directory.issuer(resource.version),
         tenant_id: directory.id(),
         version: resource.version,
@@ -66,6 +66,10 @@ pub(super) async fn token(
         authentication: "1",
     }
     .claims();
+    for (name, values) in &caller.token_claims {
+        // What Entra itself says cannot be configured away.
+        claims.entry(name.as_str()).or_insert_with(|| json!(values));
+    }
     let seconds = |name: &str| claims.get(name).and_then(Value::as_u64).unwrap_or_default();
     let expires_in = seconds("exp").saturating_sub(seconds("iat"));
     let answer = json!({

@@ -59,6 +59,10 @@ impl Grants {
         }
     }
 
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.upstreams.keys().map(AsRef::as_ref)
+    }
+
     pub(super) fn is_granted(&self, name: &str) -> bool {
         self.upstreams.contains_key(name)
     }

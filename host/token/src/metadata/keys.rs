@@ -42,13 +42,13 @@ impl PartialEq for Key {
 
 /// A JWK Set (RFC 7517, section 5), its keys not yet interpreted: an unusual key must not spoil the others.
 #[derive(Debug, Deserialize)]
-pub(super) struct PublishedKeys {
-    keys: Vec<Value>,
+pub(crate) struct PublishedKeys {
+    pub(crate) keys: Vec<Value>,
 }
 
 impl KeySet {
     /// Reads published keys; those that cannot verify a token's signature are left out.
-    pub(super) fn new(issuer: String, published: PublishedKeys) -> Self {
+    pub(crate) fn new(issuer: String, published: PublishedKeys) -> Self {
         let keys = published.keys.into_iter().filter_map(Key::new).map(Arc::new).collect();
         Self { issuer, keys }
     }

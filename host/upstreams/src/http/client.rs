@@ -214,11 +214,14 @@ fn find<'e, E: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Optio
     None
 }
 
-/// W3C Trace Context: the callout's trace, and a span of this call.
-pub(super) fn trace_parent(trace: u128) -> Option<HeaderValue> {
-    let mut span = [0; 8];
-    aws_lc_rs::rand::fill(&mut span).ok()?;
-    let span = u64::from_ne_bytes(span).max(1);
-    let text = format!("00-{trace:032x}-{span:016x}-01");
+/// W3C Trace Context: the callout's trace, and the span of this call.
+pub(super) fn trace_parent(context: CallContext) -> Option<HeaderValue> {
+    let CallContext {
+        trace,
+        span,
+        is_sampled,
+        ..
+    } = context;
+    let text = format!("00-{trace:032x}-{span:016x}-{:02x}", u8::from(is_sampled));
     HeaderValue::from_str(&text).ok().filter(|_| trace != 0)
 }

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use claimsmith_plugin::{Callout, ClaimValue, Claims, Error, Result, log, settings};
+use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Deserializer};
 
 /// Tells builds apart.
@@ -62,6 +63,16 @@ enum Mode {
     LastWords,
     /// Panics, unless the user's name has nine characters: then it rejects the callout.
     PanicOrReject,
+    /// Behaves, after a while.
+    Nap,
+    /// Does what the user's display name says, if that is a mode; otherwise behaves.
+    AsNamed,
+}
+
+/// The mode with this name.
+fn named(name: &str) -> Option<Mode> {
+    let name: serde::de::value::StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
+    Mode::deserialize(name).ok()
 }
 
 /// What it does when its settings are checked.
@@ -92,8 +103,18 @@ fn provide_claims(callout: &Callout, settings: &Settings) -> Result<Claims> {
     }
     let marker = settings.marker.as_str();
     let message = || format!("{marker} on purpose");
-    match settings.mode {
-        Mode::Answer => {}
+    let mode = match settings.mode {
+        Mode::AsNamed => callout
+            .user()?
+            .display_name
+            .as_deref()
+            .and_then(named)
+            .unwrap_or_default(),
+        mode => mode,
+    };
+    match mode {
+        Mode::Answer | Mode::AsNamed => {}
+        Mode::Nap => thread::sleep(Duration::from_millis(400)),
         Mode::Loop => loop_forever(),
         Mode::PanicOrReject
             if callout
@@ -235,6 +256,12 @@ mod tests {
     fn two_runs_answer_different_random_bytes() {
         let random = || answer(r#"{ "mode": "random" }"#).unwrap();
         assert_ne!(random(), random());
+    }
+
+    #[test]
+    fn a_mode_is_found_by_its_name() {
+        assert!(matches!(named("huge_answer"), Some(Mode::HugeAnswer)));
+        assert!(named("Ada Byron").is_none());
     }
 
     #[test]

@@ -1,0 +1,435 @@
+//! The admin API: from a request to an answer. Who asks and whether they may is settled before a body is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use claimsmith_catalog::check_name;
+use http_body_util::{BodyExt as _, Limited};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::authenticate::Door;
+use crate::identity::{Identity, Operation};
+use crate::manager::{Asked, Manager, Manner};
+use crate::problem::{Code, Refusal};
+use crate::store::LogFilter;
+use crate::view::{
+    ActivationAnswer, ActivationRequest, Log, PushAnswer, RollbackRequest, SignAnswer, Status, TenantStatus, Version,
+    Versions,
+};
+
+/// A request's JSON, and a signature: both have some hundred bytes.
+const MAX_SMALL_BODY_BYTES: usize = 64 << 10;
+/// Components that are received at once: each is in memory.
+const MAX_UPLOADS: usize = 4;
+/// How long a body may take.
+const BODY_TIME: Duration = Duration::from_mins(2);
+/// How long a body may take that is not wanted.
+const DISCARD_TIME: Duration = Duration::from_secs(10);
+/// Characters of a reason.
+const MAX_REASON: usize = 500;
+/// Longer watching is what alerts are for.
+const MAX_VERIFY: Duration = Duration::from_mins(1);
+/// Lines of the log in one answer.
+const MAX_LINES: u32 = 1000;
+const DEFAULT_LINES: u32 = 100;
+/// Bytes of a version's label.
+const MAX_VERSION_BYTES: usize = 64;
+
+/// What every request can see.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) manager: Arc<Manager>,
+    pub(crate) max_component_bytes: usize,
+    pub(crate) openapi: Bytes,
+    uploads: Semaphore,
+}
+
+type Answer<T> = Result<Json<T>, Refusal>;
+
+impl Api {
+    pub(crate) fn new(manager: Manager, max_component_bytes: usize, openapi: Bytes) -> Self {
+        Self {
+            manager: Arc::new(manager),
+            max_component_bytes,
+            openapi,
+            uploads: Semaphore::new(MAX_UPLOADS),
+        }
+    }
+}
+
+/// Everything that the admin listener answers. Whoever serves it adds the [`Door`] as an extension.
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/openapi.json", get(openapi))
+        .route("/status", get(status))
+        .route("/log", get(log))
+        .route("/tenants/{tenant}/status", get(tenant_status))
+        .route("/tenants/{tenant}/log", get(tenant_log))
+        .route("/tenants/{tenant}/versions", get(versions))
+        .route("/tenants/{tenant}/plugins/{plugin}/versions/{version}", put(push))
+        .route(
+            "/tenants/{tenant}/plugins/{plugin}/versions/{version}/signature",
+            put(sign),
+        )
+        .route("/tenants/{tenant}/activations", post(activate))
+        .route("/tenants/{tenant}/rollbacks", post(roll_back))
+        .fallback(async || Refusal::new(Code::NotFound, "GET /openapi.json describes what there is"))
+        .with_state(api)
+}
+
+async fn openapi(State(api): State<Arc<Api>>) -> Response {
+    let content_type = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, content_type)], api.openapi.clone()).into_response()
+}
+
+async fn status(State(api): State<Arc<Api>>, Extension(door): Extension<Door>, headers: HeaderMap) -> Answer<Status> {
+    let identity = identify(&door, &headers).await?;
+    let catalog = api.manager.activator.catalog();
+    let mut status = Status {
+        generation: catalog.generation(),
+        tenants: std::collections::BTreeMap::new(),
+    };
+    for name in catalog.tenants().filter(|name| identity.may(Operation::Read, name)) {
+        let active = api.manager.store.active(name).await?;
+        let tenant = TenantStatus::of(&catalog, name, active);
+        status.tenants.insert(name.to_owned(), tenant);
+    }
+    Ok(Json(status))
+}
+
+async fn tenant_status(
+    State(api): State<Arc<Api>>,
+    Extension(door): Extension<Door>,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+) -> Answer<TenantStatus> {
+    authorise(&api, &door, &headers, Operation::Read, &tenant).await?;
+    let active = api.manager.store.active(&tenant).await?;
+    let catalog = api.manager.activator.catalog();
+    Ok(Json(TenantStatus::of(&catalog, &tenant, active)))
+}
+
+async fn versions(
+    State(api): State<Arc<Api>>,
+    Extension(door): Extension<Door>,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Versions> {
+    authorise(&api, &door, &headers, Operation::Read, &tenant).await?;
+    let store = &api.manager.store;
+    let (rows, active) = (store.versions(&tenant).await?, store.active(&tenant).await?);
+    let rows = store.with_signatures(&tenant, rows).await?;
+    let version = |(row, has_signature)| Version::of(row, has_signature, &active);
+    Ok(Json(Versions {
+        versions: rows.into_iter().map(version).collect(),
+    }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogQuery {
+    before: Option<i64>,
+    limit: Option<u32>,
+}
+
+async fn log(
+    State(api): State<Arc<Api>>,
+    Extension(door): Extension<Door>,
+    headers: HeaderMap,
+    query: Result<Query<LogQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer<Log> {
+    let identity = identify(&door, &headers).await?;
+    if !identity.sees_all() {
+        let message = "the log of all tenants is for operators and auditors; /tenants/{tenant}/log has one tenant's";
+        return Err(Refusal::new(Code::Forbidden, message));
+    }
+    lines(&api, None, query).await
+}
+
+async fn tenant_log(
+    State(api): State<Arc<Api>>,
+    Extension(door): Extension<Door>,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+    query: Result<Query<LogQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer<Log> {
+    authorise(&api, &door, &headers, Operation::Read, &tenant).await?;
+    lines(&api, Some(&tenant), query).await
+}
+
+async fn lines(
+    api: &Api,
+    tenant: Option<&str>,
+    query: Result<Query<LogQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer<Log> {
+    let Query(query) = query.map_err(|error| Refusal::new(Code::BadRequest, error.body_text()))?;
+    let filter = LogFilter {
+        tenant,
+        before: query.before,
+        limit: query.limit.unwrap_or(DEFAULT_LINES).min(MAX_LINES),
+    };
+    let lines = api.manager.store.log(filter).await?;
+    Ok(Json(Log { lines }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReasonQuery {
+    reason: String,
+}
+
+type ReasonGiven = Result<Query<ReasonQuery>, axum::extract::rejection::QueryRejection>;
+
+async fn push(
+    State(api): State<Arc<Api>>,
+    Extension(door): Extension<Door>,
+    Path((tenant, plugin, version)): Path<(String, String, String)>,
+    reason: ReasonGiven,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let checked = async {
+        let identity = authorise(&api, &door, &headers, Operation::Push, &tenant).await?;
+        check_version(&plugin, &version)?;
+        asked(identity, &tenant, &given(reason)?)
+    };
+    let (asked, body) = or_discard(checked.await, body, api.max_component_bytes).await?;
+    let _place = api.uploads.acquire().await;
+    let component = read(body, api.max_component_bytes).await?;
+    let manager = Arc::clone(&api.manager);
+    let (plugin_name, label) = (plugin.clone(), version.clone());
+    let pushed = to_the_end(async move { manager.push(&asked, &plugin_name, &label, component.into()).await }).await?;
+    let store = &api.manager.store;
+    let active = store.active(&tenant).await?;
+    let mut rows = store.with_signatures(&tenant, vec![pushed.row]).await?;
+    let (row, has_signature) = rows
+        .pop()
+        .ok_or_else(|| Refusal::new(Code::UnknownVersion, "it was deleted meanwhile"))?;
+    let answer = PushAnswer {
+        version: Version::of(row, has_signature, &active),
+        describes_itself_as: format!("{} {}", pushed.plugin.name(), pushed.plugin.version()),
+        imports: pushed.plugin.imports().to_vec(),
+    };
+    let status = if pushed.is_new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, Json(answer)).into_response())
+}
+
+async fn sign(
+    State(api): State<Arc<Api>>,
+    Extension(door): Extension<Door>,
+    Path((tenant, plugin, version)): Path<(String, String, String)>,
+    reason: ReasonGiven,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<SignAnswer> {
+    let checked = async {
+        let identity = authorise(&api, &door, &headers, Operation::Push, &tenant).await?;
+        check_version(&plugin, &version)?;
+        asked(identity, &tenant, &given(reason)?)
+    };
+    let (asked, body) = or_discard(checked.await, body, MAX_SMALL_BODY_BYTES).await?;
+    let signature = read(body, MAX_SMALL_BODY_BYTES).await?;
+    let text = "expected the text of a .minisig file";
+    let signature = String::from_utf8(signature.into()).map_err(|_| Refusal::new(Code::Signature, text))?;
+    let manager = Arc::clone(&api.manager);
+    let signed = to_the_end(async move { manager.sign(&asked, &plugin, &version, signature).await }).await?;
+    Ok(Json(SignAnswer { signed }))
+}
+
+async fn activate(
+    State(api): State<Arc<Api>>,
+    Extension(door): Extension<Door>,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<ActivationAnswer> {
+    // Whoever may push may ask for a plan; what is asked for is in the body.
+    let identity = authorise(&api, &door, &headers, Operation::Push, &tenant).await;
+    let (identity, body) = or_discard(identity, body, MAX_SMALL_BODY_BYTES).await?;
+    let request: ActivationRequest = read_json(body).await?;
+    may_change(&identity, request.plan, &tenant)?;
+    if request.versions.is_empty() {
+        let message = "expected `versions` with at least one plugin and its version";
+        return Err(Refusal::new(Code::BadRequest, message));
+    }
+    for (plugin, version) in &request.versions {
+        check_version(plugin, version)?;
+    }
+    if request.verify_for > MAX_VERIFY {
+        return Err(Refusal::new(Code::BadRequest, "verify_for: expected at most 1m"));
+    }
+    let asked = asked(identity, &tenant, &request.reason)?;
+    let manner = Manner {
+        plan: request.plan,
+        verify_for: request.verify_for,
+    };
+    let manager = Arc::clone(&api.manager);
+    let activated = to_the_end(async move { manager.activate(&asked, &request.versions, manner).await }).await?;
+    Ok(Json(ActivationAnswer {
+        plan: activated.plan,
+        generation: activated.generation,
+    }))
+}
+
+async fn roll_back(
+    State(api): State<Arc<Api>>,
+    Extension(door): Extension<Door>,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<ActivationAnswer> {
+    let identity = authorise(&api, &door, &headers, Operation::Push, &tenant).await;
+    let (identity, body) = or_discard(identity, body, MAX_SMALL_BODY_BYTES).await?;
+    let request: RollbackRequest = read_json(body).await?;
+    may_change(&identity, request.plan, &tenant)?;
+    check_name("plugin", &request.plugin).map_err(|message| Refusal::new(Code::BadRequest, message))?;
+    let asked = asked(identity, &tenant, &request.reason)?;
+    let manager = Arc::clone(&api.manager);
+    let rolled_back = to_the_end(async move { manager.roll_back(&asked, &request.plugin, request.plan).await }).await?;
+    Ok(Json(ActivationAnswer {
+        plan: rolled_back.plan,
+        generation: rolled_back.generation,
+    }))
+}
+
+/// Whether whoever asks may do more than plan, if more is asked for.
+fn may_change(identity: &Identity, plan: bool, tenant: &str) -> Result<(), Refusal> {
+    if plan || identity.may(Operation::Activate, tenant) {
+        return Ok(());
+    }
+    Err(forbidden(Operation::Activate))
+}
+
+fn forbidden(operation: Operation) -> Refusal {
+    let who = match operation {
+        Operation::Read => "operators, auditors, and owners and developers of the tenant",
+        Operation::Push => "operators, and owners and developers of the tenant",
+        Operation::Activate => "operators and owners of the tenant; its developers may ask for a plan",
+    };
+    Refusal::new(Code::Forbidden, format!("this is for {who}"))
+}
+
+async fn identify(door: &Door, headers: &HeaderMap) -> Result<Identity, Refusal> {
+    match door {
+        Door::Owner { uid } => Ok(Identity::owner(*uid)),
+        Door::Tokens(tokens) => tokens.identity(headers).await.map_err(|error| {
+            tracing::warn!(%error, outcome = error.outcome().code(), "a token was refused by the admin API");
+            Refusal::new(
+                Code::Unauthenticated,
+                "show an access token for the admin API; the service's log says why not",
+            )
+        }),
+    }
+}
+
+/// Who asks, if they may do this for a tenant that there is.
+async fn authorise(
+    api: &Api,
+    door: &Door,
+    headers: &HeaderMap,
+    operation: Operation,
+    tenant: &str,
+) -> Result<Identity, Refusal> {
+    let identity = identify(door, headers).await?;
+    if !identity.may(operation, tenant) {
+        tracing::warn!(actor = identity.actor, ?operation, tenant, "refused by the admin API");
+        return Err(forbidden(operation));
+    }
+    let catalog = api.manager.activator.catalog();
+    if !catalog.tenants().any(|name| name == tenant) {
+        return Err(Refusal::new(
+            Code::UnknownTenant,
+            format!("there is no tenant `{}`", tenant.escape_debug()),
+        ));
+    }
+    Ok(identity)
+}
+
+fn given(reason: ReasonGiven) -> Result<String, Refusal> {
+    let Query(ReasonQuery { reason }) = reason.map_err(|error| Refusal::new(Code::BadRequest, error.body_text()))?;
+    Ok(reason)
+}
+
+fn asked(identity: Identity, tenant: &str, reason: &str) -> Result<Asked, Refusal> {
+    let reason = reason.trim();
+    if reason.is_empty() || reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control) {
+        let message = format!("reason: expected 1 to {MAX_REASON} characters on one line; the admin log keeps them");
+        return Err(Refusal::new(Code::BadRequest, message));
+    }
+    Ok(Asked {
+        actor: identity.actor,
+        tenant: tenant.to_owned(),
+        reason: reason.to_owned(),
+    })
+}
+
+/// Both become parts of paths and of the log.
+fn check_version(plugin: &str, version: &str) -> Result<(), Refusal> {
+    check_name("plugin", plugin).map_err(|message| Refusal::new(Code::BadRequest, message))?;
+    let parsed = semver::Version::parse(version)
+        .ok()
+        .filter(|_| version.len() <= MAX_VERSION_BYTES);
+    if parsed.is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` is no version: expected a semantic version such as 1.4.0, of {MAX_VERSION_BYTES} bytes at most",
+        version.escape_debug()
+    );
+    Err(Refusal::new(Code::BadRequest, message))
+}
+
+/// What was found out before the body is read, and the body. A body that is not wanted is read to its end within bounds, or
+/// the client would see its connection break instead of the answer.
+async fn or_discard<T>(found: Result<T, Refusal>, body: Body, most: usize) -> Result<(T, Body), Refusal> {
+    match found {
+        Ok(found) => Ok((found, body)),
+        Err(refusal) => {
+            let mut body = Limited::new(body, most);
+            let discard = async { while let Some(Ok(_)) = body.frame().await {} };
+            let _was_slow = timeout(DISCARD_TIME, discard).await.is_err();
+            Err(refusal)
+        }
+    }
+}
+
+async fn read(body: Body, most: usize) -> Result<Bytes, Refusal> {
+    let late = |_| Refusal::new(Code::BadRequest, format!("the body did not come within {BODY_TIME:?}"));
+    let too_large = |_| {
+        let message = format!("expected at most {most} bytes, all of them");
+        Refusal::new(Code::TooLarge, message)
+    };
+    timeout(BODY_TIME, to_bytes(body, most))
+        .await
+        .map_err(late)?
+        .map_err(too_large)
+}
+
+async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
+    let bytes = read(body, MAX_SMALL_BODY_BYTES).await?;
+    serde_json::from_slice(&bytes).map_err(|error| Refusal::new(Code::BadRequest, error.to_string()))
+}
+
+/// Runs a change to its end, also when the client goes away.
+async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    let ended = tokio::spawn(change).await;
+    ended.unwrap_or_else(|error| {
+        tracing::error!(%error, "a change through the admin API has ended too early: a defect of the service");
+        Err(Refusal::new(Code::StoreUnavailable, "the service's log says why"))
+    })
+}

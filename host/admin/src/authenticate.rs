@@ -1,0 +1,99 @@
+//! From a bearer token, or the process at the other end of the unix socket, to an identity.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use claimsmith_catalog::AdminTokenConfig;
+use claimsmith_token::{
+    Algorithm, Directory, FetchError, MetadataStore, Policy, TokenError, TokenPolicy, TrustedDocument, bearer_token,
+};
+use tokio::time::Instant;
+
+use crate::identity::Identity;
+
+/// How long keys may take that are fetched for a token.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What tokens are accepted, and what they allow.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    policy: TokenPolicy,
+    config: AdminTokenConfig,
+}
+
+impl Tokens {
+    /// Documents begin to be fetched.
+    pub(crate) fn new(config: &AdminTokenConfig, metadata: &MetadataStore) -> Result<Self, FetchError> {
+        let documents = config.metadata.iter().map(|url| {
+            metadata.check_url(url)?;
+            Ok(TrustedDocument {
+                document: metadata.document(url),
+                issuers: Vec::new(),
+            })
+        });
+        let directory = Directory {
+            id: config.directory,
+            documents: documents.collect::<Result<_, FetchError>>()?,
+        };
+        let mut clients = config.clients.iter().copied();
+        let policy = Policy {
+            directories: vec![directory],
+            audiences: config.audiences.clone(),
+            caller: clients.next().unwrap_or_default(),
+            accept_callers: clients.collect(),
+            algorithms: vec![Algorithm::RS256],
+            leeway: config.clock_leeway,
+        };
+        Ok(Self {
+            policy: TokenPolicy::new(policy),
+            config: config.clone(),
+        })
+    }
+
+    /// Whose token it is.
+    ///
+    /// # Errors
+    /// Why it is not accepted: for the log, not for whoever shows it.
+    pub(crate) async fn identity(&self, headers: &HeaderMap) -> Result<Identity, TokenError> {
+        let values = headers.get_all(AUTHORIZATION).iter();
+        let token = bearer_token(values.map(axum::http::HeaderValue::as_bytes))?;
+        let config = &self.config;
+        let names = [config.roles_claim.as_str(), &config.tenants_claim, "oid"];
+        let deadline = Instant::now() + PATIENCE;
+        let (valid, claims) = self.policy.validate_and_read(token, &names, deadline).await?;
+        let mut claims = claims.into_iter();
+        let (roles, tenants, person) = (
+            claims.next().unwrap_or_default(),
+            claims.next().unwrap_or_default(),
+            claims.next().unwrap_or_default(),
+        );
+        let tenant = |value: String| {
+            if config.tenants.is_empty() {
+                return Some(value);
+            }
+            config.tenants.get(&value).cloned()
+        };
+        let client = valid.caller_id.map(|id| format!("app:{id}")).unwrap_or_default();
+        // An object id is a GUID; whatever else it is does not belong into the log.
+        let person = person.first().and_then(|id| uuid::Uuid::try_parse(id).ok());
+        Ok(Identity {
+            actor: person.map_or_else(|| client.clone(), |id| format!("{client} oid:{id}")),
+            roles: roles
+                .iter()
+                .filter_map(|value| config.roles.get(value).copied())
+                .collect(),
+            tenants: tenants.into_iter().filter_map(tenant).collect(),
+        })
+    }
+}
+
+/// How whoever asks is recognised on a listener.
+#[derive(Clone, Debug)]
+pub(crate) enum Door {
+    /// By a token.
+    Tokens(Arc<Tokens>),
+    /// As the process at the other end of the socket, which has been looked at.
+    Owner { uid: u32 },
+}

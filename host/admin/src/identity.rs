@@ -1,0 +1,63 @@
+//! Who asks, and what they may do: one table of roles and operations, and one question about tenants.
+
+use std::collections::BTreeSet;
+
+use claimsmith_catalog::AdminRole;
+
+/// What can be asked of the admin API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// Looking at what serves, at versions and at the log.
+    Read,
+    /// Pushing and signing versions, and seeing what an activation would change.
+    Push,
+    /// Activating versions and rolling back.
+    Activate,
+}
+
+/// Whoever asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// For the log: `uid:0`, or `app:<client id>` and `oid:<object id>`.
+    pub(crate) actor: String,
+    pub(crate) roles: BTreeSet<AdminRole>,
+    /// Of owners and developers.
+    pub(crate) tenants: BTreeSet<String>,
+}
+
+/// What a role allows.
+const fn allows(role: AdminRole, operation: Operation) -> bool {
+    match operation {
+        Operation::Read => true,
+        Operation::Push => !matches!(role, AdminRole::Auditor),
+        Operation::Activate => matches!(role, AdminRole::Operator | AdminRole::TenantOwner),
+    }
+}
+
+/// Whether a role is for every tenant, or for those alone that the token names.
+const fn is_for_every_tenant(role: AdminRole) -> bool {
+    matches!(role, AdminRole::Operator | AdminRole::Auditor)
+}
+
+impl Identity {
+    /// The machine's owner.
+    pub(crate) fn owner(uid: u32) -> Self {
+        Self {
+            actor: format!("uid:{uid}"),
+            roles: BTreeSet::from([AdminRole::Operator]),
+            tenants: BTreeSet::new(),
+        }
+    }
+
+    /// Whether this may be done for a tenant, which need not exist: nobody learns the names of others' tenants.
+    pub(crate) fn may(&self, operation: Operation, tenant: &str) -> bool {
+        let is_theirs = self.tenants.contains(tenant);
+        let mut roles = self.roles.iter();
+        roles.any(|role| allows(*role, operation) && (is_theirs || is_for_every_tenant(*role)))
+    }
+
+    /// Whether every tenant may be looked at.
+    pub(crate) fn sees_all(&self) -> bool {
+        self.roles.iter().any(|role| is_for_every_tenant(*role))
+    }
+}

@@ -1,0 +1,85 @@
+//! Accepting connections of the admin API: from a TCP port with tokens, and from a unix socket for the machine's owner.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+
+use crate::authenticate::{Door, Tokens};
+
+/// Connections of one listener at once; further ones wait.
+const MAX_CONNECTIONS: usize = 64;
+/// How long a client may take to send a request's headers, and how long a connection may be idle.
+const HEADER_TIME: Duration = Duration::from_secs(30);
+/// How long to wait after the system refused a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Answers whoever shows a token.
+pub(crate) async fn serve_tcp(listener: TcpListener, router: Router, tokens: Arc<Tokens>) {
+    let router = router.layer(Extension(Door::Tokens(tokens)));
+    accept_all(async || listener.accept().await.map(|(stream, _)| (stream, router.clone()))).await;
+}
+
+/// Answers the user that the service runs as, and the superuser.
+#[cfg(unix)]
+pub(crate) async fn serve_unix(listener: tokio::net::UnixListener, router: Router) {
+    let own = rustix::process::geteuid().as_raw();
+    accept_all(async || {
+        let (stream, _) = listener.accept().await?;
+        let uid = stream.peer_cred()?.uid();
+        if uid != own && uid != 0 {
+            tracing::warn!(uid, "a connection to the admin socket was refused: another user's");
+            return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        }
+        Ok((stream, router.clone().layer(Extension(Door::Owner { uid }))))
+    })
+    .await;
+}
+
+async fn accept_all<S, F>(mut accept: impl FnMut() -> F)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = io::Result<(S, Router)>>,
+{
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        match accept().await {
+            Ok((stream, router)) => {
+                tokio::spawn(connection(stream, router, place));
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the admin API could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection<S>(stream: S, router: Router, place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME);
+    let service = TowerToHyperService::new(router);
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(error, "connection of the admin API ended");
+    }
+    drop(place);
+}

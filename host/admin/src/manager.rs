@@ -1,0 +1,362 @@
+//! What changes versions: push, sign, and activation as validate -> plan -> apply -> verify.
+//!
+//! Each change runs in a task of its own: a client that goes away in the middle must not leave half of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use claimsmith_catalog::{Activator, PluginVersions, SignatureError, Signed, Tenant, Trial};
+use claimsmith_runtime::Plugin;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, sleep};
+
+use crate::plan::Plan;
+use crate::problem::{Code, Refusal};
+use crate::store::{Action, ActiveRow, Change, Done, Pushed, Store, VersionRow};
+
+/// How often a trial is made again because the tenant was loaded anew meanwhile.
+const TRIALS: usize = 5;
+/// How often it is looked whether what was activated still serves.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Changes versions, one change of a tenant at a time.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    pub(crate) store: Store,
+    pub(crate) activator: Activator,
+    keep_versions: usize,
+    /// One for each tenant that there is.
+    busy: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// Who asks, for which tenant, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) actor: String,
+    pub(crate) tenant: String,
+    pub(crate) reason: String,
+}
+
+impl Asked {
+    fn done(&self, action: Action) -> Done<'_> {
+        Done {
+            actor: &self.actor,
+            reason: &self.reason,
+            action,
+            tenant: &self.tenant,
+        }
+    }
+}
+
+/// A version that was pushed.
+#[derive(Debug)]
+pub(crate) struct PushedVersion {
+    pub(crate) row: VersionRow,
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) is_new: bool,
+}
+
+/// What came of an activation.
+#[derive(Debug)]
+pub(crate) struct Activated {
+    pub(crate) plan: Plan,
+    /// The generation of the catalog that serves it; absent when nothing was changed.
+    pub(crate) generation: Option<u64>,
+}
+
+/// What a change comes to.
+struct Changed {
+    plan: Plan,
+    /// Absent when it was only planned, or when there was nothing to change.
+    applied: Option<Applied>,
+}
+
+/// An activation that serves, with what there was before it.
+struct Applied {
+    generation: u64,
+    action: Action,
+    changes: Vec<Change>,
+    candidate: PluginVersions,
+    active: Vec<ActiveRow>,
+    before: Option<Arc<Tenant>>,
+}
+
+impl From<Changed> for Activated {
+    fn from(changed: Changed) -> Self {
+        Self {
+            plan: changed.plan,
+            generation: changed.applied.map(|applied| applied.generation),
+        }
+    }
+}
+
+/// How an activation is done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    /// Only planned.
+    pub(crate) plan: bool,
+    /// How long it is watched before it is called done.
+    pub(crate) verify_for: Duration,
+}
+
+impl Manager {
+    pub(crate) fn new(store: Store, activator: Activator, keep_versions: usize) -> Self {
+        Self {
+            store,
+            activator,
+            keep_versions,
+            busy: Mutex::default(),
+        }
+    }
+
+    /// Waits until nobody else changes a tenant that there is.
+    async fn alone_with(&self, tenant: &str) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(busy.entry(tenant.to_owned()).or_default())
+        };
+        lock.lock_owned().await
+    }
+
+    /// Keeps a version, after it was compiled as a plugin.
+    pub(crate) async fn push(
+        &self,
+        asked: &Asked,
+        plugin: &str,
+        version: &str,
+        component: Vec<u8>,
+    ) -> Result<PushedVersion, Refusal> {
+        self.activator.managed_keys(&asked.tenant).await?;
+        let compiled = self.activator.check_component(component.clone()).await?;
+        let _alone = self.alone_with(&asked.tenant).await;
+        let done = asked.done(Action::Push);
+        let pushed = self
+            .store
+            .push(done, plugin, version, component, self.keep_versions)
+            .await?;
+        let is_new = match pushed {
+            Pushed::New => true,
+            Pushed::Known => false,
+            Pushed::Taken(digest) => {
+                let message = format!(
+                    "version {version} of plugin `{plugin}` is {digest}, and versions do not change; push this one as \
+                     another version"
+                );
+                return Err(Refusal::new(Code::VersionExists, message));
+            }
+            Pushed::TooManyPlugins => {
+                let message = "versions of 64 plugins were pushed for this tenant, which is the most";
+                return Err(Refusal::new(Code::TooManyPlugins, message));
+            }
+        };
+        let row = self.find(&asked.tenant, plugin, version).await?;
+        Ok(PushedVersion {
+            row,
+            plugin: compiled,
+            is_new,
+        })
+    }
+
+    /// Keeps a version's signature. Where the tenant trusts keys, it must be by one of them; `None` where it trusts none.
+    pub(crate) async fn sign(
+        &self,
+        asked: &Asked,
+        plugin: &str,
+        version: &str,
+        signature: String,
+    ) -> Result<Option<Signed>, Refusal> {
+        let keys = self.activator.managed_keys(&asked.tenant).await?;
+        let _alone = self.alone_with(&asked.tenant).await;
+        let row = self.find(&asked.tenant, plugin, version).await?;
+        let (component, _) = self.store.read(&asked.tenant, &row).await?;
+        let checked = signature.clone();
+        let verified = tokio::task::spawn_blocking(move || keys.verify_if_any(&component, &checked)).await;
+        let verified = verified.unwrap_or(Err(SignatureError::Malformed));
+        let refused =
+            |error: SignatureError| Refusal::new(Code::Signature, format!("plugin `{plugin}` {version}: {error}"));
+        let signed = verified.map_err(refused)?;
+        self.store.sign(asked.done(Action::Sign), &row, signature).await?;
+        Ok(signed)
+    }
+
+    /// Makes versions active, by their plugins' names.
+    pub(crate) async fn activate(
+        &self,
+        asked: &Asked,
+        versions: &BTreeMap<String, String>,
+        manner: Manner,
+    ) -> Result<Activated, Refusal> {
+        self.activator.managed_keys(&asked.tenant).await?;
+        let alone = self.alone_with(&asked.tenant).await;
+        let changed = self.change(asked, Action::Activate, versions, manner.plan).await?;
+        // Whoever wants to roll back need not wait until this has been watched.
+        drop(alone);
+        if let Some(applied) = &changed.applied {
+            self.watch(asked, applied, manner.verify_for).await?;
+        }
+        Ok(changed.into())
+    }
+
+    /// Goes back to the version of a plugin that was active before the one that is.
+    pub(crate) async fn roll_back(&self, asked: &Asked, plugin: &str, plan: bool) -> Result<Activated, Refusal> {
+        self.activator.managed_keys(&asked.tenant).await?;
+        let _alone = self.alone_with(&asked.tenant).await;
+        let active = self.store.active(&asked.tenant).await?;
+        let active = active.into_iter().find(|row| row.plugin == plugin);
+        let Some(previous) = active.and_then(|row| row.previous) else {
+            let message = format!("no version of plugin `{plugin}` was active before the one that is");
+            return Err(Refusal::new(Code::NothingBefore, message));
+        };
+        let versions = BTreeMap::from([(plugin.to_owned(), previous)]);
+        let changed = self.change(asked, Action::Rollback, &versions, plan).await?;
+        Ok(changed.into())
+    }
+
+    async fn find(&self, tenant: &str, plugin: &str, version: &str) -> Result<VersionRow, Refusal> {
+        let row = self.store.version(tenant, plugin, version).await?;
+        row.ok_or_else(|| {
+            let message =
+                format!("no version {version} of plugin `{plugin}` was pushed; `claimsmith versions` lists them");
+            Refusal::new(Code::UnknownVersion, message)
+        })
+    }
+
+    /// Validates, plans, applies and verifies, while nobody else changes the tenant.
+    async fn change(
+        &self,
+        asked: &Asked,
+        action: Action,
+        versions: &BTreeMap<String, String>,
+        plan_only: bool,
+    ) -> Result<Changed, Refusal> {
+        let tenant = asked.tenant.as_str();
+        let active = self.store.active(tenant).await?;
+        let mut changes = Vec::with_capacity(versions.len());
+        for (plugin, version) in versions {
+            let to = self.find(tenant, plugin, version).await?;
+            let from = active.iter().find(|row| row.plugin == *plugin).cloned();
+            // Activating what is active changes nothing, above all not what a rollback goes back to.
+            if from.as_ref().is_none_or(|from| from.version != *version) {
+                changes.push(Change { to, from });
+            }
+        }
+        let candidate = candidate(&active, &changes);
+        let trial = match self.activator.try_versions(tenant, &candidate).await {
+            Ok(trial) => trial,
+            Err(error) => {
+                let refusal = Refusal::from(error);
+                if !plan_only {
+                    let detail = refusal.text();
+                    self.store.note_refused(asked.done(action), versions, &detail).await?;
+                }
+                return Err(refusal);
+            }
+        };
+        let plan = Plan::of(tenant, &trial, &changes);
+        if plan_only || changes.is_empty() {
+            return Ok(Changed { plan, applied: None });
+        }
+        let applied = self.apply(asked, action, trial, changes, candidate, active).await?;
+        let applied = Some(applied);
+        Ok(Changed { plan, applied })
+    }
+
+    async fn apply(
+        &self,
+        asked: &Asked,
+        action: Action,
+        trial: Trial,
+        changes: Vec<Change>,
+        candidate: PluginVersions,
+        active: Vec<ActiveRow>,
+    ) -> Result<Applied, Refusal> {
+        let tenant = asked.tenant.as_str();
+        let before = trial.before().cloned();
+        self.store.activate(asked.done(action), &changes).await?;
+        let generation = match self.publish(tenant, trial, &candidate).await {
+            Ok(generation) => generation,
+            Err(why) => {
+                self.store.undo(asked.done(action), &changes, &why).await?;
+                return Err(Refusal::new(Code::Busy, why));
+            }
+        };
+        let applied = Applied {
+            generation,
+            action,
+            changes,
+            candidate,
+            active,
+            before,
+        };
+        if let Err(why) = self.activator.verify(tenant, &applied.candidate) {
+            return Err(self.take_back(asked, &applied, why).await?);
+        }
+        let (actor, action) = (asked.actor.as_str(), action.code());
+        let versions = applied
+            .changes
+            .iter()
+            .map(|change| format!("{}@{}", change.to.plugin, change.to.version));
+        let versions: Vec<_> = versions.collect();
+        tracing::info!(tenant, actor, action, ?versions, generation, "versions activated");
+        Ok(applied)
+    }
+
+    /// Sees to it that what was activated goes on to serve, and takes it back if it does not.
+    async fn watch(&self, asked: &Asked, applied: &Applied, time: Duration) -> Result<(), Refusal> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            sleep(LOOK).await;
+            let Err(why) = self.activator.verify(&asked.tenant, &applied.candidate) else {
+                continue;
+            };
+            let _alone = self.alone_with(&asked.tenant).await;
+            let active = self.store.active(&asked.tenant).await?;
+            let serves = |row: &ActiveRow| applied.candidate.get(&row.plugin) == Some(&row.digest);
+            if !active.iter().all(serves) {
+                let message = "the tenant's versions were changed by somebody else while this activation was watched";
+                return Err(Refusal::new(Code::Busy, message));
+            }
+            return Err(self.take_back(asked, applied, why).await?);
+        }
+        Ok(())
+    }
+
+    /// Goes back to what served before: the refusal that tells of it.
+    async fn take_back(&self, asked: &Asked, applied: &Applied, why: String) -> Result<Refusal, Refusal> {
+        tracing::warn!(tenant = asked.tenant, why, "an activation was taken back");
+        // First what serves, then what is written down.
+        let versions = applied
+            .active
+            .iter()
+            .map(|row| (row.plugin.clone(), row.digest))
+            .collect();
+        self.activator.restore(&asked.tenant, versions, applied.before.clone());
+        self.store
+            .undo(asked.done(applied.action), &applied.changes, &why)
+            .await?;
+        Ok(Refusal::new(Code::RolledBack, why))
+    }
+
+    /// Publishes a trial, or what is made again of the tenant's files if they have changed meanwhile.
+    async fn publish(&self, tenant: &str, trial: Trial, candidate: &PluginVersions) -> Result<u64, String> {
+        let mut trial = trial;
+        for _ in 0..TRIALS {
+            if let Ok(generation) = self.activator.publish(trial) {
+                return Ok(generation);
+            }
+            let again = self.activator.try_versions(tenant, candidate).await;
+            trial = again.map_err(|error| error.to_string())?;
+        }
+        Err("the tenant's files changed all the time".to_owned())
+    }
+}
+
+/// What is active after these changes.
+fn candidate(active: &[ActiveRow], changes: &[Change]) -> PluginVersions {
+    let as_before = active.iter().map(|row| (row.plugin.clone(), row.digest));
+    let new = changes
+        .iter()
+        .map(|change| (change.to.plugin.clone(), change.to.digest));
+    as_before.chain(new).collect()
+}

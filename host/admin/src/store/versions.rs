@@ -1,0 +1,408 @@
+//! Versions, and which of them are active.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::SystemTime;
+
+use claimsmith_catalog::signature_file;
+use claimsmith_runtime::Digest;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{FromRow, Row as _};
+use tokio::task;
+use uuid::Uuid;
+
+use super::log::{Action, Done, LogResult, Of, append};
+use super::{Store, StoreError, digest, micros, private_directory, rfc3339};
+
+/// A version that was pushed.
+#[derive(Clone, Debug)]
+pub(crate) struct VersionRow {
+    pub(crate) plugin: String,
+    pub(crate) version: String,
+    pub(crate) digest: Digest,
+    pub(crate) bytes: u64,
+    /// RFC 3339.
+    pub(crate) pushed: String,
+    pub(crate) actor: String,
+}
+
+impl FromRow<'_, SqliteRow> for VersionRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            plugin: row.try_get("plugin")?,
+            version: row.try_get("version")?,
+            digest: digest(row.try_get("digest")?).map_err(|error| sqlx::Error::Decode(error.into()))?,
+            bytes: row.try_get::<i64, _>("bytes")?.unsigned_abs(),
+            pushed: rfc3339(row.try_get("pushed")?),
+            actor: row.try_get("actor")?,
+        })
+    }
+}
+
+/// What is active of a plugin.
+#[derive(Clone, Debug)]
+pub(crate) struct ActiveRow {
+    pub(crate) plugin: String,
+    pub(crate) version: String,
+    pub(crate) digest: Digest,
+    /// RFC 3339.
+    pub(crate) since: String,
+    pub(crate) actor: String,
+    /// The version that was active before.
+    pub(crate) previous: Option<String>,
+    since_micros: i64,
+}
+
+impl FromRow<'_, SqliteRow> for ActiveRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let since_micros = row.try_get("since")?;
+        Ok(Self {
+            plugin: row.try_get("plugin")?,
+            version: row.try_get("version")?,
+            digest: digest(row.try_get("digest")?).map_err(|error| sqlx::Error::Decode(error.into()))?,
+            since: rfc3339(since_micros),
+            actor: row.try_get("actor")?,
+            previous: row.try_get("previous")?,
+            since_micros,
+        })
+    }
+}
+
+/// What came of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It is new.
+    New,
+    /// The same bytes were pushed as this version before.
+    Known,
+    /// Other bytes were pushed as this version before.
+    Taken(Digest),
+    /// The tenant has as many plugins as it may.
+    TooManyPlugins,
+}
+
+/// Which version of a plugin becomes active in place of which.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) to: VersionRow,
+    pub(crate) from: Option<ActiveRow>,
+}
+
+/// Plugins of one tenant.
+const MAX_PLUGINS: i64 = 64;
+
+impl Store {
+    /// Keeps a version, which nobody else pushes at the same time, and deletes the oldest ones beyond `keep` that neither serve nor did before.
+    pub(crate) async fn push(
+        &self,
+        done: Done<'_>,
+        plugin: &str,
+        version: &str,
+        component: Vec<u8>,
+        keep: usize,
+    ) -> Result<Pushed, StoreError> {
+        let digest = Digest::of(&component);
+        let bytes = i64::try_from(component.len()).unwrap_or(i64::MAX);
+        let known = self.version(done.tenant, plugin, version).await?;
+        if let Some(known) = known.filter(|known| known.digest != digest) {
+            return Ok(Pushed::Taken(known.digest));
+        }
+        let plugins: i64 =
+            sqlx::query_scalar("SELECT count(DISTINCT plugin) FROM version WHERE tenant = ? AND plugin <> ?")
+                .bind(done.tenant)
+                .bind(plugin)
+                .fetch_one(&self.pool)
+                .await?;
+        if plugins >= MAX_PLUGINS {
+            return Ok(Pushed::TooManyPlugins);
+        }
+        self.write(done.tenant, plugin, &format!("{digest}.wasm"), component)
+            .await?;
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let text = digest.to_string();
+        let inserted = sqlx::query(
+            "INSERT INTO version (tenant, plugin, version, digest, bytes, pushed, actor) VALUES (?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(done.tenant)
+        .bind(plugin)
+        .bind(version)
+        .bind(&text)
+        .bind(bytes)
+        .bind(micros(SystemTime::now()))
+        .bind(done.actor)
+        .execute(&mut *transaction)
+        .await?;
+        if inserted.rows_affected() == 0 {
+            return Ok(Pushed::Known);
+        }
+        let of = Of {
+            plugin,
+            version,
+            digest: Some(&text),
+        };
+        append(&mut transaction, done, of, LogResult::Done, "").await?;
+        let deleted = prune(&mut transaction, done, plugin, keep).await?;
+        transaction.commit().await?;
+        if !deleted.is_empty() {
+            let directory = self.directory.join(done.tenant).join(plugin);
+            let removing = task::spawn_blocking(move || deleted.iter().for_each(|digest| remove(&directory, digest)));
+            if let Err(error) = removing.await {
+                tracing::warn!(%error, "deleted versions' files could not be removed");
+            }
+        }
+        Ok(Pushed::New)
+    }
+
+    /// Keeps the signature of a version, in place of the one it had.
+    pub(crate) async fn sign(&self, done: Done<'_>, version: &VersionRow, signature: String) -> Result<(), StoreError> {
+        let digest = version.digest.to_string();
+        let name = format!("{digest}.wasm.minisig");
+        self.write(done.tenant, &version.plugin, &name, signature.into_bytes())
+            .await?;
+        let of = Of {
+            plugin: &version.plugin,
+            version: &version.version,
+            digest: Some(&digest),
+        };
+        let mut transaction = self.pool.begin().await?;
+        append(&mut transaction, done, of, LogResult::Done, "").await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Reads a version's component and its signature, if it has one.
+    pub(crate) async fn read(
+        &self,
+        tenant: &str,
+        version: &VersionRow,
+    ) -> Result<(Vec<u8>, Option<String>), StoreError> {
+        let file = self.directory.join(tenant).join(&version.plugin);
+        let file = file.join(format!("{}.wasm", version.digest));
+        blocking(file.clone(), move || {
+            let signature = match fs::read_to_string(signature_file(&file)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                read => Some(read?),
+            };
+            Ok((fs::read(&file)?, signature))
+        })
+        .await
+    }
+
+    /// Versions, each with whether it has a signature.
+    pub(crate) async fn with_signatures(
+        &self,
+        tenant: &str,
+        versions: Vec<VersionRow>,
+    ) -> Result<Vec<(VersionRow, bool)>, StoreError> {
+        let directory = self.directory.join(tenant);
+        blocking(directory.clone(), move || {
+            let has_signature = |version: &VersionRow| {
+                let file = directory.join(&version.plugin).join(format!("{}.wasm", version.digest));
+                signature_file(&file).exists()
+            };
+            let versions = versions.into_iter().map(|version| {
+                let has_signature = has_signature(&version);
+                (version, has_signature)
+            });
+            Ok(versions.collect())
+        })
+        .await
+    }
+
+    /// One version.
+    pub(crate) async fn version(
+        &self,
+        tenant: &str,
+        plugin: &str,
+        version: &str,
+    ) -> Result<Option<VersionRow>, StoreError> {
+        let row = sqlx::query_as("SELECT * FROM version WHERE tenant = ? AND plugin = ? AND version = ?")
+            .bind(tenant)
+            .bind(plugin)
+            .bind(version);
+        Ok(row.fetch_optional(&self.pool).await?)
+    }
+
+    /// All versions of a tenant, of each plugin the one pushed last first.
+    pub(crate) async fn versions(&self, tenant: &str) -> Result<Vec<VersionRow>, StoreError> {
+        let rows = sqlx::query_as("SELECT * FROM version WHERE tenant = ? ORDER BY plugin, version.pushed DESC");
+        Ok(rows.bind(tenant).fetch_all(&self.pool).await?)
+    }
+
+    /// What is active of a tenant.
+    pub(crate) async fn active(&self, tenant: &str) -> Result<Vec<ActiveRow>, StoreError> {
+        let rows = sqlx::query_as("SELECT * FROM active WHERE tenant = ? ORDER BY plugin");
+        Ok(rows.bind(tenant).fetch_all(&self.pool).await?)
+    }
+
+    /// Makes versions active, all or none.
+    pub(crate) async fn activate(&self, done: Done<'_>, changes: &[Change]) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        for Change { to, from } in changes {
+            let digest = to.digest.to_string();
+            let from = from.as_ref().map(|from| from.version.as_str());
+            sqlx::query(
+                "INSERT OR REPLACE INTO active (tenant, plugin, version, digest, since, actor, previous)
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+            )
+            .bind(done.tenant)
+            .bind(&to.plugin)
+            .bind(&to.version)
+            .bind(&digest)
+            .bind(micros(SystemTime::now()))
+            .bind(done.actor)
+            .bind(from)
+            .execute(&mut *transaction)
+            .await?;
+            let of = Of {
+                plugin: &to.plugin,
+                version: &to.version,
+                digest: Some(&digest),
+            };
+            let detail = from.map(|from| format!("in place of {from}")).unwrap_or_default();
+            append(&mut transaction, done, of, LogResult::Done, &detail).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Takes an activation back.
+    pub(crate) async fn undo(&self, done: Done<'_>, changes: &[Change], why: &str) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        for Change { to, from } in changes {
+            sqlx::query("DELETE FROM active WHERE tenant = ? AND plugin = ?")
+                .bind(done.tenant)
+                .bind(&to.plugin)
+                .execute(&mut *transaction)
+                .await?;
+            if let Some(from) = from {
+                sqlx::query(
+                    "INSERT INTO active (tenant, plugin, version, digest, since, actor, previous)
+                     VALUES (?, ?, ?, ?, ?, ?, ?)",
+                )
+                .bind(done.tenant)
+                .bind(&from.plugin)
+                .bind(&from.version)
+                .bind(from.digest.to_string())
+                .bind(from.since_micros)
+                .bind(&from.actor)
+                .bind(&from.previous)
+                .execute(&mut *transaction)
+                .await?;
+            }
+            let digest = to.digest.to_string();
+            let of = Of {
+                plugin: &to.plugin,
+                version: &to.version,
+                digest: Some(&digest),
+            };
+            append(&mut transaction, done, of, LogResult::Undone, why).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Writes a file aside, syncs it and renames it into place.
+    async fn write(&self, tenant: &str, plugin: &str, name: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        let tenant_directory = self.directory.join(tenant);
+        let directory = tenant_directory.join(plugin);
+        let (scratch, file) = (self.incoming.join(Uuid::new_v4().to_string()), directory.join(name));
+        let parents = [self.directory.clone(), tenant_directory, directory.clone()];
+        blocking(file.clone(), move || {
+            private_directory(&directory)?;
+            let mut written = File::create(&scratch)?;
+            let renamed = written
+                .write_all(&bytes)
+                .and_then(|()| written.sync_all())
+                .and_then(|()| fs::rename(&scratch, &file));
+            if renamed.is_err() {
+                let _is_gone = fs::remove_file(&scratch).is_err();
+            }
+            renamed?;
+            parents.iter().try_for_each(|directory| sync(directory))
+        })
+        .await
+    }
+}
+
+/// Removes a version's files. One that stays costs room and nothing else.
+fn remove(directory: &Path, digest: &str) {
+    let file = directory.join(format!("{digest}.wasm"));
+    let removed = fs::remove_file(&file);
+    let signature = fs::remove_file(signature_file(&file));
+    let signature = signature.err().filter(|error| error.kind() != io::ErrorKind::NotFound);
+    if let Some(error) = removed.err().or(signature) {
+        tracing::warn!(file = %file.display(), %error, "a deleted version's file cannot be removed");
+    }
+}
+
+/// Deletes the oldest versions of a plugin beyond `keep` that neither serve nor did before: the digests that no version
+/// has any more.
+async fn prune(
+    connection: &mut SqliteConnection,
+    done: Done<'_>,
+    plugin: &str,
+    keep: usize,
+) -> Result<Vec<String>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT version, digest FROM version WHERE tenant = ?1 AND plugin = ?2
+         AND version NOT IN (SELECT version FROM active WHERE tenant = ?1 AND plugin = ?2
+             UNION SELECT previous FROM active WHERE tenant = ?1 AND plugin = ?2 AND previous IS NOT NULL)
+         AND version NOT IN (SELECT version FROM version WHERE tenant = ?1 AND plugin = ?2
+             ORDER BY pushed DESC LIMIT ?3)",
+    )
+    .bind(done.tenant)
+    .bind(plugin)
+    .bind(i64::try_from(keep).unwrap_or(i64::MAX))
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut gone = Vec::new();
+    for row in rows {
+        let (version, digest): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        sqlx::query("DELETE FROM version WHERE tenant = ? AND plugin = ? AND version = ?")
+            .bind(done.tenant)
+            .bind(plugin)
+            .bind(&version)
+            .execute(&mut *connection)
+            .await?;
+        let of = Of {
+            plugin,
+            version: &version,
+            digest: Some(&digest),
+        };
+        let done = Done {
+            action: Action::Delete,
+            ..done
+        };
+        let detail = "the oldest beyond admin.keep_versions";
+        append(connection, done, of, LogResult::Done, detail).await?;
+        let others: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM version WHERE tenant = ? AND plugin = ? AND digest = ?")
+                .bind(done.tenant)
+                .bind(plugin)
+                .bind(&digest)
+                .fetch_one(&mut *connection)
+                .await?;
+        if others == 0 {
+            gone.push(digest);
+        }
+    }
+    Ok(gone)
+}
+
+/// Runs what reads or writes a file where it may block.
+async fn blocking<T: Send + 'static>(
+    path: std::path::PathBuf,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    let ended = task::spawn_blocking(work).await;
+    let ended = ended.map_err(io::Error::other).and_then(|result| result);
+    ended.map_err(|source| StoreError::File { path, source })
+}
+
+/// Makes the names in a directory outlive a loss of power.
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}

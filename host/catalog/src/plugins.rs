@@ -1,0 +1,157 @@
+//! Where a tenant's plugins come from: its directory, or what was activated through the admin API; and who has signed them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ConfigError;
+use crate::files::{TenantFiles, read_regular};
+use crate::rules::check_name;
+use crate::signature::{SignatureError, Signed, TrustedKeys};
+use crate::source::{Source, Step};
+use crate::tenant::TenantConfig;
+use crate::versions::signature_file;
+
+/// Of one tenant.
+const MAX_TRUSTED_KEYS: usize = 16;
+
+/// `[plugins]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PluginsConfig {
+    /// Where they come from. Default `files`.
+    pub(crate) managed: Managed,
+    /// Public keys of minisign. When there are any, every plugin must be signed with one of them.
+    pub(crate) trusted_keys: Vec<String>,
+}
+
+/// Who decides which versions of a tenant's plugins serve.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Managed {
+    /// The files `plugins/*.wasm` of the tenant's directory. The admin API only shows them.
+    #[default]
+    Files,
+    /// What is pushed and activated through the admin API. Files in `plugins` are not looked at.
+    Api,
+}
+
+impl PluginsConfig {
+    /// The keys, with what is wrong with them added to the errors.
+    pub(crate) fn keys(&self, source: &Source, errors: &mut Vec<ConfigError>) -> TrustedKeys {
+        let place = [Step::Key("plugins"), Step::Key("trusted_keys")];
+        if self.trusted_keys.len() > MAX_TRUSTED_KEYS {
+            let found = self.trusted_keys.len();
+            let message = format!("`trusted_keys` has {found} entries: expected at most {MAX_TRUSTED_KEYS}");
+            errors.push(source.error_at_path(&place, message));
+            return TrustedKeys::default();
+        }
+        TrustedKeys::parse(&self.trusted_keys).unwrap_or_else(|(index, message)| {
+            let place = [place[0], place[1], Step::Index(index)];
+            errors.push(source.error_at_path(&place, message));
+            TrustedKeys::default()
+        })
+    }
+}
+
+/// The file of a plugin that a tenant is made of.
+#[derive(Clone, Debug)]
+pub struct PluginFile {
+    pub(crate) path: PathBuf,
+    /// Bytes of the component.
+    pub bytes: u64,
+    /// Who signed it, when the tenant asks for signatures.
+    pub signed: Option<Signed>,
+}
+
+/// The files of all plugins that a tenant's bindings name, or why there is none.
+#[derive(Debug, Default)]
+pub(crate) struct PluginFiles(BTreeMap<String, Result<PluginFile, String>>);
+
+impl PluginFiles {
+    /// Finds the file of each plugin and checks its signature, once for all its bindings. Blocks.
+    pub(crate) fn find(config: &TenantConfig, keys: &TrustedKeys, files: &TenantFiles) -> Self {
+        let bindings = config.extensions.values().flat_map(|extension| &extension.bindings);
+        let names: BTreeSet<_> = bindings.map(|binding| &binding.plugin).collect();
+        let names = names.into_iter().filter(|name| check_name("plugin", name).is_ok());
+        let file = |name: &String| (name.clone(), find_one(name, config.plugins.managed, keys, files));
+        Self(names.map(file).collect())
+    }
+
+    /// The file of a plugin.
+    ///
+    /// # Errors
+    /// Why it has none that may be loaded.
+    pub(crate) fn get(&self, plugin: &str) -> Result<&PluginFile, String> {
+        match self.0.get(plugin) {
+            Some(found) => found.as_ref().map_err(Clone::clone),
+            None => Err(format!("plugin `{plugin}` was not looked for")),
+        }
+    }
+
+    /// Those that there are.
+    pub(crate) fn found(self) -> BTreeMap<String, PluginFile> {
+        let found = |(name, file): (String, Result<_, _>)| Some((name, file.ok()?));
+        self.0.into_iter().filter_map(found).collect()
+    }
+}
+
+fn find_one(name: &str, managed: Managed, keys: &TrustedKeys, files: &TenantFiles) -> Result<PluginFile, String> {
+    let path = match managed {
+        Managed::Files => files.plugin(name),
+        Managed::Api => active(name, files)?,
+    };
+    let bytes = files.found(&path).map_or(0, |(_, bytes)| bytes);
+    // A file that is not there is told of by whoever loads it.
+    let signed = if keys.are_required() && files.found(&path).is_some() {
+        let signed = verify(&path, keys, files);
+        Some(signed.map_err(|error| format!("plugin `{name}` ({}): {error}", path.display()))?)
+    } else {
+        None
+    };
+    Ok(PluginFile { path, bytes, signed })
+}
+
+/// The file of the active version.
+fn active(name: &str, files: &TenantFiles) -> Result<PathBuf, String> {
+    let Some(versions) = &files.versions else {
+        return Err(
+            "the tenant's plugins are managed through the admin API (plugins.managed), which this host does not have; \
+             the operator adds [admin] to claimsmith.toml"
+                .to_owned(),
+        );
+    };
+    let Some((digest, path)) = versions.get(name) else {
+        return Err(format!(
+            "no version of plugin `{name}` is active; `claimsmith push` and `claimsmith activate` one"
+        ));
+    };
+    match files.found(path) {
+        Some((found, _)) if found == *digest => Ok(path.clone()),
+        Some(_) => Err(format!(
+            "the active version of plugin `{name}` is not what was pushed: {} was changed; push that version again, or \
+             activate another",
+            path.display()
+        )),
+        None => Err(format!(
+            "the active version of plugin `{name}` cannot be read: {}; restore the file, or activate another version",
+            path.display()
+        )),
+    }
+}
+
+fn verify(path: &Path, keys: &TrustedKeys, files: &TenantFiles) -> Result<Signed, String> {
+    let signature = signature_file(path);
+    if files.found(&signature).is_none() {
+        return Err(SignatureError::Missing.to_string());
+    }
+    let read = |file: &Path| {
+        files
+            .as_found(file, read_regular(file))
+            .map_err(|error| error.to_string())
+    };
+    let signature = String::from_utf8(read(&signature)?).map_err(|_| SignatureError::Malformed.to_string())?;
+    keys.verify(&read(path)?, &signature).map_err(|error| error.to_string())
+}

@@ -1,0 +1,147 @@
+//! Talking to the admin API: over the unix socket of a service on this machine, or over HTTP with a token.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use claimsmith_catalog::HostConfig;
+use reqwest::{Method, RequestBuilder, Url};
+use serde_json::Value;
+
+/// Longer than an activation is watched, and than a component may compile by default.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// Which service, and how it is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Connection {
+    /// The host's configuration, which says where the unix socket of the admin API is.
+    #[arg(long, default_value = "claimsmith.toml", env = "CLAIMSMITH_CONFIG")]
+    config: PathBuf,
+    /// The admin API of another machine, instead of the unix socket: `https://…`, with a token.
+    #[arg(long, env = "CLAIMSMITH_ADMIN_URL")]
+    url: Option<Url>,
+    /// The file of the access token for `--url`; without it the variable `CLAIMSMITH_ADMIN_TOKEN` is used.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Asks one service.
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: Option<String>,
+    /// For messages.
+    place: String,
+}
+
+impl Client {
+    pub(super) fn new(connection: &Connection) -> Result<Self> {
+        let builder = reqwest::Client::builder().timeout(PATIENCE);
+        if let Some(url) = &connection.url {
+            let token = match &connection.token_file {
+                Some(file) => {
+                    std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?
+                }
+                None => std::env::var("CLAIMSMITH_ADMIN_TOKEN").unwrap_or_default(),
+            };
+            if token.trim().is_empty() {
+                bail!("--url needs an access token: --token-file FILE, or the variable CLAIMSMITH_ADMIN_TOKEN");
+            }
+            return Ok(Self {
+                http: builder.build()?,
+                base: url.clone(),
+                token: Some(token.trim().to_owned()),
+                place: url.to_string(),
+            });
+        }
+        let config = HostConfig::read(&connection.config)?;
+        let Some(admin) = &config.admin else {
+            bail!(
+                "{} has no [admin], so its service has no admin API; add it and restart the service, or name another \
+                 service by --url",
+                connection.config.display()
+            );
+        };
+        let socket = admin.socket();
+        Ok(Self {
+            http: over(builder, &socket)?,
+            base: Url::parse("http://localhost/")?,
+            token: None,
+            place: socket.display().to_string(),
+        })
+    }
+
+    pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value> {
+        self.send(self.request(Method::GET, path, query)?).await
+    }
+
+    pub(super) async fn put(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        media_type: &str,
+        body: Vec<u8>,
+    ) -> Result<Value> {
+        let request = self.request(Method::PUT, path, query)?;
+        self.send(request.header("content-type", media_type).body(body)).await
+    }
+
+    pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Value> {
+        self.send(self.request(Method::POST, path, &[])?.json(body)).await
+    }
+
+    fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> Result<RequestBuilder> {
+        let mut url = self.base.clone();
+        let no_url = |()| anyhow!("{} is no URL that can be asked", self.place);
+        url.path_segments_mut().map_err(no_url)?.pop_if_empty().extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self.http.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
+    }
+
+    /// The answer's JSON.
+    ///
+    /// # Errors
+    /// What the service says is wrong, or that nobody answers.
+    async fn send(&self, request: RequestBuilder) -> Result<Value> {
+        let answer = request.send().await.with_context(|| {
+            format!(
+                "the admin API at {} does not answer; does the service run, as this user?",
+                self.place
+            )
+        })?;
+        let status = answer.status();
+        let body: Value = answer.json().await.unwrap_or_default();
+        if status.is_success() {
+            return Ok(body);
+        }
+        let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+        let errors = body.get("errors").and_then(Value::as_array);
+        let errors: Vec<_> = errors.into_iter().flatten().filter_map(Value::as_str).collect();
+        bail!(
+            "{} ({}, {})\n{}",
+            text("title"),
+            status.as_u16(),
+            text("code"),
+            errors.join("\n")
+        )
+    }
+}
+
+#[cfg(unix)]
+fn over(builder: reqwest::ClientBuilder, socket: &std::path::Path) -> Result<reqwest::Client> {
+    Ok(builder.unix_socket(socket).build()?)
+}
+
+#[cfg(not(unix))]
+fn over(_: reqwest::ClientBuilder, _: &std::path::Path) -> Result<reqwest::Client> {
+    bail!("this system has no unix sockets; name the service by --url")
+}
