@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Extension, Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Extension, Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use claimsmith_catalog::check_name;
 use http_body_util::{BodyExt as _, Limited};
+use metrics::counter;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -83,7 +85,22 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/tenants/{tenant}/activations", post(activate))
         .route("/tenants/{tenant}/rollbacks", post(roll_back))
         .fallback(async || Refusal::new(Code::NotFound, "GET /openapi.json describes what there is"))
+        .layer(from_fn(count))
         .with_state(api)
+}
+
+/// Counts a request by what was asked and answered. Methods are the client's words, labels are not.
+async fn count(request: Request, next: Next) -> Response {
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        _ => "other",
+    };
+    let response = next.run(request).await;
+    let status = response.status().as_u16().to_string();
+    counter!("claimsmith_admin_requests_total", "method" => method, "status" => status).increment(1);
+    response
 }
 
 async fn openapi(State(api): State<Arc<Api>>) -> Response {

@@ -209,6 +209,10 @@ fn describe_more() {
         "claimsmith_callouts_in_flight",
         "Callouts with a valid token that are being answered"
     );
+    describe_counter!(
+        "claimsmith_admin_requests_total",
+        "Requests to the admin API, by what they were answered"
+    );
     describe_gauge!("claimsmith_build_info", "1, with the version that runs");
 }
 

@@ -53,8 +53,9 @@ fn scraped(text: &str) -> Described {
     metrics
 }
 
-/// Metrics of what this host does not have: tests of caches, of Vault and of TLS see them.
-const ELSEWHERE: [&str; 7] = [
+/// Metrics of what this host does not have: tests of the admin API, of caches, of Vault and of TLS see them.
+const ELSEWHERE: [&str; 8] = [
+    "claimsmith_admin_requests_total",
     "claimsmith_cache_bytes",
     "claimsmith_cache_entries",
     "claimsmith_cache_evictions_total",
