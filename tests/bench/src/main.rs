@@ -25,6 +25,13 @@ struct Cli {
 enum Command {
     /// Measure, and write the report.
     Run(RunArguments),
+    /// Start one subject and wait to be stopped, for profilers. Prints where `job.json` is: a closed loop for `load`.
+    Hold {
+        #[command(flatten)]
+        place: Place,
+        /// The subject.
+        subject: String,
+    },
     /// Write the report of the last run again.
     Report(Place),
     /// Generate load as standard input says, and print what was measured.
@@ -92,6 +99,9 @@ fn start() -> Result<()> {
         }
         Command::Floor { port } => runtime()?.block_on(floor::serve(port)),
         Command::Upstream { port } => runtime()?.block_on(host_calls::serve(port)),
+        Command::Hold { place, subject } => {
+            runtime()?.block_on(until_told_to_stop(run::hold(built(&place), &subject)))
+        }
         Command::Report(place) => {
             let text = std::fs::read(place.scratch.join("results.json")).context("there is no run to report")?;
             finish(&place, &serde_json::from_slice(&text)?)
@@ -120,7 +130,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 /// Ends at Ctrl-C and SIGTERM as well, so that whatever was started is dropped, and with it stopped.
-async fn until_told_to_stop(run: impl Future<Output = Result<Results>>) -> Result<Results> {
+async fn until_told_to_stop<T>(run: impl Future<Output = Result<T>>) -> Result<T> {
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     tokio::select! {

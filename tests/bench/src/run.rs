@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use crate::report::machine::Machine;
 use crate::results::{Results, Sample};
 use crate::subjects::{self, Built, Kind, Subject};
-use crate::{host_calls, reload, rounds, scale, scenario, shape};
+use crate::{conformance, host_calls, reload, rounds, scale, scenario, shape};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -121,18 +121,7 @@ pub async fn run(built: Built, plan: Plan, only: &[String]) -> Result<Results> {
     let progress = Progress::begin(expected(&plan, &chosen, only.is_empty()));
     let subjects = install(&chosen, &built, &progress, &mut results);
     progress.say(format!("signing {} tokens", plan.pool));
-    let entra = Entra::start().await?;
-    let pool = built.scratch.join("tokens");
-    entra.write_pool(plan.pool, &pool)?;
-    let bench = Bench {
-        cores: Cores::choose()?,
-        token: entra.token()?,
-        built,
-        entra,
-        pool,
-        plan,
-        progress,
-    };
+    let bench = Bench::begin(built, plan, progress).await?;
     rounds::closed(&bench, &subjects, &mut results).await?;
     rounds::open(&bench, &subjects, &mut results).await?;
     if measures(PAYLOADS, only) && !plan.quick {
@@ -149,6 +138,24 @@ pub async fn run(built: Built, plan: Plan, only: &[String]) -> Result<Results> {
     }
     results.seconds = bench.progress.passed().as_secs();
     Ok(results)
+}
+
+/// Starts one subject, writes the job of a closed loop for it, and waits.
+///
+/// # Errors
+/// When there is no such subject, or it does not start.
+pub async fn hold(built: Built, name: &str) -> Result<()> {
+    let plan = Plan::quick(1);
+    let subjects = choose(&[name.to_owned()])?;
+    let subject = subjects.first().with_context(|| format!("{name} is not one that is started"))?;
+    let bench = Bench::begin(built, plan, Progress::begin(Duration::ZERO)).await?;
+    let server = subject.start(&bench.built, &bench.entra, bench.cores).await?;
+    let answer = conformance::check(&bench.entra, server.address).await?;
+    let job = bench.job(&server, &answer, rounds::USUAL_CONNECTIONS, Duration::from_secs(5));
+    let file = bench.built.scratch.join("job.json");
+    std::fs::write(&file, serde_json::to_vec(&job)?)?;
+    bench.progress.say(format!("{name} serves; {}", file.display()));
+    std::future::pending().await
 }
 
 /// Whether a part of the run, or a subject, is wanted.
@@ -217,6 +224,21 @@ fn expected(plan: &Plan, subjects: &[Subject], whole: bool) -> Duration {
 }
 
 impl Bench {
+    async fn begin(built: Built, plan: Plan, progress: Progress) -> Result<Self> {
+        let entra = Entra::start().await?;
+        let pool = built.scratch.join("tokens");
+        entra.write_pool(plan.pool, &pool)?;
+        Ok(Self {
+            cores: Cores::choose()?,
+            token: entra.token()?,
+            built,
+            entra,
+            pool,
+            plan,
+            progress,
+        })
+    }
+
     /// A job for the scenario's callout.
     #[must_use]
     pub fn job(&self, server: &Server, answer: &str, connections: usize, duration: Duration) -> Job {
