@@ -102,6 +102,31 @@ impl Host {
         Self::begin(shell).await
     }
 
+    /// The same as another user, without rights, where there is nothing but the executable, its libraries and the
+    /// certificates of authorities, and nothing can be written but `state`, which is at `/var/lib/claimsmith`. The
+    /// `directory` is at `/etc/claimsmith`; `root` is any empty one.
+    pub async fn start_in_container(directory: &Path, state: &Path, root: &Path) -> Self {
+        let mut unshare = Command::new("unshare");
+        unshare
+            .args([
+                "--map-root-user",
+                "--mount",
+                "sh",
+                "-c",
+                include_str!("container.sh"),
+                "sh",
+            ])
+            .args([root, directory, state])
+            .arg(crate::build::host())
+            .args(["serve", "--config", "/etc/claimsmith/claimsmith.toml"])
+            .args(["--log-format", "json", "--log", LOG])
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        Self::begin(unshare).await
+    }
+
     /// Runs `claimsmith audit` where the host is, which sees its small disk.
     pub async fn audit(&self, directory: &Path, arguments: &[&str]) -> Output {
         let mut nsenter = tokio::process::Command::new("nsenter");

@@ -1,4 +1,4 @@
-//! What operators do before and around a running service: begin, check, and have a service manager watch it.
+//! What operators do before and around a running service: begin, check, have a service manager watch it, and shut it in.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use claimsmith_tests::world::DIRECTORY;
-use claimsmith_tests::{Host, Stage, plugin, run, world};
+use claimsmith_tests::{Host, Platform, Stage, eventually, plugin, run, world};
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -155,4 +155,46 @@ async fn a_service_manager_is_told_what_becomes_of_the_service() {
     host.terminate();
     while told() != "STOPPING=1\n" {}
     host.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_root_without_a_shell_and_a_user_without_rights_suffice() {
+    let stage = Stage::new().await.host_config(
+        "audit.mode = \"required\"
+audit.path = \"/var/lib/claimsmith/audit/audit.db\"
+runtime.cache.directory = \"/var/lib/claimsmith/cache\"
+runtime.cache.key = \"/var/lib/claimsmith/cache.key\"",
+    );
+    let directories = world::directories_toml(&stage.entra);
+    let tenant = |marker: &str| {
+        let settings = format!("settings = {{ marker = \"{marker}\" }}");
+        directories.clone() + &world::extension_toml("claims", "", "misbehaving", &settings)
+    };
+    let Stage { entra, directory } = stage.tenant("contoso", &tenant("first"));
+    let (state, root) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let host = Host::start_in_container(directory.path(), state.path(), root.path()).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut platform = Platform {
+        entra,
+        host,
+        http,
+        directory,
+    };
+    let status = fs::read_to_string(format!("/proc/{}/status", platform.host.pid())).unwrap();
+    assert!(status.contains("CapEff:\t0000000000000000\n"), "{status}");
+    let answers = async |platform: &Platform, marker: &str| {
+        let (status, answer) = platform.callout_to(&platform.url()).await;
+        status == 200 && Platform::claims(&answer)["marker"] == marker
+    };
+    eventually("it answers", async || answers(&platform, "first").await).await;
+    fs::write(platform.tenant_file("tenant.toml"), tenant("second")).unwrap();
+    eventually("it answers as it is told now", async || {
+        answers(&platform, "second").await
+    })
+    .await;
+    // The child that compiled found its executable, and what it compiled is kept.
+    assert!(fs::read_dir(state.path().join("cache")).unwrap().count() > 0);
+    platform.host.terminate();
+    assert!(platform.host.ended().await.success());
+    assert!(state.path().join("audit/audit.db").is_file());
 }
