@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use claimsmith_catalog::{Activator, PluginVersions, SignatureError, Signed, Tenant, Trial};
-use claimsmith_runtime::Plugin;
+use claimsmith_catalog::{Activator, ActiveVersion, PluginVersions, SignatureError, Signed, Tenant, Trial};
+use claimsmith_runtime::{Digest, Plugin};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 
@@ -312,8 +312,8 @@ impl Manager {
             };
             let _alone = self.alone_with(&asked.tenant).await;
             let active = self.store.active(&asked.tenant).await?;
-            let serves = |row: &ActiveRow| applied.candidate.get(&row.plugin) == Some(&row.digest);
-            if !active.iter().all(serves) {
+            let serves = |(plugin, version)| applied.candidate.get(&plugin) == Some(&version);
+            if !serving(&active).all(serves) {
                 let message = "the tenant's versions were changed by somebody else while this activation was watched";
                 return Err(Refusal::new(Code::Busy, message));
             }
@@ -326,11 +326,7 @@ impl Manager {
     async fn take_back(&self, asked: &Asked, applied: &Applied, why: String) -> Result<Refusal, Refusal> {
         tracing::warn!(tenant = asked.tenant, why, "an activation was taken back");
         // First what serves, then what is written down.
-        let versions = applied
-            .active
-            .iter()
-            .map(|row| (row.plugin.clone(), row.digest))
-            .collect();
+        let versions = serving(&applied.active).collect();
         self.activator.restore(&asked.tenant, versions, applied.before.clone());
         self.store
             .undo(asked.done(applied.action), &applied.changes, &why)
@@ -352,11 +348,20 @@ impl Manager {
     }
 }
 
+fn active_version(digest: Digest, version: &str) -> ActiveVersion {
+    let version = version.into();
+    ActiveVersion { digest, version }
+}
+
+/// What is active.
+fn serving(active: &[ActiveRow]) -> impl Iterator<Item = (String, ActiveVersion)> {
+    let version = |row: &ActiveRow| (row.plugin.clone(), active_version(row.digest, &row.version));
+    active.iter().map(version)
+}
+
 /// What is active after these changes.
 fn candidate(active: &[ActiveRow], changes: &[Change]) -> PluginVersions {
-    let as_before = active.iter().map(|row| (row.plugin.clone(), row.digest));
-    let new = changes
-        .iter()
-        .map(|change| (change.to.plugin.clone(), change.to.digest));
-    as_before.chain(new).collect()
+    let new = changes.iter().map(|change| &change.to);
+    let new = new.map(|row| (row.plugin.clone(), active_version(row.digest, &row.version)));
+    serving(active).chain(new).collect()
 }

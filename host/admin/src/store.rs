@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use claimsmith_catalog::{ActiveVersions, PluginVersions};
+use claimsmith_catalog::{ActiveVersion, ActiveVersions, PluginVersions};
 use claimsmith_runtime::Digest;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -184,11 +184,15 @@ async fn active<'c>(
     database: impl Executor<'c, Database = Sqlite>,
     directory: PathBuf,
 ) -> Result<ActiveVersions, StoreError> {
-    let rows = sqlx::query("SELECT tenant, plugin, digest FROM active");
+    let rows = sqlx::query("SELECT tenant, plugin, digest, version FROM active");
     let mut active: BTreeMap<String, PluginVersions> = BTreeMap::new();
     for row in rows.fetch_all(database).await? {
         let versions = active.entry(row.try_get(0)?).or_default();
-        versions.insert(row.try_get(1)?, digest(row.try_get(2)?)?);
+        let version = ActiveVersion {
+            digest: digest(row.try_get(2)?)?,
+            version: row.try_get::<&str, _>(3)?.into(),
+        };
+        versions.insert(row.try_get(1)?, version);
     }
     Ok(ActiveVersions::new(directory, active))
 }

@@ -227,7 +227,7 @@ impl ExtensionStatus {
             BindingStatus {
                 plugin: bound.name.to_string(),
                 application: application.map(|id| id.to_string()),
-                version: plugin.version().to_string(),
+                version: bound.binding.version().to_string(),
                 digest: plugin.digest().to_string(),
                 breaker: bound.breaker.state().name().to_owned(),
                 signed: tenant.plugin_file(&bound.name).and_then(|file| file.signed.clone()),

@@ -21,7 +21,7 @@ use crate::rules::check_name;
 use crate::signature::TrustedKeys;
 use crate::source::Source;
 use crate::tools::{Shares, Tools, count_load, lock, log_loaded};
-use crate::versions::{ActiveVersions, PluginVersions};
+use crate::versions::{ActiveVersion, ActiveVersions, PluginVersions};
 
 /// How often a tenant is tried again because its files changed meanwhile.
 const TRIES: usize = 5;
@@ -237,8 +237,12 @@ impl Activator {
                 continue;
             };
             let found = bound.binding.plugin().digest();
-            if found != *expected {
-                return Err(format!("plugin `{}` serves {found} instead of {expected}", bound.name));
+            let (name, version) = (&bound.name, bound.binding.version());
+            if found != expected.digest || *version != expected.version {
+                let ActiveVersion { digest, version: label } = expected;
+                return Err(format!(
+                    "plugin `{name}` serves {version} ({found}) instead of {label} ({digest})"
+                ));
             }
             if bound.breaker.state() == BreakerState::Open {
                 return Err(format!(

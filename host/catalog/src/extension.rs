@@ -7,7 +7,9 @@ use std::sync::Arc;
 use claimsmith_audit::Privacy;
 use claimsmith_contract::Event;
 use claimsmith_password::{Accepted, DecryptionKey};
-use claimsmith_runtime::{BindError, Binding, BreakerOptions, Grants, Limits, LoadError, Plugin, Runtime, TenantShare};
+use claimsmith_runtime::{
+    BindError, Binding, BreakerOptions, Grants, Limits, LoadError, Plugin, PluginName, Runtime, TenantShare,
+};
 use claimsmith_token::{MetadataStore, TokenPolicy};
 use claimsmith_upstreams::Problem;
 use claimsmith_upstreams::cache::{CacheOf, TenantCaches};
@@ -170,10 +172,16 @@ impl ExtensionLoader<'_> {
         let settings = format!("{place}.settings");
         let json = self.settings(&settings, &config.settings)?;
         let grants = self.with_cache(grants, index, config, &plugin, &json)?;
-        let bound = self
-            .runtime
-            .bind(plugin, &config.plugin, json, limits, Arc::clone(self.share), grants)
-            .await;
+        let name = PluginName {
+            name: &config.plugin,
+            version: self
+                .plugins
+                .get(&config.plugin)
+                .ok()
+                .and_then(|file| file.version.clone()),
+        };
+        let share = Arc::clone(self.share);
+        let bound = self.runtime.bind(plugin, name, json, limits, share, grants).await;
         let binding = self.bound(&settings, &config.plugin, bound)?;
         let binding = binding.with_isolation(config.isolation.into()).map_err(|refused| {
             let message = format!(

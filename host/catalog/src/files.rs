@@ -13,7 +13,7 @@ use claimsmith_upstreams::secret::secret_files;
 use claimsmith_upstreams::{open_regular, too_large};
 
 use crate::error::ConfigError;
-use crate::versions::{ActiveVersions, PluginVersions, signature_file};
+use crate::versions::{ActiveVersion, ActiveVersions, PluginVersions, VersionFiles, signature_file};
 
 /// A tenant's files as they were found.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct TenantFiles {
     /// Of `tenant.toml`, of every plugin and of every secret.
     pub(crate) fingerprint: Digest,
     /// The active versions of its plugins and their files; absent where there is no admin API.
-    pub(crate) versions: Option<BTreeMap<String, (Digest, PathBuf)>>,
+    pub(crate) versions: Option<VersionFiles>,
     /// Those that could be read.
     found: HashMap<PathBuf, Found>,
     changed: AtomicBool,
@@ -44,7 +44,9 @@ impl TenantFiles {
     /// The versions that were active when it was looked.
     pub(crate) fn active(&self) -> PluginVersions {
         let versions = self.versions.iter().flatten();
-        versions.map(|(name, (digest, _))| (name.clone(), *digest)).collect()
+        versions
+            .map(|(name, (version, _))| (name.clone(), version.clone()))
+            .collect()
     }
 
     /// Takes what was read of a file, unless it is not what was found: files of two moments together would make a
@@ -270,14 +272,10 @@ pub(crate) fn scan(
 }
 
 /// Finds the files of one tenant, with these versions of its plugins active.
-pub(crate) fn find_tenant(
-    directory: PathBuf,
-    versions: Option<BTreeMap<String, (Digest, PathBuf)>>,
-    cache: &mut DigestCache,
-) -> TenantFiles {
+pub(crate) fn find_tenant(directory: PathBuf, versions: Option<VersionFiles>, cache: &mut DigestCache) -> TenantFiles {
     let files = find_files(&directory, versions.iter().flatten(), cache);
     TenantFiles {
-        fingerprint: fingerprint(&files),
+        fingerprint: fingerprint(&files, versions.iter().flatten()),
         directory,
         versions,
         found: files
@@ -313,7 +311,7 @@ fn plugins(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 /// What a tenant consists of. Files that cannot be read count as absent: the loader says why.
 fn find_files<'v>(
     directory: &Path,
-    versions: impl Iterator<Item = (&'v String, &'v (Digest, PathBuf))>,
+    versions: impl Iterator<Item = (&'v String, &'v (ActiveVersion, PathBuf))>,
     cache: &mut DigestCache,
 ) -> BTreeMap<PathBuf, Option<Found>> {
     // Whatever is there counts, so that a key that is replaced is used without a restart.
@@ -332,11 +330,17 @@ fn find_files<'v>(
         .collect()
 }
 
-/// A digest over all of it.
-fn fingerprint(files: &BTreeMap<PathBuf, Option<Found>>) -> Digest {
+/// A digest over all of it. The versions' own digests are those of their files; the same file can serve as another version.
+fn fingerprint<'v>(
+    files: &BTreeMap<PathBuf, Option<Found>>,
+    versions: impl Iterator<Item = (&'v String, &'v (ActiveVersion, PathBuf))>,
+) -> Digest {
     let part = |(file, found): (&PathBuf, &Option<Found>)| {
         let digest = found.as_ref().map(|found| found.digest.to_string()).unwrap_or_default();
         format!("{}\0{digest}\0", file.display())
     };
-    Digest::of(files.iter().map(part).collect::<String>().as_bytes())
+    let label =
+        |(plugin, (version, _)): (&String, &(ActiveVersion, PathBuf))| format!("{plugin}@{}\0", version.version);
+    let whole: String = files.iter().map(part).chain(versions.map(label)).collect();
+    Digest::of(whole.as_bytes())
 }

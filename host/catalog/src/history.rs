@@ -82,7 +82,7 @@ impl ExtensionLoader<'_> {
     }
 
     fn meters(self, config: &BindingConfig, binding: &Binding) -> Arc<BindingMeters> {
-        let version = binding.plugin().version_text();
+        let version = binding.version();
         Arc::new(BindingMeters::new(
             &self.tenant.into(),
             self.name,
@@ -94,7 +94,7 @@ impl ExtensionLoader<'_> {
     /// A breaker whose changes are logged and counted.
     fn new_breaker(self, application: Option<Uuid>, config: &BindingConfig, binding: &Binding) -> Breaker {
         let (tenant, extension, plugin) = (self.tenant.to_owned(), self.name.to_owned(), config.plugin.clone());
-        let version = binding.plugin().version().to_string();
+        let version = Arc::clone(binding.version());
         let digest = binding.plugin().digest().to_string();
         let [extension_label, plugin_label, _] = bounded(self.tenant, [self.name, &config.plugin, ""]);
         let first = AtomicBool::new(true);
@@ -121,7 +121,7 @@ impl ExtensionLoader<'_> {
                 extension,
                 application,
                 plugin,
-                version,
+                version = &*version,
                 digest,
                 state,
                 "circuit breaker changed"

@@ -52,5 +52,5 @@ pub use policy::token_policy;
 pub use rate_limit::{RateLimit, RateLimitConfig, RateLimits, RateLimitsConfig};
 pub use rules::check_name;
 pub use signature::{SignatureError, Signed, TrustedKeys};
-pub use versions::{ActiveVersions, PluginVersions, signature_file};
+pub use versions::{ActiveVersion, ActiveVersions, PluginVersions, signature_file};
 pub use watch::{WatchError, watch};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use crate::rules::check_name;
 use crate::signature::{SignatureError, Signed, TrustedKeys};
 use crate::source::{Source, Step};
 use crate::tenant::TenantConfig;
-use crate::versions::signature_file;
+use crate::versions::{ActiveVersion, signature_file};
 
 /// Of one tenant.
 const MAX_TRUSTED_KEYS: usize = 16;
@@ -60,6 +61,8 @@ impl PluginsConfig {
 #[derive(Clone, Debug)]
 pub struct PluginFile {
     pub(crate) path: PathBuf,
+    /// The version that it was pushed as; none where plugins are files.
+    pub(crate) version: Option<Arc<str>>,
     /// Bytes of the component.
     pub bytes: u64,
     /// Who signed it, when the tenant asks for signatures.
@@ -99,9 +102,9 @@ impl PluginFiles {
 }
 
 fn find_one(name: &str, managed: Managed, keys: &TrustedKeys, files: &TenantFiles) -> Result<PluginFile, String> {
-    let path = match managed {
-        Managed::Files => files.plugin(name),
-        Managed::Api => active(name, files)?,
+    let (path, version) = match managed {
+        Managed::Files => (files.plugin(name), None),
+        Managed::Api => active(name, files).map(|(path, version)| (path, Some(version)))?,
     };
     let bytes = files.found(&path).map_or(0, |(_, bytes)| bytes);
     // A file that is not there is told of by whoever loads it.
@@ -111,11 +114,16 @@ fn find_one(name: &str, managed: Managed, keys: &TrustedKeys, files: &TenantFile
     } else {
         None
     };
-    Ok(PluginFile { path, bytes, signed })
+    Ok(PluginFile {
+        path,
+        version,
+        bytes,
+        signed,
+    })
 }
 
 /// The file of the active version.
-fn active(name: &str, files: &TenantFiles) -> Result<PathBuf, String> {
+fn active(name: &str, files: &TenantFiles) -> Result<(PathBuf, Arc<str>), String> {
     let Some(versions) = &files.versions else {
         return Err(
             "the tenant's plugins are managed through the admin API (plugins.managed), which this host does not have; \
@@ -123,13 +131,13 @@ fn active(name: &str, files: &TenantFiles) -> Result<PathBuf, String> {
                 .to_owned(),
         );
     };
-    let Some((digest, path)) = versions.get(name) else {
+    let Some((ActiveVersion { digest, version }, path)) = versions.get(name) else {
         return Err(format!(
             "no version of plugin `{name}` is active; `claimsmith push` and `claimsmith activate` one"
         ));
     };
     match files.found(path) {
-        Some((found, _)) if found == *digest => Ok(path.clone()),
+        Some((found, _)) if found == *digest => Ok((path.clone(), Arc::clone(version))),
         Some(_) => Err(format!(
             "the active version of plugin `{name}` is not what was pushed: {} was changed; push that version again, or \
              activate another",

@@ -195,7 +195,7 @@ pub(crate) fn log_loaded(name: &str, before: Option<&Tenant>, now: &Tenant, gene
                 extension = extension_name,
                 application = place.0.map(tracing::field::display),
                 plugin = &*bound.name,
-                version = %plugin.version(),
+                version = &**bound.binding.version(),
                 digest = %plugin.digest(),
                 replaced = before.map(|before| before.plugin().digest().to_string()),
                 generation,

@@ -5,12 +5,24 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use claimsmith_runtime::Digest;
 
-/// The active version of each plugin of a tenant, by its digest.
-pub type PluginVersions = BTreeMap<String, Digest>;
+/// A version that is active.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveVersion {
+    /// The SHA-256 of its component.
+    pub digest: Digest,
+    /// The version that it was pushed as.
+    pub version: Arc<str>,
+}
+
+/// The active version of each plugin of a tenant.
+pub type PluginVersions = BTreeMap<String, ActiveVersion>;
+
+/// The same, each with its file.
+pub(crate) type VersionFiles = BTreeMap<String, (ActiveVersion, PathBuf)>;
 
 /// Which versions are active, and where versions are kept.
 #[derive(Debug)]
@@ -37,10 +49,10 @@ impl ActiveVersions {
     }
 
     /// These versions of a tenant with their files.
-    pub(crate) fn files(&self, tenant: &str, versions: &PluginVersions) -> BTreeMap<String, (Digest, PathBuf)> {
-        let file = |(plugin, digest): (&String, &Digest)| {
-            let file = self.file(tenant, plugin, *digest);
-            (plugin.clone(), (*digest, file))
+    pub(crate) fn files(&self, tenant: &str, versions: &PluginVersions) -> VersionFiles {
+        let file = |(plugin, version): (&String, &ActiveVersion)| {
+            let file = self.file(tenant, plugin, version.digest);
+            (plugin.clone(), (version.clone(), file))
         };
         versions.iter().map(file).collect()
     }

@@ -32,7 +32,9 @@ const MAX_PROBLEMS: usize = 100;
 pub struct Binding {
     pub(crate) host: Arc<Host>,
     pub(crate) plugin: Arc<Plugin>,
-    /// The plugin's name in the configuration and its version, for log records.
+    /// The version that it serves as.
+    pub(crate) version: Arc<str>,
+    /// The plugin's name in the configuration and that version, for log records.
     pub(crate) label: Arc<str>,
     pub(crate) settings: Arc<str>,
     pub(crate) limits: Limits,
@@ -46,11 +48,32 @@ pub struct Binding {
     pub(crate) taping: Taping,
 }
 
+/// What a plugin is called where it is bound: in log records, and wherever else it is told of.
+#[derive(Clone, Debug)]
+pub struct PluginName<'n> {
+    /// Its name in the configuration.
+    pub name: &'n str,
+    /// The version that it was pushed as; what the component says of itself where it was not.
+    pub version: Option<Arc<str>>,
+}
+
+impl<'n> From<&'n str> for PluginName<'n> {
+    fn from(name: &'n str) -> Self {
+        Self { name, version: None }
+    }
+}
+
 impl Binding {
     /// The bound plugin.
     #[must_use]
     pub fn plugin(&self) -> &Arc<Plugin> {
         &self.plugin
+    }
+
+    /// The version that it serves as: the one that it was pushed as, or else what the plugin says of itself.
+    #[must_use]
+    pub fn version(&self) -> &Arc<str> {
+        &self.version
     }
 
     /// The binding's settings, as JSON text.
@@ -125,6 +148,7 @@ impl Binding {
         Self {
             host: Arc::clone(&self.host),
             plugin: Arc::clone(&self.plugin),
+            version: Arc::clone(&self.version),
             label: Arc::clone(&self.label),
             settings: Arc::clone(&self.settings),
             limits: self.limits,

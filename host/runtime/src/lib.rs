@@ -45,7 +45,7 @@ mod turns;
 pub const HAS_NATIVE_PLUGINS: bool = cfg!(feature = "native-plugins");
 
 pub use aot::{CacheError, CacheOptions};
-pub use binding::Binding;
+pub use binding::{Binding, PluginName};
 pub use breaker::{Breaker, BreakerOptions, BreakerPermit, BreakerState};
 /// The plugin interface's types, as the host gives and gets them: one module for each interface.
 pub mod interface {

@@ -126,12 +126,6 @@ impl Plugin {
         &self.version
     }
 
-    /// The same as text, which need not be copied.
-    #[must_use]
-    pub fn version_text(&self) -> &Arc<str> {
-        &self.version_text
-    }
-
     /// One sentence for people.
     #[must_use]
     pub fn summary(&self) -> Option<&str> {

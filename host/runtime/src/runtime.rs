@@ -15,7 +15,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use crate::aot::CacheOptions;
-use crate::binding::Binding;
+use crate::binding::{Binding, PluginName};
 use crate::capability::Grants;
 use crate::compiler::{CompileLimits, Compiler};
 use crate::components::Components;
@@ -398,23 +398,26 @@ impl Runtime {
     }
 
     /// Binds a plugin to settings (one JSON object), which the plugin checks, and to limits. `name` is the configuration's
-    /// for the plugin: its log is told by it, not by what the plugin calls itself. `tenant` is shared by all bindings of a tenant;
-    /// `grants` are the upstreams that this one may use.
+    /// for the plugin: its log is told by it, not by what the plugin calls itself. `tenant` is shared by all bindings of a
+    /// tenant; `grants` are the upstreams that this one may use.
     ///
     /// # Errors
     /// [`BindError`] when the plugin refuses the settings or fails to check them.
     pub async fn bind(
         &self,
         plugin: Arc<Plugin>,
-        name: &str,
+        name: impl Into<PluginName<'_>>,
         settings: String,
         limits: Limits,
         tenant: Arc<TenantShare>,
         grants: Arc<Grants>,
     ) -> Result<Binding, BindError> {
+        let PluginName { name, version } = name.into();
+        let version = version.unwrap_or_else(|| Arc::clone(&plugin.version_text));
         let binding = Binding {
             host: Arc::clone(&self.host),
-            label: format!("{name}@{}", plugin.version).into(),
+            label: format!("{name}@{version}").into(),
+            version,
             plugin,
             settings: settings.into(),
             limits,

@@ -50,10 +50,16 @@ impl<'e> Attempt<'e> {
             (true, Some(previous)) => previous,
             (true, None) => {
                 telemetry::count_invocation(&invocations.course, &bound.meters, Outcome::PluginQuarantined);
-                let plugin = bound.binding.plugin();
+
                 let (usage, journal) = (Usage::default(), Journal::default());
-                let noted = invocations.note(&bound.name, plugin, Outcome::PluginQuarantined, &usage, &journal);
-                let version = bound.binding.plugin().version();
+                let noted = invocations.note(
+                    &bound.name,
+                    &bound.binding,
+                    Outcome::PluginQuarantined,
+                    &usage,
+                    &journal,
+                );
+                let version = bound.binding.version();
                 let detail = format!(
                     "{}@{version}: failed too often and is not invoked for a while",
                     bound.name
@@ -88,11 +94,11 @@ impl<'e> Attempt<'e> {
             log,
         } = report;
         let outcome = result.as_ref().map_or_else(outcome, |_| Outcome::Answered);
-        let (name, plugin) = (&self.bound.name, self.binding.plugin());
-        self.noted = self.invocations.note(name, plugin, outcome, &usage, &journal);
+        let name = &self.bound.name;
+        self.noted = self.invocations.note(name, self.binding, outcome, &usage, &journal);
         let course = &self.invocations.course;
-        course.note(name, plugin, self.began, outcome, &usage, Left { journal, log });
-        let version = self.binding.plugin().version();
+        course.note(name, self.binding, self.began, outcome, &usage, Left { journal, log });
+        let version = self.binding.version();
         tracing::debug!(
             plugin = &*self.bound.name,
             %version,
@@ -138,7 +144,7 @@ impl Attempt<'_> {
         if let Some(permit) = self.permit {
             permit.failed();
         }
-        let version = self.binding.plugin().version();
+        let version = self.binding.version();
         let detail = format!("{}@{version}: {error}", self.bound.name);
         Failed {
             refusal: Refusal {

@@ -12,7 +12,7 @@ use claimsmith_contract::{
     Callout, EntraError, EventData, Outcome, attribute_collection_start, attribute_collection_submit, password_submit,
     verified_id_claim_validation,
 };
-use claimsmith_runtime::{CapabilityCall, Journal, Plugin, Usage};
+use claimsmith_runtime::{Binding, CapabilityCall, Journal, Usage};
 use claimsmith_token::ValidToken;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -67,15 +67,15 @@ impl Invocations {
     pub(crate) fn note(
         &self,
         name: &Arc<str>,
-        plugin: &Plugin,
+        binding: &Binding,
         outcome: Outcome,
         usage: &Usage,
         journal: &Journal,
     ) -> usize {
         let version = PluginVersion {
             plugin: Arc::clone(name),
-            version: Arc::clone(plugin.version_text()),
-            digest: *plugin.digest().as_bytes(),
+            version: Arc::clone(binding.version()),
+            digest: *binding.plugin().digest().as_bytes(),
         };
         let used = Use {
             outcome,

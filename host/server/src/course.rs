@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use claimsmith_catalog::{ExtensionMeters, Stage};
 use claimsmith_contract::Outcome;
-use claimsmith_runtime::{Journal, LogRecord, Plugin, Terms, UpstreamUse, Usage};
+use claimsmith_runtime::{Binding, Journal, LogRecord, Terms, UpstreamUse, Usage};
 use claimsmith_token::TokenPolicy;
 use tokio::time::Instant;
 
@@ -123,7 +123,7 @@ impl Course {
     pub(crate) fn note(
         &self,
         name: &Arc<str>,
-        plugin: &Plugin,
+        binding: &Binding,
         began: Instant,
         outcome: Outcome,
         usage: &Usage,
@@ -140,7 +140,7 @@ impl Course {
         let mut invocations = self.invocations.lock().unwrap_or_else(PoisonError::into_inner);
         invocations.push(Invocation {
             plugin: Arc::clone(name),
-            version: Arc::clone(plugin.version_text()),
+            version: Arc::clone(binding.version()),
             times: (began, Instant::now()),
             outcome,
             usage: *usage,

@@ -196,13 +196,10 @@ fn of_binding(bound: &BoundPlugin, application: Option<String>) -> BindingStatus
     BindingStatus {
         plugin: &bound.name,
         application,
-        version: plugin.version().to_string(),
+        version: bound.binding.version().to_string(),
         digest: plugin.digest().to_string(),
         since: Time(bound.since),
         breaker: bound.breaker.state().name(),
-        previous: bound
-            .previous
-            .as_ref()
-            .map(|binding| binding.plugin().version().to_string()),
+        previous: bound.previous.as_ref().map(|binding| binding.version().to_string()),
     }
 }

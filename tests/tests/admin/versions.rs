@@ -106,6 +106,30 @@ async fn a_version_is_pushed_planned_activated_and_rolled_back() {
     assert_log(&platform).await;
 }
 
+/// Components say a version of themselves, which is another thing: several that are pushed may say the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_of_a_plugin_has_the_version_that_it_was_pushed_as() {
+    let platform = start("", &[("contoso", BY_API, "settings = { marker = \"m\" }")]).await;
+    // The same bytes, so that nothing but the version differs.
+    for version in ["7.1.0", "7.2.0-rc.1"] {
+        push(&platform, &misbehaving("a"), version).await;
+        activate(&platform, version).await;
+        assert_eq!(build(&platform).await, "a");
+        let bindings = &status(&platform).await["extensions"]["claims"]["bindings"];
+        assert_eq!(bindings[0]["version"], version);
+        assert_eq!(platform.status().await["bindings"][0]["version"], version);
+        let label = format!("version=\"{version}\"");
+        let counted = platform.metric("claimsmith_invocations_total", &[&label]).await;
+        assert!((counted - 1.0).abs() < f64::EPSILON, "{counted}");
+        let asked = format!("misbehaving@{version}");
+        let found = ["audit", "query", "--plugin-version", &asked, "--since", "1h", "--json"];
+        eventually("its record is found", async || {
+            command(&platform, &found).await.output.lines().count() == 1
+        })
+        .await;
+    }
+}
+
 /// How many components the host has compiled.
 async fn compilations(platform: &Platform) -> u64 {
     let url = format!("http://{}/metrics", platform.host.address);
