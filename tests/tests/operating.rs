@@ -171,8 +171,8 @@ runtime.cache.key = \"/var/lib/claimsmith/cache.key\"",
         directories.clone() + &world::extension_toml("claims", "", "misbehaving", &settings)
     };
     let Stage { entra, directory } = stage.tenant("contoso", &tenant("first"));
-    let (state, root) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let host = Host::start_in_container(directory.path(), state.path(), root.path()).await;
+    let (written, root) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let host = Host::start_in_container(directory.path(), written.path(), root.path()).await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut platform = Platform {
         entra,
@@ -193,8 +193,39 @@ runtime.cache.key = \"/var/lib/claimsmith/cache.key\"",
     })
     .await;
     // The child that compiled found its executable, and what it compiled is kept.
-    assert!(fs::read_dir(state.path().join("cache")).unwrap().count() > 0);
+    assert!(fs::read_dir(written.path().join("cache")).unwrap().count() > 0);
     platform.host.terminate();
     assert!(platform.host.ended().await.success());
-    assert!(state.path().join("audit/audit.db").is_file());
+    assert!(written.path().join("audit/audit.db").is_file());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_needs_no_other_program() {
+    let binding = "[[extensions.claims.bindings]]\nplugin = \"misbehaving\"";
+    let mut platform = Platform::start_with("server.drain_delay = \"1m\"", "", binding).await;
+    let (directory, address) = (platform.directory.path().to_owned(), platform.host.address.to_string());
+    let check = async |more: &[&str]| {
+        run(
+            &directory,
+            &[&["healthcheck", "--address", &address], more].concat(),
+            "",
+        )
+        .await
+    };
+    for more in [&[][..], &["--ready"]] {
+        let ended = check(more).await;
+        assert_eq!((ended.code, &*ended.output, &*ended.errors), (0, "", ""), "{ended:?}");
+    }
+    platform.host.terminate();
+    eventually("it is not ready", async || {
+        let ended = check(&["--ready"]).await;
+        ended.code == 1 && ended.errors.contains("shutting down")
+    })
+    .await;
+    assert_eq!(check(&[]).await.code, 0, "it lives");
+    platform.host.kill();
+    let ended = check(&[]).await;
+    assert!(ended.code == 1 && ended.errors.contains("does not answer"), "{ended:?}");
+    let ended = run(&directory, &["healthcheck"], "").await;
+    assert!(ended.code == 1 && ended.errors.contains("--address"), "{ended:?}");
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use claimsmith_tests::{Authority, Host, Identity, LogLine, Platform, Stage, eventually, raw, world};
+use claimsmith_tests::{Authority, Host, Identity, LogLine, Platform, Stage, eventually, raw, run, world};
 use reqwest::{Certificate, Client};
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
@@ -80,6 +80,9 @@ async fn callouts_are_answered_over_tls_alone() {
     let authority = Authority::new();
     let platform = serving(&authority).await;
     assert_eq!(callout(&platform, &platform.http).await.unwrap(), 200);
+    let address = platform.host.address.to_string();
+    let ended = run(platform.directory.path(), &["healthcheck", "--address", &address], "").await;
+    assert_eq!(ended.code, 0, "{ended:?}");
     let stranger = client(&Authority::new());
     assert!(callout(&platform, &stranger).await.unwrap_err().is_connect());
     // What speaks HTTP to it gets no HTTP.

@@ -6,6 +6,7 @@ mod check;
 mod compile;
 mod compiler;
 mod explain_token;
+mod healthcheck;
 mod init;
 mod logging;
 mod schema;
@@ -49,6 +50,8 @@ enum Command {
     Check(check::Arguments),
     /// Write a commented configuration to begin with.
     Init(init::Arguments),
+    /// Ask whether the service lives, or is ready; the exit code says it. For the health checks of containers.
+    Healthcheck(healthcheck::Arguments),
     /// Compile plugins ahead of time, into the cache of compiled components.
     Compile(compile::Arguments),
     /// Compile the component on standard input to standard output: what `serve` and `compile` run for each component.
@@ -117,6 +120,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(arguments) => runtime.block_on(serve::serve(&arguments, cli.log.is_some())),
         Command::Check(arguments) => runtime.block_on(check::check(&arguments)),
         Command::Init(arguments) => init::init(&arguments),
+        Command::Healthcheck(arguments) => runtime.block_on(healthcheck::healthcheck(&arguments)),
         Command::Compile(arguments) => runtime.block_on(compile::compile(&arguments)),
         Command::CompileForParent(_) => Ok(()),
         Command::ExplainToken(arguments) => runtime.block_on(explain_token::explain_token(&arguments)),
