@@ -44,7 +44,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use failure_policy::{Composition, Merge, OnFailure, Order};
 pub use fared::{Fared, Quantiles, Seen};
 pub use files::plugin_files;
-pub use last_known_good::{LastKnownGood, LastKnownGoodConfig, Subject};
+pub use last_known_good::{LastKnownGood, LastKnownGoodConfig, Recalled, Subject};
 pub use loader::Loader;
 pub use meters::{BindingMeters, ByOutcome, ExtensionMeters, OTHER, Stage};
 pub use plugins::{Managed, PluginFile};

@@ -128,6 +128,11 @@ impl<'e> Attempt<'e> {
 }
 
 impl Attempt<'_> {
+    /// When leave to invoke was given.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Whether what was invoked is the binding, and not the version before it.
     pub(crate) fn is_of_the_binding(&self) -> bool {
         std::ptr::eq(self.binding, Arc::as_ptr(&self.bound.binding))
