@@ -8,7 +8,7 @@ use claimsmith_runtime::{Binding, Breaker, BreakerState};
 use metrics::Label;
 use uuid::Uuid;
 
-use crate::catalog::BoundPlugin;
+use crate::catalog::{BoundPlugin, Previous};
 use crate::extension::ExtensionLoader;
 use crate::failure_policy::{OnFailure, OnFailureConfig, max_age};
 use crate::last_known_good::LastKnownGood;
@@ -31,18 +31,16 @@ impl ExtensionLoader<'_> {
         let before = before.map(|(_, bound)| bound);
         let same_version = |bound: &&BoundPlugin| bound.binding.plugin().digest() == binding.plugin().digest();
         let previous = before.and_then(|before| {
-            if same_version(&before) {
+            // A version that is out of service is nothing to fall back to.
+            if same_version(&before) || before.breaker.state() == BreakerState::Open {
                 return before.previous.clone();
             }
-            // A version that is out of service is nothing to fall back to.
-            let serves = before.breaker.state() != BreakerState::Open;
-            if serves {
-                Some(Arc::clone(&before.binding))
-            } else {
-                before.previous.clone()
-            }
+            Some(Previous {
+                binding: Arc::clone(&before.binding),
+                meters: Arc::clone(&before.meters),
+                signed_by: before.signed_by.clone(),
+            })
         });
-        let previous_meters = previous.as_ref().map(|previous| self.meters(config, previous));
         let unchanged = before
             .filter(same_version)
             .filter(|before| before.binding.settings() == binding.settings());
@@ -52,15 +50,36 @@ impl ExtensionLoader<'_> {
                 || Arc::new(self.new_breaker(place.0, config, &binding)),
                 |before| Arc::clone(&before.breaker),
             ),
-            previous: previous.filter(|_| config.fallback_to_previous),
+            previous: previous.and_then(|previous| self.as_it_may_run_now(previous, config)),
+            signed_by: self.signed_by(config),
             on_failure: self.on_failure(config, unchanged),
             since: before
                 .filter(same_version)
                 .map_or_else(SystemTime::now, |before| before.since),
             meters: self.meters(config, &binding),
-            previous_meters: previous_meters.filter(|_| config.fallback_to_previous),
             binding,
         }
+    }
+
+    /// The version before, with what the tenant grants now: an upstream that was taken away, or a credential that was
+    /// replaced, is out of its reach too. None where the tenant does not want it, or no longer trusts who signed it.
+    fn as_it_may_run_now(self, previous: Previous, config: &BindingConfig) -> Option<Previous> {
+        if !config.fallback_to_previous || !self.keys.accept(previous.signed_by.as_deref()) {
+            return None;
+        }
+        let grants = self
+            .upstreams
+            .grants(self.tenant, &config.upstreams, &config.statements);
+        Some(Previous {
+            binding: Arc::new(previous.binding.with_upstreams(grants.ok()?)),
+            ..previous
+        })
+    }
+
+    /// The key that a binding's plugin is signed with.
+    fn signed_by(self, config: &BindingConfig) -> Option<Arc<str>> {
+        let signed = self.plugins.get(&config.plugin).ok()?.signed.as_ref()?;
+        Some(signed.key.as_str().into())
     }
 
     /// What happens when a binding fails. `unchanged` is the binding as it was with the same version and settings, whose

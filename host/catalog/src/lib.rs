@@ -34,7 +34,9 @@ mod versions;
 mod watch;
 
 pub use activation::{ActivationError, Activator, Stale, Trial};
-pub use catalog::{BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, Lookup, Passwords, Probe, Tenant};
+pub use catalog::{
+    BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, Lookup, Passwords, Previous, Probe, Tenant,
+};
 pub use config::{
     AdminConfig, AdminRole, AdminTokenConfig, AuditConfig, AuditMode, CacheConfig, EgressConfig, HostConfig,
     InstanceReuseConfig, LogConfig, ProbesConfig, RepeatsConfig, ServerConfig, TelemetryConfig, TlsConfig,

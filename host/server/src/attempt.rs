@@ -44,10 +44,9 @@ impl<'e> Attempt<'e> {
         // A probe goes where a callout would, and tells the breaker nothing.
         let permit = if is_probe { None } else { bound.breaker.permit() };
         let is_open = permit.is_none() && !(is_probe && bound.breaker.state() != BreakerState::Open);
-        let previous = bound.previous.as_deref().filter(|_| is_open);
-        let binding = match (is_open, previous) {
-            (false, _) => Arc::as_ref(&bound.binding),
-            (true, Some(previous)) => previous,
+        let (binding, meters) = match (is_open, &bound.previous) {
+            (false, _) => (&bound.binding, &bound.meters),
+            (true, Some(previous)) => (&previous.binding, &previous.meters),
             (true, None) => {
                 telemetry::count_invocation(&invocations.course, &bound.meters, Outcome::PluginQuarantined);
                 let plugin = bound.binding.plugin();
@@ -64,10 +63,9 @@ impl<'e> Attempt<'e> {
         };
         let began = Instant::now();
         let left = deadline.saturating_duration_since(began);
-        let previous_meters = bound.previous_meters.as_ref().filter(|_| previous.is_some());
         Ok(Self {
             invocations,
-            meters: previous_meters.unwrap_or(&bound.meters),
+            meters,
             bound,
             binding,
             terms: invocations.course.terms(deadline),

@@ -203,6 +203,6 @@ fn of_binding(bound: &BoundPlugin, application: Option<String>) -> BindingStatus
         previous: bound
             .previous
             .as_ref()
-            .map(|binding| binding.plugin().version().to_string()),
+            .map(|previous| previous.binding.plugin().version().to_string()),
     }
 }
