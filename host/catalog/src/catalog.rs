@@ -204,6 +204,8 @@ pub struct BoundPlugin {
     pub(crate) signed_by: Option<Arc<str>>,
     /// What happens when it fails.
     pub on_failure: OnFailure,
+    /// Stands for the upstreams and statements that its answers come from.
+    pub(crate) learns_from: Digest,
     /// Since when this version has served in this place, without a break.
     pub since: SystemTime,
     /// What is counted of its invocations.

@@ -44,6 +44,7 @@ impl ExtensionLoader<'_> {
         let unchanged = before
             .filter(same_version)
             .filter(|before| before.binding.settings() == binding.settings());
+        let learns_from = self.upstreams.digest(config);
         BoundPlugin {
             name: config.plugin.as_str().into(),
             breaker: unchanged.map_or_else(
@@ -52,7 +53,9 @@ impl ExtensionLoader<'_> {
             ),
             previous: previous.and_then(|previous| self.as_it_may_run_now(previous, config)),
             signed_by: self.signed_by(config),
-            on_failure: self.on_failure(config, unchanged),
+            // Claims that came from elsewhere may be what a change of that was to put right.
+            on_failure: self.on_failure(config, unchanged.filter(|before| before.learns_from == learns_from)),
+            learns_from,
             since: before
                 .filter(same_version)
                 .map_or_else(SystemTime::now, |before| before.since),
@@ -82,8 +85,8 @@ impl ExtensionLoader<'_> {
         Some(signed.key.as_str().into())
     }
 
-    /// What happens when a binding fails. `unchanged` is the binding as it was with the same version and settings, whose
-    /// last known good claims are its own.
+    /// What happens when a binding fails. `unchanged` is the binding as it was with the same version, settings, upstreams and
+    /// statements, whose last known good claims are its own.
     fn on_failure(self, config: &BindingConfig, unchanged: Option<&BoundPlugin>) -> OnFailure {
         let claims = || rules::default_claims(config).into();
         match config.on_failure {

@@ -1,8 +1,9 @@
 //! The claims that users last had, for `on_failure = "last_known_good"`.
 //!
 //! Each tenant has a memory of its own, bounded in entries and bytes, which outlives its reloads. What is in it belongs to
-//! one version with one set of settings in one binding: with either changed, an earlier answer may be wrong (a right that
-//! was taken away, a defect that was mended), so nothing finds it any more, and it goes with its age.
+//! one version with one set of settings, upstreams and statements in one binding: with any of these changed, an earlier
+//! answer may be wrong (a right that was taken away, a defect that was mended), so nothing finds it any more, and it goes
+//! with its age.
 //!
 //! That a user was refused is remembered too, in place of the claims: otherwise a person who was shut out would be let in
 //! again as soon as the plugin fails.

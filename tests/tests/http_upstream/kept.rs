@@ -5,7 +5,7 @@ use std::fs;
 use claimsmith_tests::{LogLine, Platform, Upstream, http_caller, world};
 use serde_json::{Value, json};
 
-use super::{LOOPBACK, crm, start};
+use super::{LOOPBACK, crm, start, upstream};
 
 const ASKED: &str = r#"{ "path": "/members/7" }"#;
 /// What the plugin cannot read: it fails.
@@ -66,4 +66,30 @@ async fn the_version_before_has_the_upstreams_of_now() {
     reload(&platform, &crm(&server, ""), BINDING).await;
     assert_eq!(result().await, "not-granted");
     assert_eq!((requests(&server), requests(&other)), (before + 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn last_known_good_claims_end_with_the_upstreams_that_they_came_from() {
+    const BINDING: &str = "settings.probe = true\nupstreams = [\"crm\"]\non_failure = \"last_known_good\"\n";
+    let host =
+        format!("{LOOPBACK}\nruntime.breaker.consecutive_failures = 1000\nruntime.breaker.min_invocations = 1000");
+    let (server, other) = (Upstream::start().await, Upstream::start().await);
+    let platform = start(&host, &crm(&server, ""), BINDING).await;
+    let failing = async || send(&platform, NO_REQUEST).await.0;
+    assert_eq!(send(&platform, ASKED).await.0, 200);
+    assert_eq!(failing().await, 200);
+
+    // One that the binding does not use makes no difference.
+    let with_another = [crm(&server, ""), upstream("another", &other.url(""), "")].concat();
+    reload(&platform, &with_another, BINDING).await;
+    assert_eq!(failing().await, 200);
+    reload(&platform, &crm(&other, ""), BINDING).await;
+    assert_eq!(failing().await, 500);
+
+    assert_eq!(send(&platform, ASKED).await.0, 200);
+    assert_eq!(failing().await, 200);
+    let both = BINDING.replace("[\"crm\"]", "[\"another\", \"crm\"]");
+    let with_another = [crm(&other, ""), upstream("another", &other.url(""), "")].concat();
+    reload(&platform, &with_another, &both).await;
+    assert_eq!(failing().await, 500);
 }
