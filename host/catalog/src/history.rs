@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use claimsmith_runtime::{Binding, Breaker, BreakerState};
-use metrics::Label;
 use uuid::Uuid;
 
 use crate::catalog::{BoundPlugin, Previous};
 use crate::extension::ExtensionLoader;
 use crate::failure_policy::{OnFailure, OnFailureConfig, max_age};
 use crate::last_known_good::LastKnownGood;
-use crate::meters::{BindingMeters, bounded};
+use crate::meters::BindingMeters;
 use crate::rules;
 use crate::tenant::BindingConfig;
 
@@ -113,25 +112,13 @@ impl ExtensionLoader<'_> {
         ))
     }
 
-    /// A breaker whose changes are logged and counted.
+    /// A breaker whose changes are logged.
     fn new_breaker(self, application: Option<Uuid>, config: &BindingConfig, binding: &Binding) -> Breaker {
         let (tenant, extension, plugin) = (self.tenant.to_owned(), self.name.to_owned(), config.plugin.clone());
         let version = binding.plugin().version().to_string();
         let digest = binding.plugin().digest().to_string();
-        let [extension_label, plugin_label, _] = bounded(self.tenant, [self.name, &config.plugin, ""]);
         let first = AtomicBool::new(true);
         Breaker::new(self.breaker, move |state| {
-            let labels = [
-                Label::new("tenant", tenant.clone()),
-                Label::new("extension", Arc::clone(&extension_label)),
-                Label::new("plugin", Arc::clone(&plugin_label)),
-            ];
-            let open = match state {
-                BreakerState::Closed => 0.0,
-                BreakerState::HalfOpen => 0.5,
-                BreakerState::Open => 1.0,
-            };
-            metrics::gauge!("claimsmith_breaker_open", labels.iter()).set(open);
             // Being closed at first is no change.
             if first.swap(false, Ordering::Relaxed) {
                 return;
