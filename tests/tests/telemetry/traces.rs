@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use claimsmith_tests::otlp::{self, Collector, Health, Span};
 use claimsmith_tests::{Platform, Upstream, eventually};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{ECHO, asking, correlation_id, misbehaving, with_upstream};
 
@@ -93,6 +93,25 @@ async fn a_callout_is_a_trace_with_a_span_for_each_stage_and_host_call() {
     assert!(head.contains(&sent), "{sent} {head}");
     assert_eq!(callout.resource["service.name"], "claimsmith");
     assert_eq!(callout.resource["deployment.environment.name"], "test");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_not_granted_is_nowhere() {
+    const CODE: &str = "40718263";
+    let (collector, server) = (Collector::start(Health::Well).await, Upstream::start().await);
+    let platform = with_upstream(&collector.config(), &server, "", "settings.probe = true").await;
+    let mut body = platform.body();
+    let request = json!({ "upstream": CODE, "path": "/members/7" });
+    body["data"]["authenticationContext"]["user"]["displayName"] = json!(request.to_string());
+    let response = platform.call(&platform.token(), &body).await;
+    assert_eq!(response.status(), 200);
+    assert!(response.text().await.unwrap().contains("not-granted"));
+    let spans = collector.trace_of(correlation_id(&body)).await;
+    assert_eq!(only(&spans, "http.fetch").attributes["claimsmith.upstream"], "");
+    assert!(!format!("{spans:?}").contains(CODE), "{spans:#?}");
+    let is_call = |line: &Value| line["message"] == "capability called";
+    platform.host.log_line("the call", is_call).await;
+    assert!(!Value::from(platform.host.log()).to_string().contains(CODE));
 }
 
 #[tokio::test(flavor = "multi_thread")]
