@@ -206,11 +206,41 @@ async fn a_trace_parent_counts_where_it_is_wanted_and_the_caller_is_known() {
         .await;
     assert_eq!(line["span"]["correlation_id"], id.as_str());
 
+    // Of a caller that nothing is known of, there is no trace at all.
     let mark = collector.spans().len();
     call_with(&platform, "no-token", &given).await;
-    eventually("the refusal is traced", async || collector.spans().len() > mark).await;
-    let refused = collector.spans()[mark].clone();
-    assert!(refused.trace != TRACE && refused.parent.is_empty(), "{refused:?}");
+    let body = platform.body();
+    platform.call(&platform.token(), &body).await;
+    collector.trace_of(correlation_id(&body)).await;
+    let own = correlation_id(&body).replace('-', "");
+    assert!(collector.spans()[mark..].iter().all(|span| span.trace == own));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_leave_no_spans() {
+    let collector = Collector::start(Health::Well).await;
+    let platform = Platform::start_with(&collector.config(), "", ECHO).await;
+    let body = platform.body();
+    for (url, token) in [
+        (platform.url(), "no-token".to_owned()),
+        (platform.url_of("contoso", "nowhere"), platform.token()),
+        (platform.url_of("nobody", "claims"), platform.token()),
+    ] {
+        let request = platform.http.post(url).bearer_auth(token).json(&body);
+        assert!(request.send().await.unwrap().status().is_client_error());
+    }
+    // Who is known and says what nobody understands is traced.
+    let refused = platform.call(&platform.token(), &json!({})).await;
+    assert_eq!(refused.status(), 400);
+    eventually("the refusal is traced", async || {
+        collector.spans().iter().any(|span| span.name == "callout")
+    })
+    .await;
+    let spans = collector.spans();
+    assert_eq!(
+        only(&spans, "callout").attributes["claimsmith.outcome"],
+        "invalid_request"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
