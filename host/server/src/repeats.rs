@@ -32,7 +32,7 @@ use crate::callout::{or_panicked, run};
 use crate::facts::{Facts, Gone};
 use crate::trace::Trace;
 
-/// What an entry takes besides its answer, about.
+/// What an entry takes besides what it tells, about.
 const ENTRY_BYTES: u32 = 1024;
 /// Tenants whose memories are kept: more than one host has.
 const MAX_TENANTS: u64 = 100_000;
@@ -46,6 +46,14 @@ pub(crate) struct Told {
     pub(crate) action: Option<&'static str>,
     pub(crate) claims: Vec<Claim>,
     pub(crate) invocations: Invoked,
+}
+
+impl Told {
+    /// What it takes besides itself, about. The claims' texts are as long as the answer that is made of them.
+    fn bytes(&self) -> usize {
+        let answer = self.answered.as_ref().map_or(0, Vec::len);
+        2 * answer + size_of_val(&*self.claims) + self.invocations.bytes()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -170,7 +178,7 @@ fn memory(config: RepeatsConfig) -> Memory {
     let weigher = move |_: &Key, state: &State| {
         let bytes = match state {
             State::Running(_) => 0,
-            State::Answered(told) => told.answered.as_ref().map_or(0, |body| 2 * body.len()),
+            State::Answered(told) => told.bytes(),
         };
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         bytes.saturating_add(ENTRY_BYTES).max(least)
@@ -265,6 +273,7 @@ impl Begun {
 mod tests {
     use std::sync::Arc;
 
+    use claimsmith_audit::{Call, Claim, MAX_CALLS};
     use claimsmith_catalog::RepeatsConfig;
     use tokio::sync::watch;
 
@@ -290,6 +299,33 @@ mod tests {
     async fn kept(memory: &Memory) -> u64 {
         memory.run_pending_tasks().await;
         memory.entry_count()
+    }
+
+    #[tokio::test]
+    async fn what_is_told_of_an_answer_counts_as_the_answer_does() {
+        const CLAIMS: usize = 1_000;
+        let claim = Claim {
+            id: "a".into(),
+            value: None,
+        };
+        let told = Told {
+            answered: Ok(Vec::new()),
+            action: None,
+            claims: vec![claim; CLAIMS],
+            invocations: Invoked::of_calls(MAX_CALLS),
+        };
+        let least = CLAIMS * size_of::<Claim>() + MAX_CALLS * size_of::<Call>();
+        assert!(told.bytes() >= least);
+        let memory = memory(RepeatsConfig {
+            max_bytes: u32::try_from(10 * least).unwrap(),
+            ..RepeatsConfig::default()
+        });
+        let told = Arc::new(told);
+        for number in 0..100 {
+            memory.insert(key(number), State::Answered(Arc::clone(&told))).await;
+        }
+        let kept = kept(&memory).await;
+        assert!((1..10).contains(&kept), "{kept}");
     }
 
     #[tokio::test]
