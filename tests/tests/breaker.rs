@@ -232,3 +232,41 @@ async fn a_reload_that_changes_nothing_of_it_does_not_close_it() {
     fs::write(platform.tenant_file("tenant.toml"), toml).unwrap();
     eventually("other settings begin anew", async || call(&platform, 4).await.0 == 200).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metric_tells_of_what_serves_and_of_nothing_else() {
+    let host = "runtime.breaker.consecutive_failures = 3\nruntime.breaker.open_for = \"1m\"";
+    let platform = Platform::start_with(host, "", ECHO).await;
+    let open = async || metric(&platform, "claimsmith_breaker_open", &["plugin=\"attribute-map\""]).await;
+    assert_eq!(open().await, Some(0.0));
+    for _ in 0..3 {
+        assert_eq!(call(&platform, 4_000).await.0, 500);
+    }
+    assert_eq!(open().await, Some(1.0));
+    let write = async |bindings: &str, is_done: fn(&Value) -> bool| {
+        let mark = platform.host.log_mark();
+        fs::write(platform.tenant_file("tenant.toml"), platform.tenant_toml(bindings)).unwrap();
+        platform.host.log_line_after(mark, "a reload", is_done).await;
+    };
+
+    // An application's breaker is another one, with the same labels.
+    let rules = "settings.attribute-map.rules = [{ claim = \"other\", from = \"user.displayName\" }]";
+    let application = format!(
+        "{ECHO}\n[[extensions.claims.applications]]\nclient_ids = [\"0d1e0001-0000-4000-8000-0000000000f1\"]\n{rules}"
+    );
+    write(&application, |line| line["message"] == "catalog published").await;
+    assert_eq!(open().await, Some(1.0));
+
+    // A load that fails has made a breaker too.
+    let other = ECHO.replace("\"name\"", "\"other\"");
+    let mistake = format!("{other}\n[[extensions.claims.bindings]]\nplugin = \"nowhere\"");
+    write(&mistake, |line| line["keeps_serving"] == true).await;
+    assert_eq!(open().await, Some(1.0));
+
+    let mark = platform.host.log_mark();
+    let gone = platform.directory.path().join("gone");
+    fs::rename(platform.tenant_file(""), gone).unwrap();
+    let removed = |line: &Value| line["message"] == "tenant removed";
+    platform.host.log_line_after(mark, "it is gone", removed).await;
+    assert_eq!(open().await, None);
+}

@@ -199,15 +199,28 @@ pub struct BoundPlugin {
     /// Whether it may be invoked, by how it has fared. Outlives reloads that change neither the version nor its settings.
     pub breaker: Arc<Breaker>,
     /// The version before, invoked while the breaker is open; absent unless the tenant wants that.
-    pub previous: Option<Arc<Binding>>,
+    pub previous: Option<Previous>,
+    /// The key that the version is signed with, where the tenant asks for signatures.
+    pub(crate) signed_by: Option<Arc<str>>,
     /// What happens when it fails.
     pub on_failure: OnFailure,
+    /// Stands for the upstreams and statements that its answers come from.
+    pub(crate) learns_from: Digest,
     /// Since when this version has served in this place, without a break.
     pub since: SystemTime,
     /// What is counted of its invocations.
     pub meters: Arc<BindingMeters>,
-    /// The same of the version before.
-    pub previous_meters: Option<Arc<BindingMeters>>,
+}
+
+/// The version that served before in a binding's place.
+#[derive(Clone, Debug)]
+pub struct Previous {
+    /// The version with the settings that it had, and the upstreams that the binding may use now.
+    pub binding: Arc<Binding>,
+    /// What is counted of its invocations.
+    pub meters: Arc<BindingMeters>,
+    /// The key that it was signed with when it was loaded, where the tenant asked for signatures.
+    pub(crate) signed_by: Option<Arc<str>>,
 }
 
 /// How the service calls an extension itself.

@@ -28,6 +28,7 @@ use crate::rate_limit::{RateLimit, RateLimitConfig, RateLimits};
 use crate::rules;
 
 use crate::settings::to_json;
+use crate::signature::TrustedKeys;
 use crate::source::{Source, Step, steps};
 use crate::tenant::{
     ApplicationConfig, BindingConfig, DecryptionKeyConfig, DirectoryConfig, ExtensionConfig, IsolationConfig,
@@ -58,6 +59,8 @@ pub(crate) struct ExtensionLoader<'l> {
     pub(crate) vault: Option<&'l VaultSecrets>,
     pub(crate) files: &'l TenantFiles,
     pub(crate) plugins: &'l PluginFiles,
+    /// The keys that the tenant trusts.
+    pub(crate) keys: &'l TrustedKeys,
     pub(crate) source: &'l Source,
     pub(crate) directories: &'l [DirectoryConfig],
     pub(crate) privacy: Privacy,

@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use claimsmith_runtime::{Binding, Breaker, BreakerState};
-use metrics::Label;
 use uuid::Uuid;
 
-use crate::catalog::BoundPlugin;
+use crate::catalog::{BoundPlugin, Previous};
 use crate::extension::ExtensionLoader;
 use crate::failure_policy::{OnFailure, OnFailureConfig, max_age};
 use crate::last_known_good::LastKnownGood;
-use crate::meters::{BindingMeters, bounded};
+use crate::meters::BindingMeters;
 use crate::rules;
 use crate::tenant::BindingConfig;
 
@@ -31,40 +30,62 @@ impl ExtensionLoader<'_> {
         let before = before.map(|(_, bound)| bound);
         let same_version = |bound: &&BoundPlugin| bound.binding.plugin().digest() == binding.plugin().digest();
         let previous = before.and_then(|before| {
-            if same_version(&before) {
+            // A version that is out of service is nothing to fall back to.
+            if same_version(&before) || before.breaker.state() == BreakerState::Open {
                 return before.previous.clone();
             }
-            // A version that is out of service is nothing to fall back to.
-            let serves = before.breaker.state() != BreakerState::Open;
-            if serves {
-                Some(Arc::clone(&before.binding))
-            } else {
-                before.previous.clone()
-            }
+            Some(Previous {
+                binding: Arc::clone(&before.binding),
+                meters: Arc::clone(&before.meters),
+                signed_by: before.signed_by.clone(),
+            })
         });
-        let previous_meters = previous.as_ref().map(|previous| self.meters(config, previous));
         let unchanged = before
             .filter(same_version)
             .filter(|before| before.binding.settings() == binding.settings());
+        let learns_from = self.upstreams.digest(config);
         BoundPlugin {
             name: config.plugin.as_str().into(),
             breaker: unchanged.map_or_else(
                 || Arc::new(self.new_breaker(place.0, config, &binding)),
                 |before| Arc::clone(&before.breaker),
             ),
-            previous: previous.filter(|_| config.fallback_to_previous),
-            on_failure: self.on_failure(config, unchanged),
+            previous: previous.and_then(|previous| self.as_it_may_run_now(previous, config)),
+            signed_by: self.signed_by(config),
+            // Claims that came from elsewhere may be what a change of that was to put right.
+            on_failure: self.on_failure(config, unchanged.filter(|before| before.learns_from == learns_from)),
+            learns_from,
             since: before
                 .filter(same_version)
                 .map_or_else(SystemTime::now, |before| before.since),
             meters: self.meters(config, &binding),
-            previous_meters: previous_meters.filter(|_| config.fallback_to_previous),
             binding,
         }
     }
 
-    /// What happens when a binding fails. `unchanged` is the binding as it was with the same version and settings, whose
-    /// last known good claims are its own.
+    /// The version before, with what the tenant grants now: an upstream that was taken away, or a credential that was
+    /// replaced, is out of its reach too. None where the tenant does not want it, or no longer trusts who signed it.
+    fn as_it_may_run_now(self, previous: Previous, config: &BindingConfig) -> Option<Previous> {
+        if !config.fallback_to_previous || !self.keys.accept(previous.signed_by.as_deref()) {
+            return None;
+        }
+        let grants = self
+            .upstreams
+            .grants(self.tenant, &config.upstreams, &config.statements);
+        Some(Previous {
+            binding: Arc::new(previous.binding.with_upstreams(grants.ok()?)),
+            ..previous
+        })
+    }
+
+    /// The key that a binding's plugin is signed with.
+    fn signed_by(self, config: &BindingConfig) -> Option<Arc<str>> {
+        let signed = self.plugins.get(&config.plugin).ok()?.signed.as_ref()?;
+        Some(signed.key.as_str().into())
+    }
+
+    /// What happens when a binding fails. `unchanged` is the binding as it was with the same version, settings, upstreams and
+    /// statements, whose last known good claims are its own.
     fn on_failure(self, config: &BindingConfig, unchanged: Option<&BoundPlugin>) -> OnFailure {
         let claims = || rules::default_claims(config).into();
         match config.on_failure {
@@ -91,25 +112,13 @@ impl ExtensionLoader<'_> {
         ))
     }
 
-    /// A breaker whose changes are logged and counted.
+    /// A breaker whose changes are logged.
     fn new_breaker(self, application: Option<Uuid>, config: &BindingConfig, binding: &Binding) -> Breaker {
         let (tenant, extension, plugin) = (self.tenant.to_owned(), self.name.to_owned(), config.plugin.clone());
         let version = Arc::clone(binding.version());
         let digest = binding.plugin().digest().to_string();
-        let [extension_label, plugin_label, _] = bounded(self.tenant, [self.name, &config.plugin, ""]);
         let first = AtomicBool::new(true);
         Breaker::new(self.breaker, move |state| {
-            let labels = [
-                Label::new("tenant", tenant.clone()),
-                Label::new("extension", Arc::clone(&extension_label)),
-                Label::new("plugin", Arc::clone(&plugin_label)),
-            ];
-            let open = match state {
-                BreakerState::Closed => 0.0,
-                BreakerState::HalfOpen => 0.5,
-                BreakerState::Open => 1.0,
-            };
-            metrics::gauge!("claimsmith_breaker_open", labels.iter()).set(open);
             // Being closed at first is no change.
             if first.swap(false, Ordering::Relaxed) {
                 return;

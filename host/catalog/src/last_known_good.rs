@@ -1,9 +1,14 @@
 //! The claims that users last had, for `on_failure = "last_known_good"`.
 //!
 //! Each tenant has a memory of its own, bounded in entries and bytes, which outlives its reloads. What is in it belongs to
-//! one version with one set of settings in one binding: with either changed, an earlier answer may be wrong (a right that
-//! was taken away, a defect that was mended), so nothing finds it any more, and it goes with its age.
+//! one version with one set of settings, upstreams and statements in one binding: with any of these changed, an earlier
+//! answer may be wrong (a right that was taken away, a defect that was mended), so nothing finds it any more, and it goes
+//! with its age.
+//!
+//! That a user was refused is remembered too, in place of the claims: otherwise a person who was shut out would be let in
+//! again as soon as the plugin fails.
 
+use std::future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -12,6 +17,7 @@ use claimsmith_contract::Callout;
 use claimsmith_contract::token_issuance_start::{Claim, ClaimValue};
 use moka::Expiry;
 use moka::future::Cache;
+use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -89,9 +95,27 @@ struct Key {
 
 #[derive(Clone, Debug)]
 struct Entry {
-    claims: Arc<[Claim]>,
+    known: Known,
     since: Instant,
     max_age: Duration,
+}
+
+/// What a version with its settings has last decided for a user.
+#[derive(Clone, Debug)]
+enum Known {
+    Answered(Arc<[Claim]>),
+    Refused,
+}
+
+/// What is known of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recalled {
+    /// The claims that were answered last, and how long ago.
+    Claims(Vec<Claim>, Duration),
+    /// The user was refused last.
+    Refused,
+    /// Nothing, or nothing that is recent enough.
+    Nothing,
 }
 
 struct Age;
@@ -126,7 +150,10 @@ impl Memory {
     fn made(config: LastKnownGoodConfig) -> Cache<Key, Entry> {
         // One bound for both: no entry weighs less than its part of all bytes.
         let least = (config.max_bytes / config.max_entries.max(1)).max(1);
-        let weigher = move |_: &Key, entry: &Entry| bytes(&entry.claims).max(least);
+        let weigher = move |_: &Key, entry: &Entry| match &entry.known {
+            Known::Answered(claims) => bytes(claims).max(least),
+            Known::Refused => bytes(&[]).max(least),
+        };
         Cache::builder()
             .max_capacity(config.max_bytes.into())
             .eviction_policy(EvictionPolicy::lru())
@@ -174,32 +201,54 @@ impl LastKnownGood {
         }
     }
 
-    /// Notes what has been answered.
-    pub async fn remember(&self, subject: Subject, claims: &[Claim]) {
-        let entry = Entry {
-            claims: claims.into(),
-            since: Instant::now(),
-            max_age: self.max_age,
+    /// Notes what an invocation has answered that began at `began`. A refusal since then is the later decision, whichever
+    /// of the two was done first.
+    pub async fn remember(&self, subject: Subject, claims: &[Claim], began: Instant) {
+        let entry = self.entry(Known::Answered(claims.into()));
+        let decide = |before: Option<moka::Entry<Key, Entry>>| match before.map(moka::Entry::into_value) {
+            Some(before) if matches!(before.known, Known::Refused) && before.since >= began => future::ready(Op::Nop),
+            _ => future::ready(Op::Put(entry)),
         };
-        self.memory.insert(Key { of: self.of, subject }, entry).await;
+        let key = Key { of: self.of, subject };
+        drop(self.memory.entry(key).and_compute_with(decide).await);
     }
 
-    /// What was answered last, and how long ago; `None` if that is too long ago.
-    pub async fn recall(&self, subject: Subject) -> Option<(Vec<Claim>, Duration)> {
-        let entry = self.memory.get(&Key { of: self.of, subject }).await?;
+    /// Notes that the user has been refused, which takes the place of what was answered before.
+    pub async fn refuse(&self, subject: Subject) {
+        let key = Key { of: self.of, subject };
+        self.memory.insert(key, self.entry(Known::Refused)).await;
+    }
+
+    fn entry(&self, known: Known) -> Entry {
+        Entry {
+            known,
+            since: Instant::now(),
+            max_age: self.max_age,
+        }
+    }
+
+    /// What was decided last, unless that is too long ago.
+    pub async fn recall(&self, subject: Subject) -> Recalled {
+        let Some(entry) = self.memory.get(&Key { of: self.of, subject }).await else {
+            return Recalled::Nothing;
+        };
         let age = entry.since.elapsed();
-        (age <= self.max_age).then(|| (entry.claims.to_vec(), age))
+        match entry.known {
+            _ if age > self.max_age => Recalled::Nothing,
+            Known::Answered(claims) => Recalled::Claims(claims.to_vec(), age),
+            Known::Refused => Recalled::Refused,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use claimsmith_contract::token_issuance_start::{Claim, ClaimValue};
     use uuid::Uuid;
 
-    use super::{LastKnownGood, LastKnownGoodConfig, Memory, Subject};
+    use super::{LastKnownGood, LastKnownGoodConfig, Memory, Recalled, Subject};
 
     const HOUR: Duration = Duration::from_hours(1);
 
@@ -219,6 +268,14 @@ mod tests {
         }]
     }
 
+    /// The claims that are known of a user.
+    async fn known(good: &LastKnownGood, of: Subject) -> Option<Vec<Claim>> {
+        match good.recall(of).await {
+            Recalled::Claims(claims, _) => Some(claims),
+            Recalled::Refused | Recalled::Nothing => None,
+        }
+    }
+
     async fn remembered(memory: &Memory) -> u64 {
         memory.cache().run_pending_tasks().await;
         memory.cache().entry_count()
@@ -228,19 +285,33 @@ mod tests {
     async fn only_the_same_user_of_the_same_version_is_found() {
         let memory = Memory::new(LastKnownGoodConfig::default());
         let (one, other) = (LastKnownGood::new(&memory, HOUR), LastKnownGood::new(&memory, HOUR));
-        one.remember(subject(1), &claims("gold")).await;
-        assert_eq!(one.recall(subject(1)).await.unwrap().0, claims("gold"));
-        assert!(one.recall(subject(2)).await.is_none());
-        assert!(other.recall(subject(1)).await.is_none());
+        one.remember(subject(1), &claims("gold"), Instant::now()).await;
+        assert_eq!(known(&one, subject(1)).await, Some(claims("gold")));
+        assert_eq!(one.recall(subject(2)).await, Recalled::Nothing);
+        assert_eq!(other.recall(subject(1)).await, Recalled::Nothing);
         let elsewhere = Subject {
             application: Some(Uuid::from_u128(9)),
             ..subject(1)
         };
-        assert!(one.recall(elsewhere).await.is_none());
+        assert_eq!(one.recall(elsewhere).await, Recalled::Nothing);
         // A shorter age holds for what is there already.
-        assert!(one.with_max_age(Duration::ZERO).recall(subject(1)).await.is_none());
-        one.remember(subject(1), &claims("silver")).await;
-        assert_eq!(one.recall(subject(1)).await.unwrap().0, claims("silver"));
+        let shorter = one.with_max_age(Duration::ZERO);
+        assert_eq!(shorter.recall(subject(1)).await, Recalled::Nothing);
+        one.remember(subject(1), &claims("silver"), Instant::now()).await;
+        assert_eq!(known(&one, subject(1)).await, Some(claims("silver")));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_counts_more_than_what_began_before_it() {
+        let good = LastKnownGood::new(&Memory::new(LastKnownGoodConfig::default()), HOUR);
+        let began = Instant::now();
+        good.remember(subject(1), &claims("gold"), began).await;
+        good.refuse(subject(1)).await;
+        assert_eq!(good.recall(subject(1)).await, Recalled::Refused);
+        good.remember(subject(1), &claims("gold"), began).await;
+        assert_eq!(good.recall(subject(1)).await, Recalled::Refused);
+        good.remember(subject(1), &claims("gold"), Instant::now()).await;
+        assert_eq!(known(&good, subject(1)).await, Some(claims("gold")));
     }
 
     #[tokio::test]
@@ -255,13 +326,16 @@ mod tests {
         });
         let (in_few, in_small) = (LastKnownGood::new(&few, HOUR), LastKnownGood::new(&small, HOUR));
         for user in 0..500 {
-            in_few.remember(subject(user), &claims("x")).await;
-            in_small.remember(subject(user), &claims(&"x".repeat(3_000))).await;
+            let now = Instant::now();
+            in_few.remember(subject(user), &claims("x"), now).await;
+            in_small.remember(subject(user), &claims(&"x".repeat(3_000)), now).await;
         }
         assert_eq!(remembered(&few).await, 10);
         let kept = remembered(&small).await;
         assert!((1..=20).contains(&kept), "{kept}");
-        assert!(in_few.recall(subject(499)).await.is_some() && in_small.recall(subject(499)).await.is_some());
-        assert!(in_few.recall(subject(0)).await.is_none() && in_small.recall(subject(0)).await.is_none());
+        for good in [in_few, in_small] {
+            assert!(known(&good, subject(499)).await.is_some());
+            assert_eq!(good.recall(subject(0)).await, Recalled::Nothing);
+        }
     }
 }

@@ -34,7 +34,9 @@ mod versions;
 mod watch;
 
 pub use activation::{ActivationError, Activator, Stale, Trial};
-pub use catalog::{BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, Lookup, Passwords, Probe, Tenant};
+pub use catalog::{
+    BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, Lookup, Passwords, Previous, Probe, Tenant,
+};
 pub use config::{
     AdminConfig, AdminRole, AdminTokenConfig, AuditConfig, AuditMode, CacheConfig, EgressConfig, HostConfig,
     InstanceReuseConfig, LogConfig, ProbesConfig, RepeatsConfig, ServerConfig, TelemetryConfig, TlsConfig,
@@ -44,7 +46,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use failure_policy::{Composition, Merge, OnFailure, Order};
 pub use fared::{Fared, Quantiles, Seen};
 pub use files::plugin_files;
-pub use last_known_good::{LastKnownGood, LastKnownGoodConfig, Subject};
+pub use last_known_good::{LastKnownGood, LastKnownGoodConfig, Recalled, Subject};
 pub use loader::Loader;
 pub use meters::{BindingMeters, ByOutcome, ExtensionMeters, OTHER, Stage};
 pub use plugins::{Managed, PluginFile};

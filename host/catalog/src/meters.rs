@@ -186,6 +186,13 @@ impl BindingMeters {
         }
     }
 
+    /// The labels of what is the same for all versions: tenant, extension and plugin.
+    #[must_use]
+    pub fn names(&self) -> [&str; 3] {
+        let [tenant, extension, plugin, _] = &self.labels;
+        [tenant, extension, plugin].map(Label::value)
+    }
+
     /// Counts a failure that a failure policy answered for.
     pub fn count_failure_policy(&self, policy: &'static str) {
         let labels = with(&self.labels, Label::from_static_parts("policy", policy));
@@ -276,7 +283,7 @@ fn with(labels: &[Label], more: Label) -> Vec<Label> {
 }
 
 /// A tenant's names as label values: as they are, until there have been too many.
-pub(crate) fn bounded(tenant: &str, names: [&str; 3]) -> [Arc<str>; 3] {
+fn bounded(tenant: &str, names: [&str; 3]) -> [Arc<str>; 3] {
     type Known = BTreeSet<[Arc<str>; 3]>;
     static KNOWN: Mutex<BTreeMap<String, Known>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -61,6 +61,11 @@ impl TrustedKeys {
         !self.0.is_empty()
     }
 
+    /// Whether a component may be invoked whose signature was verified with this key, or with none, at some time.
+    pub(crate) fn accept(&self, signed_by: Option<&str>) -> bool {
+        !self.are_required() || self.0.iter().any(|(text, _)| Some(text.as_str()) == signed_by)
+    }
+
     /// Verifies a component's signature, the text of a `.minisig` file.
     ///
     /// # Errors

@@ -82,11 +82,11 @@ impl Tools {
             config.rate_limit.or(self.rate_limits.tenant),
             rate_before.and_then(|extension| extension.rate_limits.tenant.as_ref()),
         );
-        let (config, plugins) = {
+        let (config, keys, plugins) = {
             let (keys, files) = (config.plugins.keys(&source, &mut errors), Arc::clone(files));
             let find = move || {
                 let plugins = PluginFiles::find(&config, &keys, &files);
-                (config, plugins)
+                (config, keys, plugins)
             };
             let found = task::spawn_blocking(find).await;
             found.map_err(|_| ConfigError::in_file(&toml, "reading was interrupted"))?
@@ -126,6 +126,7 @@ impl Tools {
                 vault: secrets.as_ref(),
                 files,
                 plugins: &plugins,
+                keys: &keys,
                 source: &source,
                 directories: &config.directories,
                 privacy: config.audit,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use claimsmith_runtime::{Grants, Upstream};
+use claimsmith_runtime::{Digest, Grants, Upstream};
 use claimsmith_upstreams::directory::{DirectoryConfig, DirectoryUpstream};
 use claimsmith_upstreams::http::{HttpConfig, HttpUpstream};
 use claimsmith_upstreams::mail::{MailConfig, MailUpstream};
@@ -42,6 +42,8 @@ pub(crate) struct Upstreams {
     pub(crate) redis: BTreeMap<String, Arc<RedisUpstream>>,
     /// Those that are not valid.
     broken: BTreeSet<String>,
+    /// Of the configuration of each, where secrets are references.
+    digests: BTreeMap<String, Digest>,
 }
 
 /// What loading a tenant's upstreams needs.
@@ -74,6 +76,8 @@ impl UpstreamLoader<'_> {
         }
         let mut upstreams = Upstreams::default();
         for (name, config) in configs {
+            let digest = Digest::of(format!("{config:?}").as_bytes());
+            upstreams.digests.insert(name.clone(), digest);
             if let Err(problems) = self.load_one(name, config, &mut upstreams) {
                 errors.extend(problems.iter().map(|problem| self.error(name, problem)));
                 upstreams.broken.insert(name.clone());
@@ -286,6 +290,13 @@ impl Upstreams {
             }
         }
         Ok(grants)
+    }
+
+    /// Stands for what a binding learns from: the upstreams that it names, as they are configured, and its statements.
+    pub(crate) fn digest(&self, binding: &BindingConfig) -> Digest {
+        let names = binding.upstreams.iter();
+        let upstreams: Vec<_> = names.map(|name| (name, self.digests.get(name))).collect();
+        Digest::of(format!("{upstreams:?} {:?}", binding.statements).as_bytes())
     }
 
     fn unknown(&self, name: &str) -> String {

@@ -109,6 +109,19 @@ impl Binding {
         binding.checked().await
     }
 
+    /// The same binding, as its plugin has accepted it, with the upstreams of these grants in place of its own. Its cache is
+    /// its own, because that is one version's with one set of settings.
+    #[must_use]
+    pub fn with_upstreams(&self, mut grants: Grants) -> Self {
+        grants.grant_cache_of(&self.grants);
+        Self {
+            grants: Arc::new(grants),
+            // Idle instances know the upstreams from before.
+            kept: self.kept.as_ref().map(|_| self.host.keep()),
+            ..self.sharing()
+        }
+    }
+
     /// The same binding with another isolation.
     ///
     /// # Errors

@@ -153,7 +153,7 @@ impl CallState {
         let began = Instant::now();
         let span = self.trace.new_span();
         let arguments = arguments.finish();
-        // A name that was not granted is the guest's, and would be another one each time.
+        // A name that was not granted is the guest's: it would be another one each time, and could be a secret that it knows.
         let is_granted = self.grants.is_granted(upstream);
         let known = if is_granted { upstream } else { "" };
         let asked = Call {
@@ -226,7 +226,7 @@ impl CallState {
         tracing::debug!(
             plugin = &*self.plugin,
             function = call.function,
-            upstream = &*call.upstream,
+            upstream = known,
             result = call.result,
             status = call.status,
             sent_bytes = call.sent_bytes,

@@ -44,10 +44,9 @@ impl<'e> Attempt<'e> {
         // A probe goes where a callout would, and tells the breaker nothing.
         let permit = if is_probe { None } else { bound.breaker.permit() };
         let is_open = permit.is_none() && !(is_probe && bound.breaker.state() != BreakerState::Open);
-        let previous = bound.previous.as_deref().filter(|_| is_open);
-        let binding = match (is_open, previous) {
-            (false, _) => Arc::as_ref(&bound.binding),
-            (true, Some(previous)) => previous,
+        let (binding, meters) = match (is_open, &bound.previous) {
+            (false, _) => (&bound.binding, &bound.meters),
+            (true, Some(previous)) => (&previous.binding, &previous.meters),
             (true, None) => {
                 telemetry::count_invocation(&invocations.course, &bound.meters, Outcome::PluginQuarantined);
 
@@ -70,10 +69,9 @@ impl<'e> Attempt<'e> {
         };
         let began = Instant::now();
         let left = deadline.saturating_duration_since(began);
-        let previous_meters = bound.previous_meters.as_ref().filter(|_| previous.is_some());
         Ok(Self {
             invocations,
-            meters: previous_meters.unwrap_or(&bound.meters),
+            meters,
             bound,
             binding,
             terms: invocations.course.terms(deadline),
@@ -134,6 +132,11 @@ impl<'e> Attempt<'e> {
 }
 
 impl Attempt<'_> {
+    /// When leave to invoke was given.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Whether what was invoked is the binding, and not the version before it.
     pub(crate) fn is_of_the_binding(&self) -> bool {
         std::ptr::eq(self.binding, Arc::as_ptr(&self.bound.binding))

@@ -57,6 +57,34 @@ pub(crate) struct Invoked {
     unlisted_calls: usize,
 }
 
+impl Invoked {
+    /// What its lists take. What they name is shared with other callouts.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&*self.plugins) + size_of_val(&*self.uses) + size_of_val(&*self.calls)
+    }
+
+    /// So many calls, for tests of what they take.
+    #[cfg(test)]
+    pub(crate) fn of_calls(calls: usize) -> Self {
+        let call = Call {
+            invocation: 0,
+            function: "http.fetch",
+            upstream: Arc::default(),
+            result: "ok",
+            status: None,
+            sent_bytes: 0,
+            received_bytes: 0,
+            began_us: 0,
+            duration_us: 0,
+            arguments: [0; 32],
+        };
+        Self {
+            calls: vec![call; calls],
+            ..Self::default()
+        }
+    }
+}
+
 impl Invocations {
     /// Takes over the invocations of another run, whose answer the callout gets.
     pub(crate) fn take_over(&mut self, invoked: Invoked) {

@@ -225,6 +225,7 @@ async fn authenticate(
         Err(error) => Err(error),
     };
     let token = validated.map_err(|error| Refusal::new(error.outcome(), error.to_string()))?;
+    facts.is_of_known_caller = true;
     facts.is_by_entra = token.caller == Caller::Entra;
     if let Caller::Diagnostic(application) = token.caller {
         tracing::warn!(%application, "called by an application of accept_callers instead of Entra");

@@ -121,6 +121,10 @@ impl<'e> Asked<'e, '_, '_> {
             Ok(answered) => return Ok(answered),
             Err(failed) => failed,
         };
+        // Also where the version before refuses.
+        if failed.refusal.outcome == Outcome::PluginRejected && !self.invocations.course.is_probe() {
+            policy::refuse(bound, self.callout).await;
+        }
         let claims = policy::claims(bound, self.callout, self.invocations, failed).await?;
         Ok(Answered {
             claims: self.allowed(claims),
@@ -139,7 +143,7 @@ impl<'e> Asked<'e, '_, '_> {
             Err(error) => return Err(attempt.refused(&error)),
         };
         if attempt.is_of_the_binding() && !self.invocations.course.is_probe() {
-            policy::remember(bound, self.callout, &claims).await;
+            policy::remember(bound, self.callout, &claims, attempt.began()).await;
         }
         Ok(Answered {
             claims,

@@ -24,6 +24,8 @@ pub(crate) struct Facts {
     pub(crate) correlation_id: Option<String>,
     pub(crate) generation: u64,
     pub(crate) stages: Stages,
+    /// Whether the token was accepted.
+    pub(crate) is_of_known_caller: bool,
     /// Whether the token was one that Entra asked for.
     pub(crate) is_by_entra: bool,
     pub(crate) audit: audit::Notes,
@@ -120,8 +122,11 @@ impl Facts {
     }
 }
 
-/// Hands the callout to its trace.
+/// Hands the callout to its trace. Not one of an unknown caller: anybody could fill the queue of spans with such.
 pub(crate) fn tell(tracer: &Tracer, facts: &Facts, outcome: Outcome, (arrived, took): (Instant, Duration)) {
+    if !facts.is_of_known_caller {
+        return;
+    }
     let course = &facts.invocations.course;
     let correlation_id = facts.correlation_id.as_deref();
     tracer.tell(&Ended {

@@ -1,8 +1,9 @@
 //! Failure policies: which failures of a binding they cover, and what is answered instead.
 
-use claimsmith_catalog::{BoundPlugin, OnFailure, Subject};
+use claimsmith_catalog::{BoundPlugin, OnFailure, Recalled, Subject};
 use claimsmith_contract::token_issuance_start::Claim;
 use claimsmith_contract::{Callout, Event, Outcome, attribute_collection_start, attribute_collection_submit};
+use tokio::time::Instant;
 
 use crate::answer::Refusal;
 use crate::audit::Invocations;
@@ -81,10 +82,10 @@ pub(crate) async fn claims(
         OnFailure::LastKnownGood { memory, otherwise } => {
             let recalled = match Subject::of(callout) {
                 Some(subject) => memory.recall(subject).await,
-                None => None,
+                None => Recalled::Nothing,
             };
             match (recalled, otherwise) {
-                (Some((claims, age)), _) => {
+                (Recalled::Claims(claims, age), _) => {
                     tracing::info!(
                         plugin = &*bound.name,
                         age_s = age.as_secs(),
@@ -92,8 +93,9 @@ pub(crate) async fn claims(
                     );
                     (claims, bound.on_failure.name())
                 }
-                (None, Some(claims)) => (claims.to_vec(), DEFAULT),
-                (None, None) => return Err(failed.refusal),
+                (Recalled::Nothing, Some(claims)) => (claims.to_vec(), DEFAULT),
+                // Whom the plugin has refused, its failure does not let in.
+                (Recalled::Refused, _) | (Recalled::Nothing, None) => return Err(failed.refusal),
             }
         }
     };
@@ -104,12 +106,22 @@ pub(crate) async fn claims(
 /// What is noted of `last_known_good` where nothing is known and `default_claims` are answered.
 const DEFAULT: &str = "default";
 
-/// Remembers what a binding has answered, if its policy may need it. `claims` are what may be answered.
-pub(crate) async fn remember(bound: &BoundPlugin, callout: &Callout<'_>, claims: &[Claim]) {
+/// Remembers what a binding has answered, if its policy may need it. `claims` are what may be answered; `began` is when the
+/// invocation began.
+pub(crate) async fn remember(bound: &BoundPlugin, callout: &Callout<'_>, claims: &[Claim], began: Instant) {
     if let OnFailure::LastKnownGood { memory, .. } = &bound.on_failure
         && let Some(subject) = Subject::of(callout)
     {
-        memory.remember(subject, claims).await;
+        memory.remember(subject, claims, began.into_std()).await;
+    }
+}
+
+/// Remembers that a binding has refused the user, if its policy may answer for it later.
+pub(crate) async fn refuse(bound: &BoundPlugin, callout: &Callout<'_>) {
+    if let OnFailure::LastKnownGood { memory, .. } = &bound.on_failure
+        && let Some(subject) = Subject::of(callout)
+    {
+        memory.refuse(subject).await;
     }
 }
 

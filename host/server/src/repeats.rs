@@ -11,6 +11,7 @@
 //! The run belongs to the trace of the callout that began it, and is told of there, if that is still there at its end.
 //! Callouts that join it, or get its answer, tell of no invocations: their `invoke` stage is the time that they waited.
 
+use std::future;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -18,6 +19,7 @@ use claimsmith_audit::Claim;
 use claimsmith_catalog::{Extension, RepeatsConfig};
 use claimsmith_contract::{Callout, Outcome, ParseError};
 use moka::future::Cache;
+use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
@@ -30,7 +32,7 @@ use crate::callout::{or_panicked, run};
 use crate::facts::{Facts, Gone};
 use crate::trace::Trace;
 
-/// What an entry takes besides its answer, about.
+/// What an entry takes besides what it tells, about.
 const ENTRY_BYTES: u32 = 1024;
 /// Tenants whose memories are kept: more than one host has.
 const MAX_TENANTS: u64 = 100_000;
@@ -46,16 +48,36 @@ pub(crate) struct Told {
     pub(crate) invocations: Invoked,
 }
 
+impl Told {
+    /// What it takes besides itself, about. The claims' texts are as long as the answer that is made of them.
+    fn bytes(&self) -> usize {
+        let answer = self.answered.as_ref().map_or(0, Vec::len);
+        2 * answer + size_of_val(&*self.claims) + self.invocations.bytes()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     extension: Arc<str>,
     body: [u8; 32],
 }
 
+/// A run that has begun: there will be how it ended.
+type Running = watch::Receiver<Option<Arc<Told>>>;
+
 #[derive(Clone, Debug)]
 enum State {
-    Running(watch::Receiver<Option<Arc<Told>>>),
+    Running(Running),
     Answered(Arc<Told>),
+}
+
+impl State {
+    fn running(&self) -> Option<Running> {
+        match self {
+            Self::Running(running) => Some(running.clone()),
+            Self::Answered(_) => None,
+        }
+    }
 }
 
 /// One tenant's memory.
@@ -107,6 +129,7 @@ impl Repeats {
                 State::Running(running)
             };
             let state = memory.entry(key.clone()).or_insert_with(begin).await.into_value();
+            let looked_at = state.running();
             let (told, repeat) = match (state, sender) {
                 (State::Running(running), Some(sender)) => {
                     let whole = Begun {
@@ -130,7 +153,9 @@ impl Repeats {
             };
             let Some(told) = told else {
                 // Whoever began it has gone before it ran.
-                memory.invalidate(&key).await;
+                if let Some(looked_at) = looked_at {
+                    forget(&memory, key.clone(), &looked_at).await;
+                }
                 continue;
             };
             if let Some(repeat) = repeat {
@@ -153,7 +178,7 @@ fn memory(config: RepeatsConfig) -> Memory {
     let weigher = move |_: &Key, state: &State| {
         let bytes = match state {
             State::Running(_) => 0,
-            State::Answered(told) => told.answered.as_ref().map_or(0, |body| 2 * body.len()),
+            State::Answered(told) => told.bytes(),
         };
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         bytes.saturating_add(ENTRY_BYTES).max(least)
@@ -167,10 +192,7 @@ fn memory(config: RepeatsConfig) -> Memory {
 }
 
 /// How a run ended; `None` when it was never begun.
-async fn ended(
-    mut running: watch::Receiver<Option<Arc<Told>>>,
-    deadline: Option<Instant>,
-) -> Result<Option<Arc<Told>>, Refusal> {
+async fn ended(mut running: Running, deadline: Option<Instant>) -> Result<Option<Arc<Told>>, Refusal> {
     let ended = async {
         let told = running.wait_for(Option::is_some).await;
         told.ok().and_then(|told| told.as_ref().map(Arc::clone))
@@ -186,6 +208,18 @@ async fn ended(
     })
 }
 
+/// Forgets a run that has ended without an answer, unless another one of the same callout has its place by now: what was
+/// running can have made room for others.
+async fn forget(memory: &Memory, key: Key, ended: &Running) {
+    let decide = |entry: Option<moka::Entry<Key, State>>| {
+        let is_it = entry
+            .and_then(|entry| entry.value().running())
+            .is_some_and(|running| running.same_channel(ended));
+        future::ready(if is_it { Op::Remove } else { Op::Nop })
+    };
+    drop(memory.entry(key).and_compute_with(decide).await);
+}
+
 /// Tells how a run ended, and keeps its answer if it has one.
 async fn hand_on(
     run: impl Future<Output = (Told, Gone)>,
@@ -199,7 +233,7 @@ async fn hand_on(
     if told.answered.is_ok() {
         memory.insert(key, State::Answered(Arc::clone(&told))).await;
     } else {
-        memory.invalidate(&key).await;
+        forget(&memory, key, &sender.subscribe()).await;
     }
     // Nobody may be left to hear it. How it went is there before its end is told.
     drop(tell.send(gone));
@@ -239,10 +273,11 @@ impl Begun {
 mod tests {
     use std::sync::Arc;
 
+    use claimsmith_audit::{Call, Claim, MAX_CALLS};
     use claimsmith_catalog::RepeatsConfig;
     use tokio::sync::watch;
 
-    use super::{Key, Memory, State, Told, memory};
+    use super::{Key, Memory, State, Told, forget, memory};
     use crate::audit::Invoked;
 
     fn key(number: u32) -> Key {
@@ -264,6 +299,47 @@ mod tests {
     async fn kept(memory: &Memory) -> u64 {
         memory.run_pending_tasks().await;
         memory.entry_count()
+    }
+
+    #[tokio::test]
+    async fn what_is_told_of_an_answer_counts_as_the_answer_does() {
+        const CLAIMS: usize = 1_000;
+        let claim = Claim {
+            id: "a".into(),
+            value: None,
+        };
+        let told = Told {
+            answered: Ok(Vec::new()),
+            action: None,
+            claims: vec![claim; CLAIMS],
+            invocations: Invoked::of_calls(MAX_CALLS),
+        };
+        let least = CLAIMS * size_of::<Claim>() + MAX_CALLS * size_of::<Call>();
+        assert!(told.bytes() >= least);
+        let memory = memory(RepeatsConfig {
+            max_bytes: u32::try_from(10 * least).unwrap(),
+            ..RepeatsConfig::default()
+        });
+        let told = Arc::new(told);
+        for number in 0..100 {
+            memory.insert(key(number), State::Answered(Arc::clone(&told))).await;
+        }
+        let kept = kept(&memory).await;
+        assert!((1..10).contains(&kept), "{kept}");
+    }
+
+    #[tokio::test]
+    async fn a_run_that_ends_forgets_no_other_run() {
+        let memory = memory(RepeatsConfig::default());
+        let ((_one, older), (_other, newer)) = (watch::channel(None), watch::channel(None));
+        memory.insert(key(1), State::Running(newer.clone())).await;
+        forget(&memory, key(1), &older).await;
+        assert!(memory.get(&key(1)).await.is_some());
+        forget(&memory, key(1), &newer.clone()).await;
+        assert!(memory.get(&key(1)).await.is_none());
+        memory.insert(key(1), answered(1)).await;
+        forget(&memory, key(1), &newer).await;
+        assert!(memory.get(&key(1)).await.is_some());
     }
 
     #[tokio::test]

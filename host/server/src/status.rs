@@ -200,6 +200,9 @@ fn of_binding(bound: &BoundPlugin, application: Option<String>) -> BindingStatus
         digest: plugin.digest().to_string(),
         since: Time(bound.since),
         breaker: bound.breaker.state().name(),
-        previous: bound.previous.as_ref().map(|binding| binding.version().to_string()),
+        previous: bound
+            .previous
+            .as_ref()
+            .map(|previous| previous.binding.version().to_string()),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Labels are names that operators and tenants configured, and outcomes: never anything that a request said.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use claimsmith_catalog::{BindingMeters, Catalog, Seen};
 use claimsmith_contract::Outcome;
-use claimsmith_runtime::Usage;
+use claimsmith_runtime::{BreakerState, Usage};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -112,10 +113,6 @@ fn describe() {
         "claimsmith_compile_seconds",
         Unit::Seconds,
         "Compilations that came to an end"
-    );
-    describe_gauge!(
-        "claimsmith_breaker_open",
-        "1 while a plugin's circuit breaker is open, 0.5 while it is tried again"
     );
     describe_counter!(
         "claimsmith_capability_calls_total",
@@ -296,6 +293,33 @@ pub(crate) fn note_usage(course: &Course, meters: &BindingMeters, usage: &Usage)
     meters.memory_bytes.record(usage.memory_bytes as f64);
 }
 
+/// The circuit breakers of what serves. A gauge that they set would also tell of those that are made for a trial, and go on
+/// telling of those that are gone.
+fn breakers(catalog: &Catalog) -> String {
+    const NAME: &str = "claimsmith_breaker_open";
+    // Bindings of the same labels are one plugin with settings for several applications, or in several places.
+    let mut open = BTreeMap::<_, f64>::new();
+    for (_, _, extension) in catalog.extensions() {
+        for (_, bound) in extension.bindings() {
+            let state = match bound.breaker.state() {
+                BreakerState::Closed => 0.0,
+                BreakerState::HalfOpen => 0.5,
+                BreakerState::Open => 1.0,
+            };
+            let most = open.entry(bound.meters.names()).or_default();
+            *most = most.max(state);
+        }
+    }
+    // Names of the configuration need no escapes.
+    let series = open.iter().map(|([tenant, extension, plugin], open)| {
+        format!("{NAME}{{tenant=\"{tenant}\",extension=\"{extension}\",plugin=\"{plugin}\"}} {open}\n")
+    });
+    format!(
+        "# HELP {NAME} 1 while a plugin's circuit breaker is open, 0.5 while it is tried again\n# TYPE {NAME} gauge\n{}",
+        series.collect::<String>()
+    )
+}
+
 /// The handler of `/metrics`.
 pub(crate) async fn render(State(app): State<Arc<App>>) -> Response {
     #[expect(clippy::cast_precision_loss, reason = "nobody reloads 2^52 times")]
@@ -311,6 +335,7 @@ pub(crate) async fn render(State(app): State<Arc<App>>) -> Response {
         gauge!("claimsmith_invocation_places").set(places as f64);
         gauge!("claimsmith_callouts_in_flight").set(app.callouts_in_flight() as f64);
     }
-    let text = app.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+    let mut text = app.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+    text.push_str(&breakers(&app.catalog.get()));
     ([(CONTENT_TYPE, HeaderValue::from_static(TEXT))], text).into_response()
 }

@@ -192,3 +192,48 @@ async fn a_key_that_is_none_is_a_mistake_with_its_line() {
     let ended = command(&platform, &["status", "--tenant", "fabrikam"]).await;
     assert!(!ended.output.contains("mistake"), "{}", ended.output);
 }
+
+/// A callout of a user whose name tells the plugin what to do: the status, and which build answered.
+async fn told(platform: &Platform, name: &str) -> (u16, Value) {
+    let mut body = platform.body();
+    body["data"]["authenticationContext"]["user"]["displayName"] = json!(name);
+    let response = platform.call(&platform.token(), &body).await;
+    let status = response.status().as_u16();
+    let answer: Value = response.json().await.unwrap();
+    (status, Platform::claims(&answer)["build"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_version_before_is_invoked_only_if_its_key_is_trusted_now() {
+    const HOST: &str = "runtime.breaker.consecutive_failures = 3\nruntime.breaker.open_for = \"1m\"";
+    const BINDING: &str = "fallback_to_previous = true\nsettings = { mode = \"as_named\" }";
+    let (stolen, next) = (KeyPair::generate(), KeyPair::generate());
+    for (before, now, expected) in [
+        (vec![], vec![&next], (503, Value::Null)),
+        (vec![&stolen], vec![&next], (503, Value::Null)),
+        (vec![&stolen], vec![&stolen, &next], (200, json!("a"))),
+    ] {
+        let platform = start(HOST, &[("contoso", &plugins("files", &before), BINDING)]).await;
+        let file = platform.tenant_file("plugins/misbehaving.wasm");
+        let signed = file.with_extension("wasm.minisig");
+        if let Some(key) = before.first() {
+            fs::write(&signed, sign(key, &misbehaving("a"))).unwrap();
+        }
+        fs::copy(misbehaving("a"), &file).unwrap();
+        eventually("the first serves", async || told(&platform, "Ada").await.1 == "a").await;
+
+        fs::write(&signed, sign(&next, &misbehaving("b"))).unwrap();
+        fs::copy(misbehaving("b"), &file).unwrap();
+        let toml = tenant_toml(&platform.entra, &plugins("files", &now), BINDING);
+        fs::write(platform.tenant_file("tenant.toml"), toml).unwrap();
+        eventually("the second serves, with the keys of now", async || {
+            let binding = status(&platform).await["extensions"]["claims"]["bindings"][0].clone();
+            binding["signed"]["key"] == next.public() && told(&platform, "Ada").await.1 == "b"
+        })
+        .await;
+        for _ in 0..3 {
+            assert_eq!(told(&platform, "panic").await.0, 500);
+        }
+        assert_eq!(told(&platform, "Ada").await, expected);
+    }
+}

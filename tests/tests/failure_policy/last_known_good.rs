@@ -6,7 +6,7 @@ use claimsmith_tests::{LogLine, Platform, eventually, misbehaving, world};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{send, start, told};
+use super::{metric, send, start, told};
 
 fn extension(name: &str, marker: &str, more: &str) -> String {
     let binding = format!(
@@ -81,6 +81,45 @@ async fn they_are_this_users_in_this_application_and_this_extension() {
     assert_eq!(failing(&platform, "either", unchanged).await, json!({"tier": "none"}));
     good(&platform, "either").await;
     assert_eq!(failing(&platform, "either", unchanged).await["marker"], "either");
+}
+
+async fn refused(platform: &Platform, extension: &str) {
+    let (status, answer) = send(platform, extension, &told(platform, "rejected")).await;
+    assert_eq!((status, &answer["code"]), (500, &json!("plugin_rejected")), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_was_refused_is_not_let_in_by_a_failure() {
+    let defaults = "default_claims = { tier = \"none\" }";
+    let extensions = [extension("one", "one", ""), extension("either", "either", defaults)];
+    let platform = start(HOST, &extensions).await;
+    for name in ["one", "either"] {
+        good(&platform, name).await;
+        refused(&platform, name).await;
+        assert_eq!(failing(&platform, name, unchanged).await, "plugin_trapped", "{name}");
+        good(&platform, name).await;
+        assert_eq!(failing(&platform, name, unchanged).await["marker"], name);
+    }
+    // Others are not the person who was refused.
+    refused(&platform, "either").await;
+    let another = failing(&platform, "either", |context| {
+        context["user"]["id"] = json!(Uuid::from_u128(7).to_string());
+    });
+    assert_eq!(another.await, json!({"tier": "none"}));
+
+    // What began before the refusal and is answered after it is the older decision.
+    let body = told(&platform, "nap");
+    let older = send(&platform, "one", &body);
+    let refusal = async {
+        eventually("it has begun", async || {
+            metric(&platform, "claimsmith_live_instances", &[]).await > 0
+        })
+        .await;
+        refused(&platform, "one").await;
+    };
+    let (older, ()) = tokio::join!(older, refusal);
+    assert_eq!(older.0, 200, "{}", older.1);
+    assert_eq!(failing(&platform, "one", unchanged).await, "plugin_trapped");
 }
 
 #[tokio::test(flavor = "multi_thread")]

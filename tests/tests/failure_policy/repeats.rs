@@ -164,7 +164,7 @@ async fn a_run_whose_client_has_gone_is_there_to_be_joined() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_kept_for_a_while_and_outlives_a_reload() {
     let extension = mails("", "action = \"send\"");
-    let platform = start("repeated_callouts.keep_for = \"2s\"", std::slice::from_ref(&extension)).await;
+    let platform = start("repeated_callouts.keep_for = \"4s\"", std::slice::from_ref(&extension)).await;
     assert_eq!(mail(&platform, CODE).await.0, 200);
     let mark = platform.host.log_mark();
     let toml = [
@@ -176,6 +176,8 @@ async fn an_answer_is_kept_for_a_while_and_outlives_a_reload() {
     std::fs::write(platform.tenant_file("tenant.toml"), toml).unwrap();
     let published = |line: &LogLine| line["message"] == "catalog published";
     platform.host.log_line_after(mark, "a reload", published).await;
+    assert_eq!(mail(&platform, CODE).await.0, 200);
+    assert_eq!(invocations(&platform).await, 1);
     eventually("it is forgotten", async || {
         assert_eq!(mail(&platform, CODE).await.0, 200);
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -16,6 +16,7 @@ mod credentials;
 mod deadline;
 mod egress;
 mod encrypted;
+mod kept;
 mod planted;
 mod records;
 mod tokens;

@@ -5,12 +5,12 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use claimsmith_tests::audit::REQUIRED;
-use claimsmith_tests::{Authority, Platform, eventually};
+use claimsmith_tests::{Authority, LogLine, Platform, eventually};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Executor as _};
 
-use super::{LOOPBACK, probe, result, rows, stage};
+use super::{LOOPBACK, probe, result, rows, send, stage};
 
 const PEOPLE: &str = "create table people (mail text primary key, level integer, active boolean, share real, picture blob);
 insert into people values ('ada@contoso.example', 7, true, 0.5, x'01ff'), ('grace@fabrikam.example', null, false, 2, null)";
@@ -250,4 +250,30 @@ async fn it_ends_in_time_and_within_its_limits() {
     .await;
     let claims = probe(&platform, &json!({ "text": "select 1", "times": 3 })).await;
     assert_eq!(claims["results"], json!(["rows 1", "rows 1", "rows 1"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn last_known_good_claims_end_with_the_statement_that_they_came_from() {
+    let platform = asking("").await;
+    let file = platform.tenant_file("tenant.toml");
+    let toml = fs::read_to_string(&file).unwrap();
+    let reload = async |toml: &str| {
+        let mark = platform.host.log_mark();
+        fs::write(&file, toml).unwrap();
+        let published = |line: &LogLine| line["message"] == "catalog published";
+        platform.host.log_line_after(mark, "a reload", published).await;
+    };
+    let toml = toml.replace(
+        "upstreams = [\"hr\"]",
+        "upstreams = [\"hr\"]\non_failure = \"last_known_good\"",
+    );
+    reload(&toml).await;
+    let failing = async || send(&platform, &json!("no request")).await.0;
+    let ada = json!({ "statement": "by_mail", "parameters": ["ada@contoso.example"] });
+    assert_eq!(result(&platform, &ada).await, "rows 1");
+    assert_eq!(failing().await, 200);
+    reload(&format!("{toml}\n# a comment\n")).await;
+    assert_eq!(failing().await, 200);
+    reload(&toml.replace("mail = ?1", "mail = ?1 and active")).await;
+    assert_eq!(failing().await, 500);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use claimsmith_tests::otlp::{self, Collector, Health, Span};
 use claimsmith_tests::{Platform, Upstream, eventually};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{ECHO, asking, correlation_id, misbehaving, with_upstream};
 
@@ -93,6 +93,25 @@ async fn a_callout_is_a_trace_with_a_span_for_each_stage_and_host_call() {
     assert!(head.contains(&sent), "{sent} {head}");
     assert_eq!(callout.resource["service.name"], "claimsmith");
     assert_eq!(callout.resource["deployment.environment.name"], "test");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_not_granted_is_nowhere() {
+    const CODE: &str = "40718263";
+    let (collector, server) = (Collector::start(Health::Well).await, Upstream::start().await);
+    let platform = with_upstream(&collector.config(), &server, "", "settings.probe = true").await;
+    let mut body = platform.body();
+    let request = json!({ "upstream": CODE, "path": "/members/7" });
+    body["data"]["authenticationContext"]["user"]["displayName"] = json!(request.to_string());
+    let response = platform.call(&platform.token(), &body).await;
+    assert_eq!(response.status(), 200);
+    assert!(response.text().await.unwrap().contains("not-granted"));
+    let spans = collector.trace_of(correlation_id(&body)).await;
+    assert_eq!(only(&spans, "http.fetch").attributes["claimsmith.upstream"], "");
+    assert!(!format!("{spans:?}").contains(CODE), "{spans:#?}");
+    let is_call = |line: &Value| line["message"] == "capability called";
+    platform.host.log_line("the call", is_call).await;
+    assert!(!Value::from(platform.host.log()).to_string().contains(CODE));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,11 +206,41 @@ async fn a_trace_parent_counts_where_it_is_wanted_and_the_caller_is_known() {
         .await;
     assert_eq!(line["span"]["correlation_id"], id.as_str());
 
+    // Of a caller that nothing is known of, there is no trace at all.
     let mark = collector.spans().len();
     call_with(&platform, "no-token", &given).await;
-    eventually("the refusal is traced", async || collector.spans().len() > mark).await;
-    let refused = collector.spans()[mark].clone();
-    assert!(refused.trace != TRACE && refused.parent.is_empty(), "{refused:?}");
+    let body = platform.body();
+    platform.call(&platform.token(), &body).await;
+    collector.trace_of(correlation_id(&body)).await;
+    let own = correlation_id(&body).replace('-', "");
+    assert!(collector.spans()[mark..].iter().all(|span| span.trace == own));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_leave_no_spans() {
+    let collector = Collector::start(Health::Well).await;
+    let platform = Platform::start_with(&collector.config(), "", ECHO).await;
+    let body = platform.body();
+    for (url, token) in [
+        (platform.url(), "no-token".to_owned()),
+        (platform.url_of("contoso", "nowhere"), platform.token()),
+        (platform.url_of("nobody", "claims"), platform.token()),
+    ] {
+        let request = platform.http.post(url).bearer_auth(token).json(&body);
+        assert!(request.send().await.unwrap().status().is_client_error());
+    }
+    // Who is known and says what nobody understands is traced.
+    let refused = platform.call(&platform.token(), &json!({})).await;
+    assert_eq!(refused.status(), 400);
+    eventually("the refusal is traced", async || {
+        collector.spans().iter().any(|span| span.name == "callout")
+    })
+    .await;
+    let spans = collector.spans();
+    assert_eq!(
+        only(&spans, "callout").attributes["claimsmith.outcome"],
+        "invalid_request"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

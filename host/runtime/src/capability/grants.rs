@@ -51,6 +51,11 @@ impl Grants {
         self.cache = Some(cache);
     }
 
+    /// Grants the cache that others grant, if they do.
+    pub(crate) fn grant_cache_of(&mut self, others: &Self) {
+        self.cache.clone_from(&others.cache);
+    }
+
     /// The same, for a plugin that checks settings: a tenant's configuration loads whether upstreams answer or not.
     pub(crate) fn only_named(&self) -> Self {
         Self {

@@ -173,8 +173,10 @@ impl Spans {
     }
 
     fn call(&mut self, parent: u64, started: Instant, call: &CapabilityCall) {
+        // A name that was not granted is the guest's text: it could be a one-time code that the guest was given.
+        let upstream = if call.is_granted { &*call.upstream } else { "" };
         let mut attributes = vec![
-            owned("claimsmith.upstream", &call.upstream),
+            owned("claimsmith.upstream", upstream),
             text("claimsmith.result", call.result),
             number("claimsmith.sent_bytes", call.sent_bytes as u64),
             number("claimsmith.received_bytes", call.received_bytes as u64),
