@@ -1,5 +1,5 @@
 //! What happens to callouts and their records when the store or the process fails: killed under load, a full disk, a
-//! locked and a damaged store.
+//! locked, a damaged and a shortened store.
 
 #![allow(
     clippy::unwrap_used,
@@ -247,4 +247,65 @@ async fn a_damaged_store_is_set_aside_at_the_next_start() {
         .unwrap();
     assert_eq!(fs::read(aside).unwrap(), damaged);
     assert_eq!(records(&platform, &[]).await.len(), 1);
+}
+
+/// Stops the host, and changes its store.
+async fn stop_and_change(platform: &mut Platform, sql: &'static str) {
+    platform.host.terminate();
+    assert!(platform.host.ended().await.success());
+    let path = store(platform.directory.path());
+    let url = format!("sqlite:{}", path.display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+async fn assert_broken(platform: &Platform, expected: &str) {
+    let verified = audit(platform, &["verify"]).await;
+    assert_eq!(verified.code, 1, "{expected}: {}", verified.output);
+    assert!(verified.output.contains(expected), "{expected}: {}", verified.output);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_to_a_stopped_services_store_is_not_hidden_by_its_next_starts() {
+    for (sql, expected) in [
+        (
+            "DELETE FROM record WHERE seq > 2",
+            "the end was cut off: there was a record 4",
+        ),
+        (
+            "DELETE FROM record WHERE seq > 2; DELETE FROM mark",
+            "the mark `sealed` is missing",
+        ),
+        (
+            "UPDATE record SET hash = zeroblob(32) WHERE seq = 4",
+            "the chain up to record 4 is not the one that was there",
+        ),
+    ] {
+        let mut platform = stage(REQUIRED).await.start().await;
+        for _ in 0..4 {
+            assert_eq!(platform.callout().await.0, 200);
+        }
+        stop_and_change(&mut platform, sql).await;
+        platform.restart(&[]).await;
+        let told = |line: &Value| {
+            let message = line["message"].as_str().unwrap_or_default();
+            line["level"] == "ERROR" && message.contains("not as it was written")
+        };
+        platform.host.log_line(expected, told).await;
+        assert!(metric(&platform, "claimsmith_audit_chain_broken").await > 0.5, "{sql}");
+        for _ in 0..4 {
+            assert_eq!(platform.callout().await.0, 200);
+        }
+        assert_broken(&platform, expected).await;
+        assert_eq!(records(&platform, &["--outcome", "chain_broken"]).await.len(), 1);
+
+        // Told once: the start after has nothing new to tell, and what was found stays found.
+        stop_and_change(&mut platform, "").await;
+        platform.restart(&[]).await;
+        assert_eq!(platform.callout().await.0, 200);
+        assert!(metric(&platform, "claimsmith_audit_chain_broken").await < 0.5, "{sql}");
+        assert_broken(&platform, expected).await;
+        assert_eq!(records(&platform, &["--outcome", "chain_broken"]).await.len(), 1);
+    }
 }

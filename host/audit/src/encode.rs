@@ -27,6 +27,8 @@ pub(crate) mod code {
     pub(crate) const RETIRED: &str = "records_retired";
     /// A person's records whose personal data was erased.
     pub(crate) const ERASED: &str = "records_erased";
+    /// The chain was not what its marks say when the store was opened.
+    pub(crate) const BROKEN: &str = "chain_broken";
 }
 
 /// Contexts that the store has, and their numbers there.

@@ -179,7 +179,7 @@ async fn erase_record(connection: &mut SqliteConnection, seq: i64, commitment: &
 }
 
 /// Appends a record of the store itself.
-async fn append_event(
+pub(crate) async fn append_event(
     store: &mut Store,
     outcome: &'static str,
     tenant: &str,

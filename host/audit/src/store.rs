@@ -13,6 +13,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use crate::chain::{self, BEGINNING, Hash, mark};
 use crate::encode::{Rows, micros};
 use crate::key::{Key, KeyError};
+use crate::verify::Fault;
 
 /// How long to wait for another process's lock: shorter than any sensible deadline of a callout.
 const BUSY: Duration = Duration::from_millis(250);
@@ -129,7 +130,7 @@ pub(crate) struct Store {
     pub(crate) connection: SqliteConnection,
     pub(crate) seq: i64,
     pub(crate) tail: Hash,
-    sealed: i64,
+    sealed: Option<i64>,
 }
 
 /// How a store is opened: for appending, or by a command beside the service.
@@ -166,8 +167,35 @@ impl Store {
             connection,
             seq,
             tail,
-            sealed: 0,
+            sealed: None,
         })
+    }
+
+    /// Compares the chain with its marks, which sealing and retention write anew: what they have to tell must be told before.
+    /// A store that is new gets its first seal, so that one without has lost it.
+    pub(crate) async fn check_marks(&mut self, key: &Key) -> Result<Option<Fault>, StoreError> {
+        let mut view = self.connection.begin().await?;
+        let begin = read_mark(&mut view, key, mark::BEGIN).await?;
+        let sealed = read_mark(&mut view, key, mark::SEALED).await?;
+        let (last, _) = tail(&mut view).await?;
+        let begins_after = begin.as_ref().map_or(0, |mark| mark.seq);
+        let fault = match (begin, &sealed) {
+            (Some(begin), _) if !begin.is_authentic => Some(Fault::of_mark(mark::BEGIN)),
+            (None, None) if last == 0 => None,
+            (_, None) => Some(Fault::NoMark {
+                name: mark::SEALED.to_owned(),
+            }),
+            (_, Some(sealed)) if !sealed.is_authentic => Some(Fault::of_mark(mark::SEALED)),
+            (_, Some(sealed)) if sealed.seq <= begins_after => None,
+            (_, Some(sealed)) if sealed.seq > last => Some(Fault::CutOff { expected: sealed.seq }),
+            (_, Some(sealed)) => compare(&mut view, sealed).await?,
+        };
+        view.rollback().await?;
+        self.sealed = sealed.map(|mark| mark.seq);
+        if fault.is_none() {
+            self.seal(key).await?;
+        }
+        Ok(fault)
     }
 
     /// Keeps a context; its number.
@@ -208,11 +236,11 @@ impl Store {
 
     /// Notes how far the chain goes, so that a tail that is cut off later shows. `false` when nothing is new.
     pub(crate) async fn seal(&mut self, key: &Key) -> Result<bool, StoreError> {
-        if self.sealed == self.seq {
+        if self.sealed == Some(self.seq) {
             return Ok(false);
         }
         put_mark(&mut self.connection, key, mark::SEALED, self.seq, &self.tail).await?;
-        self.sealed = self.seq;
+        self.sealed = Some(self.seq);
         Ok(true)
     }
 }
@@ -234,6 +262,49 @@ pub(crate) async fn tail(connection: &mut SqliteConnection) -> Result<(i64, Hash
     };
     let hash: Vec<u8> = row.try_get(1)?;
     Ok((row.try_get(0)?, chain::to_hash(&hash)))
+}
+
+/// What is at the place of a mark, which is not beyond the chain's end.
+async fn compare(connection: &mut SqliteConnection, mark: &Mark) -> Result<Option<Fault>, StoreError> {
+    let (from, to, seq) = (mark.seq, mark.seq, mark.seq);
+    let found: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM record WHERE seq = ?")
+        .bind(seq)
+        .fetch_optional(connection)
+        .await?;
+    Ok(match found {
+        None => Some(Fault::Removed { from, to }),
+        Some(found) if found != mark.hash => Some(Fault::Rewritten { seq }),
+        Some(_) => None,
+    })
+}
+
+/// A place of the chain that was noted.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    pub(crate) seq: i64,
+    pub(crate) hash: Hash,
+    /// Whether it was noted with the store's key.
+    pub(crate) is_authentic: bool,
+}
+
+/// Reads the mark of a name.
+pub(crate) async fn read_mark(
+    connection: &mut SqliteConnection,
+    key: &Key,
+    name: &str,
+) -> Result<Option<Mark>, StoreError> {
+    let row = sqlx::query("SELECT seq, hash, tag FROM mark WHERE name = ?").bind(name);
+    let Some(row) = row.fetch_optional(connection).await? else {
+        return Ok(None);
+    };
+    let (hash, tag): (Vec<u8>, Vec<u8>) = (row.try_get(1)?, row.try_get(2)?);
+    let (seq, hash) = (row.try_get(0)?, chain::to_hash(&hash));
+    let is_authentic = chain::mark_tag(key, name, seq, &hash).as_slice() == tag;
+    Ok(Some(Mark {
+        seq,
+        hash,
+        is_authentic,
+    }))
 }
 
 /// Writes a mark in place of the one of that name.

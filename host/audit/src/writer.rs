@@ -45,6 +45,7 @@ pub(crate) struct Metrics {
     commit: Histogram,
     lag: Gauge,
     available: Gauge,
+    broken: Gauge,
     pub(crate) lost: Counter,
 }
 
@@ -67,6 +68,10 @@ impl Metrics {
             "From a request's arrival until its record was written: of the oldest of the last batch"
         );
         describe_gauge!("claimsmith_audit_available", "1 while the audit store can be written");
+        describe_gauge!(
+            "claimsmith_audit_chain_broken",
+            "1 when the audit store's end had been cut off, rewritten or its marks changed before this start"
+        );
         describe_counter!("claimsmith_audit_lost_total", "Audit records that could not be kept");
         Self {
             queue: gauge!("claimsmith_audit_queue_length"),
@@ -75,6 +80,7 @@ impl Metrics {
             commit: histogram!("claimsmith_audit_commit_seconds"),
             lag: gauge!("claimsmith_audit_lag_seconds"),
             available: gauge!("claimsmith_audit_available"),
+            broken: gauge!("claimsmith_audit_chain_broken"),
             lost: counter!("claimsmith_audit_lost_total"),
         }
     }
@@ -217,8 +223,26 @@ impl<'s> Writer<'s> {
             }
             opened => opened,
         };
-        self.store = Some(opened?);
+        let mut store = opened?;
+        self.check(&mut store).await?;
+        self.store = Some(store);
         self.contexts.forget();
+        Ok(())
+    }
+
+    /// Tells of a chain that is not what its marks say, and keeps that in the chain, sealed, before the next seal hides it.
+    async fn check(&self, store: &mut Store) -> Result<(), StoreError> {
+        let Some(fault) = store.check_marks(self.key).await? else {
+            return Ok(());
+        };
+        tracing::error!(
+            ?fault,
+            "the audit store is not as it was written: records may have been removed or changed while no service had it; \
+             `claimsmith audit verify` says so for as long as they would have been kept"
+        );
+        self.shared.metrics.broken.set(1.0);
+        history::append_event(store, code::BROKEN, "", &fault).await?;
+        store.seal(self.key).await?;
         Ok(())
     }
 

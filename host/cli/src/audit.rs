@@ -299,5 +299,6 @@ fn told(fault: &Fault) -> String {
             format!("the chain up to record {seq} is not the one that was there: it was rewritten")
         }
         Fault::Mark { name } => format!("the mark `{name}` was not made with the store's key"),
+        Fault::NoMark { name } => format!("the mark `{name}` is missing"),
     }
 }

@@ -99,9 +99,7 @@ fn start() -> Result<()> {
         }
         Command::Floor { port } => runtime()?.block_on(floor::serve(port)),
         Command::Upstream { port } => runtime()?.block_on(host_calls::serve(port)),
-        Command::Hold { place, subject } => {
-            runtime()?.block_on(until_told_to_stop(run::hold(built(&place), &subject)))
-        }
+        Command::Hold { place, subject } => runtime()?.block_on(until_told_to_stop(run::hold(built(&place), &subject))),
         Command::Report(place) => {
             let text = std::fs::read(place.scratch.join("results.json")).context("there is no run to report")?;
             finish(&place, &serde_json::from_slice(&text)?)

@@ -147,7 +147,9 @@ pub async fn run(built: Built, plan: Plan, only: &[String]) -> Result<Results> {
 pub async fn hold(built: Built, name: &str) -> Result<()> {
     let plan = Plan::quick(1);
     let subjects = choose(&[name.to_owned()])?;
-    let subject = subjects.first().with_context(|| format!("{name} is not one that is started"))?;
+    let subject = subjects
+        .first()
+        .with_context(|| format!("{name} is not one that is started"))?;
     let bench = Bench::begin(built, plan, Progress::begin(Duration::ZERO)).await?;
     let server = subject.start(&bench.built, &bench.entra, bench.cores).await?;
     let answer = conformance::check(&bench.entra, server.address).await?;
