@@ -10,6 +10,7 @@
 )]
 
 use std::fs;
+use std::process::Command;
 
 use claimsmith_tests::audit::{REQUIRED, assert_nowhere_in_store, audit, records, store};
 use claimsmith_tests::world::{self, APPLICATION, DIRECTORY, USER};
@@ -184,6 +185,10 @@ async fn one_persons_records_are_found_and_erased_and_the_chain_holds() {
         ["answered", "answered", "answered", "records_erased", "answered"]
     );
     assert!(all[0].get("user").is_none() && all[0]["erased"] == true, "{}", all[0]);
+    let exported = audit(&platform, &["export", "--outcome", "records_erased"])
+        .await
+        .output;
+    assert_eq!(exported.matches("\"tenant\":").count(), 1, "{exported}");
     let verified = audit(&platform, &["verify"]).await;
     assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
     assert_eq!(audit(&platform, &erase).await.code, 0);
@@ -256,11 +261,29 @@ async fn records_are_deleted_at_the_end_of_their_time_and_the_chain_holds() {
     let deleted = audit(&platform, &["retain", "--keep", "0s"]).await;
     assert_eq!(deleted.output, "deleted 3 records\n", "{}", deleted.errors);
     assert_eq!(platform.callout().await.0, 200);
+    let shown = audit(&platform, &["query", "--outcome", "records_retired"])
+        .await
+        .output;
+    assert!(shown.contains("-/- records_retired records 3, up_to 3\n"), "{shown}");
     let left = records(&platform, &[]).await;
     let outcomes: Vec<_> = left.iter().map(|record| record["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["records_retired", "answered"]);
     let verified = audit(&platform, &["verify"]).await;
     assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
+
+    let last_retired = records(&platform, &["--outcome", "records_retired"]).await[0]["up_to"].clone();
+    for (place, expected) in [
+        ("2".to_owned(), "record 2 has been retired"),
+        (
+            last_retired.to_string(),
+            "record 3 is not the one that was there: it was rewritten",
+        ),
+    ] {
+        let expectation = format!("{place}:{}", "0".repeat(64));
+        let verified = audit(&platform, &["verify", "--expect", &expectation]).await;
+        assert_eq!(verified.code, 1, "{}", verified.output);
+        assert!(verified.output.contains(expected), "{expected}: {}", verified.output);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,6 +295,7 @@ async fn filters_and_csv_show_what_was_asked_for() {
     let version = format!("attribute-map@{}", record["plugins"][0]["version"].as_str().unwrap());
     for (filter, hit, miss) in [
         ("--tenant", "contoso", "fabrikam"),
+        ("--extension", "claims", "mail"),
         ("--application", &*text("application"), USER_ID),
         ("--outcome", "answered", "throttled"),
         ("--plugin-version", &*version, "attribute-map@9.9.9"),
@@ -283,6 +307,25 @@ async fn filters_and_csv_show_what_was_asked_for() {
         assert_eq!(records(&platform, &[filter, hit]).await.len(), 1, "{filter} {hit}");
         assert_eq!(records(&platform, &[filter, miss]).await.len(), 0, "{filter} {miss}");
     }
+    for (filter, mistake, told) in [
+        (
+            "--tenant",
+            "contosso",
+            "no record is of the tenant `contosso`; there are records of: contoso",
+        ),
+        (
+            "--extension",
+            "claim",
+            "no record is of the extension `claim`; there are records of: claims",
+        ),
+        ("--outcome", "answerd", "there is no such outcome; there are answered, "),
+        ("--plugin-version", "abc", "at least 8 digits"),
+        ("--plugin-version", "attribute-map", "name@1.2.3"),
+    ] {
+        let ended = audit(&platform, &["query", filter, mistake]).await;
+        assert!(ended.errors.contains(told), "{filter} {mistake}: {}", ended.errors);
+        assert_eq!(ended.output, "", "{filter} {mistake}");
+    }
     let csv = audit(&platform, &["export", "--format", "csv"]).await.output;
     let lines: Vec<_> = csv.lines().collect();
     assert_eq!(lines.len(), 2, "{csv}");
@@ -290,6 +333,29 @@ async fn filters_and_csv_show_what_was_asked_for() {
     assert!(lines[1].contains(&text("correlation_id")), "{csv}");
     let shown = audit(&platform, &["query"]).await.output;
     assert!(shown.contains("contoso/claims answered 200"), "{shown}");
+
+    // Whose reader goes away ends without a word.
+    for command in ["query", "query --json", "export", "export --format csv", "verify"] {
+        let to_nobody = format!("(sleep 0.2; \"$0\" audit {command}) | true");
+        let ended = Command::new("bash")
+            .args(["-c", &format!("{to_nobody}; exit ${{PIPESTATUS[0]}}")])
+            .arg(claimsmith_tests::host_program())
+            .current_dir(platform.directory.path())
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!((ended.status.code(), &*errors), (Some(141), ""), "{command}");
+    }
+
+    // The newest, in order.
+    for _ in 0..3 {
+        assert_eq!(platform.callout().await.0, 200);
+    }
+    for (limit, expected) in [("2", vec![3, 4]), ("0", vec![]), ("9", vec![1, 2, 3, 4])] {
+        let newest = records(&platform, &["--outcome", "answered", "--limit", limit]).await;
+        let numbers: Vec<_> = newest.iter().map(|record| record["seq"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,4 +375,6 @@ async fn a_policy_that_answers_at_the_deadline_leaves_time_for_its_record() {
     assert_eq!(platform.callout().await.0, 200);
     let found = records(&platform, &["--outcome", "answered"]).await;
     assert_eq!(found.len(), 1, "{found:?}");
+    let shown = audit(&platform, &["query"]).await.output;
+    assert!(shown.contains(", answered by its failure policy omit\n"), "{shown}");
 }

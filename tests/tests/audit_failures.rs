@@ -1,5 +1,5 @@
 //! What happens to callouts and their records when the store or the process fails: killed under load, a full disk, a
-//! locked and a damaged store.
+//! locked, a damaged and a shortened store.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +11,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -232,6 +233,15 @@ async fn a_damaged_store_is_set_aside_at_the_next_start() {
     let path = store(platform.directory.path());
     let damaged = b"this is no database any more".repeat(1000);
     fs::write(&path, &damaged).unwrap();
+    let shown = audit(&platform, &["query"]).await.errors;
+    assert!(shown.contains("sets the store aside"), "{shown}");
+    let shown = audit(&platform, &["query", "--store", path.to_str().unwrap()])
+        .await
+        .errors;
+    assert!(
+        shown.contains("is damaged, or is none") && !shown.contains("aside"),
+        "{shown}"
+    );
 
     platform.host = Host::start(platform.directory.path(), "json").await;
     let told = |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("set aside"));
@@ -247,4 +257,134 @@ async fn a_damaged_store_is_set_aside_at_the_next_start() {
         .unwrap();
     assert_eq!(fs::read(aside).unwrap(), damaged);
     assert_eq!(records(&platform, &[]).await.len(), 1);
+}
+
+/// Stops the host, and changes its store.
+async fn stop_and_change(platform: &mut Platform, sql: &'static str) {
+    platform.host.terminate();
+    assert!(platform.host.ended().await.success());
+    let path = store(platform.directory.path());
+    let url = format!("sqlite:{}", path.display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+async fn assert_broken(platform: &Platform, expected: &str) {
+    let verified = audit(platform, &["verify"]).await;
+    assert_eq!(verified.code, 1, "{expected}: {}", verified.output);
+    assert!(verified.output.contains(expected), "{expected}: {}", verified.output);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_to_a_stopped_services_store_is_not_hidden_by_its_next_starts() {
+    for (sql, expected) in [
+        (
+            "DELETE FROM record WHERE seq > 2",
+            "the end was cut off: there was a record 4",
+        ),
+        (
+            "DELETE FROM record WHERE seq > 2; DELETE FROM mark",
+            "the mark `sealed` is missing",
+        ),
+        (
+            "UPDATE record SET hash = zeroblob(32) WHERE seq = 4",
+            "the chain up to record 4 is not the one that was there",
+        ),
+    ] {
+        let mut platform = stage(REQUIRED).await.start().await;
+        for _ in 0..4 {
+            assert_eq!(platform.callout().await.0, 200);
+        }
+        stop_and_change(&mut platform, sql).await;
+        platform.restart(&[]).await;
+        let told = |line: &Value| {
+            let message = line["message"].as_str().unwrap_or_default();
+            line["level"] == "ERROR" && message.contains("not as it was written")
+        };
+        platform.host.log_line(expected, told).await;
+        assert!(metric(&platform, "claimsmith_audit_chain_broken").await > 0.5, "{sql}");
+        for _ in 0..4 {
+            assert_eq!(platform.callout().await.0, 200);
+        }
+        assert_broken(&platform, expected).await;
+        assert_eq!(records(&platform, &["--outcome", "chain_broken"]).await.len(), 1);
+
+        // Told once: the start after has nothing new to tell, and what was found stays found.
+        stop_and_change(&mut platform, "").await;
+        platform.restart(&[]).await;
+        assert_eq!(platform.callout().await.0, 200);
+        assert!(metric(&platform, "claimsmith_audit_chain_broken").await < 0.5, "{sql}");
+        assert_broken(&platform, expected).await;
+        assert_eq!(records(&platform, &["--outcome", "chain_broken"]).await.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_or_wrong_key_is_not_replaced() {
+    let mut platform = stage(REQUIRED).await.start().await;
+    assert_eq!(platform.callout().await.0, 200);
+    stop_and_change(&mut platform, "").await;
+    let key = store(platform.directory.path()).with_extension("key");
+    let right = fs::read(&key).unwrap();
+
+    fs::remove_file(&key).unwrap();
+    let (status, errors) = Host::fail_to_start(platform.directory.path()).await;
+    assert!(!status.success());
+    assert!(errors.contains("audit.key is missing: put it back"), "{errors}");
+    assert!(!key.exists(), "no other key is made");
+
+    fs::write(&key, "5".repeat(64)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let (status, errors) = Host::fail_to_start(platform.directory.path()).await;
+    assert!(!status.success());
+    assert!(errors.contains("audit.key is not the key"), "{errors}");
+    for arguments in [
+        &["query", "--user", "somebody"][..],
+        &["erase", "--tenant", "contoso", "--user", "somebody"],
+        &["retain", "--keep", "0s"],
+    ] {
+        let ended = audit(&platform, arguments).await;
+        assert_eq!(ended.code, 1, "{arguments:?}: {}", ended.output);
+        assert!(ended.errors.contains("audit.key is not the key"), "{}", ended.errors);
+    }
+
+    fs::write(&key, right).unwrap();
+    platform.restart(&[]).await;
+    assert_eq!(platform.callout().await.0, 200);
+    let verified = audit(&platform, &["verify"]).await;
+    assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
+    assert_eq!(records(&platform, &["--outcome", "answered"]).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_can_read_a_new_store_and_a_key_that_others_can_read_is_refused() {
+    let open = fs::Permissions::from_mode(0o755);
+    let made = stage(REQUIRED).await;
+    let path = store(made.directory.path());
+    let directory = path.parent().unwrap();
+    fs::create_dir(directory).unwrap();
+    fs::set_permissions(directory, open).unwrap();
+    let mut platform = made.start().await;
+    assert_eq!(platform.callout().await.0, 200);
+    for name in ["audit.db", "audit.db-wal", "audit.key"] {
+        let mode = fs::metadata(directory.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+
+    stop_and_change(&mut platform, "").await;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    platform.restart(&[]).await;
+    let told = |line: &Value| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("can read the audit store"))
+    };
+    platform.host.log_line("the store is told of", told).await;
+
+    stop_and_change(&mut platform, "").await;
+    fs::set_permissions(directory.join("audit.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let (status, errors) = Host::fail_to_start(platform.directory.path()).await;
+    assert!(!status.success());
+    assert!(errors.contains("has the mode 0644, so others can read it"), "{errors}");
 }

@@ -27,7 +27,6 @@ struct Retired {
 #[derive(Serialize)]
 struct ErasedRecords {
     records: u64,
-    tenant: String,
 }
 
 /// Deletes some of the records that are older than `retention`, once the oldest is so by `late`, and notes where the chain now begins. Whether there may be
@@ -101,7 +100,7 @@ pub(crate) async fn retire(
 /// [`StoreError`]
 pub async fn retain(path: &Path, retention: Duration) -> Result<u64, StoreError> {
     let key = Key::read(path)?;
-    let mut store = Store::open(path, true).await?;
+    let mut store = Store::open(path, &key, true).await?;
     let before = count(&mut store.connection).await?;
     while retire(&mut store, &key, retention, Duration::ZERO).await? {}
     // Each round has a record of its own.
@@ -130,7 +129,7 @@ pub struct Erased {
 /// [`StoreError`]
 pub async fn erase(path: &Path, tenant: &str, user: &str) -> Result<Erased, StoreError> {
     let key = Key::read(path)?;
-    let mut store = Store::open(path, true).await?;
+    let mut store = Store::open(path, &key, true).await?;
     // What is erased must not be left in free pages.
     sqlx::raw_sql("PRAGMA secure_delete = ON")
         .execute(&mut store.connection)
@@ -154,11 +153,7 @@ pub async fn erase(path: &Path, tenant: &str, user: &str) -> Result<Erased, Stor
         }
         transaction.commit().await?;
     }
-    let detail = ErasedRecords {
-        records,
-        tenant: tenant.to_owned(),
-    };
-    append_event(&mut store, code::ERASED, tenant, &detail).await?;
+    append_event(&mut store, code::ERASED, tenant, &ErasedRecords { records }).await?;
     // Nor in the log that it was written to.
     sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         .execute(&mut store.connection)
@@ -179,7 +174,7 @@ async fn erase_record(connection: &mut SqliteConnection, seq: i64, commitment: &
 }
 
 /// Appends a record of the store itself.
-async fn append_event(
+pub(crate) async fn append_event(
     store: &mut Store,
     outcome: &'static str,
     tenant: &str,

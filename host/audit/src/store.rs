@@ -3,6 +3,7 @@
 //! Tables: `record`, one row a record, in the order of the chain, without other indexes: random keys cost more than the
 //! row itself, several times over. `context`, what many records have in common. `mark`, the chain's authenticated places.
 
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::{Duration, SystemTime};
@@ -12,7 +13,8 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use crate::chain::{self, BEGINNING, Hash, mark};
 use crate::encode::{Rows, micros};
-use crate::key::{Key, KeyError};
+use crate::key::{self, Key, KeyError};
+use crate::verify::Fault;
 
 /// How long to wait for another process's lock: shorter than any sensible deadline of a callout.
 const BUSY: Duration = Duration::from_millis(250);
@@ -73,7 +75,7 @@ pub enum StoreError {
     #[error("the audit store cannot be written: the disk is full, or the file as large as it may be")]
     Full(#[source] sqlx::Error),
     /// It is damaged, or no audit store.
-    #[error("the audit store is damaged; the next start of the service sets it aside")]
+    #[error("the audit store is damaged, or is none: {0}")]
     Corrupt(#[source] sqlx::Error),
     /// Anything else.
     #[error("the audit store cannot be used: {0}")]
@@ -129,7 +131,7 @@ pub(crate) struct Store {
     pub(crate) connection: SqliteConnection,
     pub(crate) seq: i64,
     pub(crate) tail: Hash,
-    sealed: i64,
+    sealed: Option<i64>,
 }
 
 /// How a store is opened: for appending, or by a command beside the service.
@@ -139,8 +141,8 @@ pub(crate) fn options(path: &Path) -> Result<SqliteConnectOptions, StoreError> {
 }
 
 impl Store {
-    /// Opens the store, or makes it. `durable`: what is appended outlives a loss of power.
-    pub(crate) async fn open(path: &Path, durable: bool) -> Result<Self, StoreError> {
+    /// Opens the store of a key, or makes it. `durable`: what is appended outlives a loss of power.
+    pub(crate) async fn open(path: &Path, key: &Key, durable: bool) -> Result<Self, StoreError> {
         let synchronous = if durable {
             SqliteSynchronous::Full
         } else {
@@ -153,21 +155,46 @@ impl Store {
             .synchronous(synchronous)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .pragma("journal_size_limit", "67108864");
+        begin_file(path)?;
         let mut connection = SqliteConnection::connect_with(&options).await?;
-        let tables: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name IN ('context', 'record', 'mark')")
-                .fetch_one(&mut connection)
-                .await?;
-        if tables != 3 {
+        if !has_tables(&mut connection).await? {
             sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
         }
+        check_key(&mut connection, path, key).await?;
         let (seq, tail) = tail(&mut connection).await?;
         Ok(Self {
             connection,
             seq,
             tail,
-            sealed: 0,
+            sealed: None,
         })
+    }
+
+    /// Compares the chain with its marks, which sealing and retention write anew: what they have to tell must be told before.
+    /// A store that is new gets its first seal, so that one without has lost it.
+    pub(crate) async fn check_marks(&mut self, key: &Key) -> Result<Option<Fault>, StoreError> {
+        let mut view = self.connection.begin().await?;
+        let begin = read_mark(&mut view, key, mark::BEGIN).await?;
+        let sealed = read_mark(&mut view, key, mark::SEALED).await?;
+        let (last, _) = tail(&mut view).await?;
+        let begins_after = begin.as_ref().map_or(0, |mark| mark.seq);
+        let fault = match (begin, &sealed) {
+            (Some(begin), _) if !begin.is_authentic => Some(Fault::of_mark(mark::BEGIN)),
+            (None, None) if last == 0 => None,
+            (_, None) => Some(Fault::NoMark {
+                name: mark::SEALED.to_owned(),
+            }),
+            (_, Some(sealed)) if !sealed.is_authentic => Some(Fault::of_mark(mark::SEALED)),
+            (_, Some(sealed)) if sealed.seq <= begins_after => None,
+            (_, Some(sealed)) if sealed.seq > last => Some(Fault::CutOff { expected: sealed.seq }),
+            (_, Some(sealed)) => compare(&mut view, sealed).await?,
+        };
+        view.rollback().await?;
+        self.sealed = sealed.map(|mark| mark.seq);
+        if fault.is_none() {
+            self.seal(key).await?;
+        }
+        Ok(fault)
     }
 
     /// Keeps a context; its number.
@@ -208,11 +235,11 @@ impl Store {
 
     /// Notes how far the chain goes, so that a tail that is cut off later shows. `false` when nothing is new.
     pub(crate) async fn seal(&mut self, key: &Key) -> Result<bool, StoreError> {
-        if self.sealed == self.seq {
+        if self.sealed == Some(self.seq) {
             return Ok(false);
         }
         put_mark(&mut self.connection, key, mark::SEALED, self.seq, &self.tail).await?;
-        self.sealed = self.seq;
+        self.sealed = Some(self.seq);
         Ok(true)
     }
 }
@@ -234,6 +261,107 @@ pub(crate) async fn tail(connection: &mut SqliteConnection) -> Result<(i64, Hash
     };
     let hash: Vec<u8> = row.try_get(1)?;
     Ok((row.try_get(0)?, chain::to_hash(&hash)))
+}
+
+/// Makes the file, if there is none, so that nobody else can read it: `SQLite` would leave that to the umask, and gives its
+/// other files the mode of this one.
+fn begin_file(path: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    match key::open_private(path, options) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(StoreError::File {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+async fn has_tables(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name IN ('context', 'record', 'mark')")
+            .fetch_one(connection)
+            .await?;
+    Ok(tables == 3)
+}
+
+/// A store that has something its key was needed for. One that is damaged is set aside, and has nothing to go on with.
+pub(crate) async fn existing(path: &Path) -> Result<Option<SqliteConnection>, StoreError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    match open_used(path).await {
+        Err(StoreError::Corrupt(_)) => Ok(None),
+        opened => opened,
+    }
+}
+
+async fn open_used(path: &Path) -> Result<Option<SqliteConnection>, StoreError> {
+    let mut connection = SqliteConnection::connect_with(&options(path)?).await?;
+    if !has_tables(&mut connection).await? {
+        return Ok(None);
+    }
+    let is_used = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM record) OR EXISTS (SELECT 1 FROM mark)");
+    let is_used: bool = is_used.fetch_one(&mut connection).await?;
+    Ok(is_used.then_some(connection))
+}
+
+/// Whether a key is the one that the store's marks were made with: one of them, because others may have been changed.
+///
+/// # Errors
+/// [`KeyError::Foreign`], or the store cannot be read.
+pub(crate) async fn check_key(connection: &mut SqliteConnection, path: &Path, key: &Key) -> Result<(), StoreError> {
+    let begin = read_mark(connection, key, mark::BEGIN).await?;
+    let sealed = read_mark(connection, key, mark::SEALED).await?;
+    let marks: Vec<_> = begin.iter().chain(&sealed).collect();
+    if !marks.is_empty() && !marks.iter().any(|mark| mark.is_authentic) {
+        return Err(KeyError::Foreign(Key::path(path)).into());
+    }
+    Ok(())
+}
+
+/// What is at the place of a mark, which is not beyond the chain's end.
+async fn compare(connection: &mut SqliteConnection, mark: &Mark) -> Result<Option<Fault>, StoreError> {
+    let (from, to, seq) = (mark.seq, mark.seq, mark.seq);
+    let found: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM record WHERE seq = ?")
+        .bind(seq)
+        .fetch_optional(connection)
+        .await?;
+    Ok(match found {
+        None => Some(Fault::Removed { from, to }),
+        Some(found) if found != mark.hash => Some(Fault::Rewritten { seq }),
+        Some(_) => None,
+    })
+}
+
+/// A place of the chain that was noted.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    pub(crate) seq: i64,
+    pub(crate) hash: Hash,
+    /// Whether it was noted with the store's key.
+    pub(crate) is_authentic: bool,
+}
+
+/// Reads the mark of a name.
+pub(crate) async fn read_mark(
+    connection: &mut SqliteConnection,
+    key: &Key,
+    name: &str,
+) -> Result<Option<Mark>, StoreError> {
+    let row = sqlx::query("SELECT seq, hash, tag FROM mark WHERE name = ?").bind(name);
+    let Some(row) = row.fetch_optional(connection).await? else {
+        return Ok(None);
+    };
+    let (hash, tag): (Vec<u8>, Vec<u8>) = (row.try_get(1)?, row.try_get(2)?);
+    let (seq, hash) = (row.try_get(0)?, chain::to_hash(&hash));
+    let is_authentic = chain::mark_tag(key, name, seq, &hash).as_slice() == tag;
+    Ok(Some(Mark {
+        seq,
+        hash,
+        is_authentic,
+    }))
 }
 
 /// Writes a mark in place of the one of that name.

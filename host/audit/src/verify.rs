@@ -6,14 +6,15 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 
 use crate::chain::{self, BEGINNING, Content, Hash, NOTHING, is_somebody, mark};
+use crate::encode::code;
 use crate::key::Key;
 use crate::read::{Filter, Reader};
-use crate::store::StoreError;
+use crate::store::{StoreError, read_mark};
 
 /// Rows read at once.
 const PAGE: i64 = 500;
@@ -21,7 +22,7 @@ const PAGE: i64 = 500;
 const MAX_FAULTS: usize = 1000;
 
 /// Something that is not as it was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "fault")]
 pub enum Fault {
     /// Records are missing.
@@ -46,11 +47,27 @@ pub enum Fault {
         /// The place.
         seq: i64,
     },
+    /// What was expected cannot be compared: the record has been retired.
+    Retired {
+        /// Its number.
+        seq: i64,
+    },
     /// A mark was not made with the store's key.
     Mark {
         /// Its name: `begin` or `sealed`.
         name: String,
     },
+    /// A mark that every store has is missing.
+    NoMark {
+        /// Its name: `sealed`.
+        name: String,
+    },
+}
+
+impl Fault {
+    pub(crate) fn of_mark(name: &str) -> Self {
+        Self::Mark { name: name.to_owned() }
+    }
 }
 
 /// What verifying found.
@@ -72,11 +89,6 @@ pub struct Verified {
     pub faults: Vec<Fault>,
 }
 
-struct Mark {
-    seq: i64,
-    hash: Hash,
-}
-
 /// Verifies the whole chain, also while a service appends to it. `expected`: a place and a hash that are known from
 /// elsewhere.
 ///
@@ -88,8 +100,13 @@ pub async fn verify(path: &Path, expected: Option<(i64, [u8; 32])>) -> Result<Ve
     // One view of it all, whatever is appended or retired meanwhile.
     sqlx::raw_sql("BEGIN").execute(&mut reader.connection).await?;
     let mut faults = Vec::new();
-    let begin = read_mark(&mut reader.connection, &key, mark::BEGIN, &mut faults).await?;
-    let sealed = read_mark(&mut reader.connection, &key, mark::SEALED, &mut faults).await?;
+    let begin = read_mark(&mut reader.connection, &key, mark::BEGIN).await?;
+    let sealed = read_mark(&mut reader.connection, &key, mark::SEALED).await?;
+    for (name, mark) in [(mark::BEGIN, &begin), (mark::SEALED, &sealed)] {
+        if mark.as_ref().is_some_and(|mark| !mark.is_authentic) {
+            faults.push(Fault::of_mark(name));
+        }
+    }
     let (begin_seq, begin_hash) = begin.map_or((0, BEGINNING), |mark| (mark.seq, mark.hash));
     let mut places: Vec<_> = sealed
         .iter()
@@ -97,13 +114,18 @@ pub async fn verify(path: &Path, expected: Option<(i64, [u8; 32])>) -> Result<Ve
         .chain(expected)
         .collect();
     places.retain(|(seq, _)| *seq > begin_seq);
+    match expected {
+        Some((seq, _)) if seq < begin_seq => faults.push(Fault::Retired { seq }),
+        Some((seq, hash)) if seq == begin_seq && hash != begin_hash => faults.push(Fault::Rewritten { seq }),
+        _ => {}
+    }
 
     let mut verified = Verified {
         records: 0,
         first: begin_seq + 1,
         last: begin_seq,
         hash: String::new(),
-        sealed: sealed.map_or(begin_seq, |mark| mark.seq),
+        sealed: sealed.as_ref().map_or(begin_seq, |mark| mark.seq),
         erased: 0,
         faults,
     };
@@ -131,6 +153,7 @@ pub async fn verify(path: &Path, expected: Option<(i64, [u8; 32])>) -> Result<Ve
                 note(&mut verified, Fault::Changed { seq });
             }
             previous = chain::to_hash(&stored);
+            note_found_before(row, &mut verified)?;
             if places.iter().any(|(place, hash)| *place == seq && *hash != previous) {
                 note(&mut verified, Fault::Rewritten { seq });
             }
@@ -141,8 +164,22 @@ pub async fn verify(path: &Path, expected: Option<(i64, [u8; 32])>) -> Result<Ve
     if let Some((expected, _)) = places.iter().filter(|(place, _)| *place > verified.last).max() {
         note(&mut verified, Fault::CutOff { expected: *expected });
     }
+    if sealed.is_none() && verified.last > 0 {
+        let name = mark::SEALED.to_owned();
+        note(&mut verified, Fault::NoMark { name });
+    }
     verified.hash = hex::encode(previous);
     Ok(verified)
+}
+
+/// What a start of the service found, which the marks that it wrote since do not show any more.
+fn note_found_before(row: &SqliteRow, verified: &mut Verified) -> Result<(), StoreError> {
+    if row.try_get::<&str, _>("outcome")? == code::BROKEN
+        && let Ok(fault) = serde_json::from_str(row.try_get("detail")?)
+    {
+        note(verified, fault);
+    }
+    Ok(())
 }
 
 fn note(verified: &mut Verified, fault: Fault) {
@@ -182,25 +219,4 @@ fn computed(
         commitment: &commitment,
     };
     Ok(chain::hash(seq, previous, &covered))
-}
-
-async fn read_mark(
-    connection: &mut SqliteConnection,
-    key: &Key,
-    name: &str,
-    faults: &mut Vec<Fault>,
-) -> Result<Option<Mark>, StoreError> {
-    let row = sqlx::query("SELECT seq, hash, tag FROM mark WHERE name = ?").bind(name);
-    let Some(row) = row.fetch_optional(connection).await? else {
-        return Ok(None);
-    };
-    let (hash, tag): (Vec<u8>, Vec<u8>) = (row.try_get(1)?, row.try_get(2)?);
-    let mark = Mark {
-        seq: row.try_get(0)?,
-        hash: chain::to_hash(&hash),
-    };
-    if chain::mark_tag(key, name, mark.seq, &mark.hash).as_slice() != tag {
-        faults.push(Fault::Mark { name: name.to_owned() });
-    }
-    Ok(Some(mark))
 }

@@ -45,6 +45,7 @@ pub(crate) struct Metrics {
     commit: Histogram,
     lag: Gauge,
     available: Gauge,
+    broken: Gauge,
     pub(crate) lost: Counter,
 }
 
@@ -67,6 +68,10 @@ impl Metrics {
             "From a request's arrival until its record was written: of the oldest of the last batch"
         );
         describe_gauge!("claimsmith_audit_available", "1 while the audit store can be written");
+        describe_gauge!(
+            "claimsmith_audit_chain_broken",
+            "1 when the audit store's end had been cut off, rewritten or its marks changed before this start"
+        );
         describe_counter!("claimsmith_audit_lost_total", "Audit records that could not be kept");
         Self {
             queue: gauge!("claimsmith_audit_queue_length"),
@@ -75,6 +80,7 @@ impl Metrics {
             commit: histogram!("claimsmith_audit_commit_seconds"),
             lag: gauge!("claimsmith_audit_lag_seconds"),
             available: gauge!("claimsmith_audit_available"),
+            broken: gauge!("claimsmith_audit_chain_broken"),
             lost: counter!("claimsmith_audit_lost_total"),
         }
     }
@@ -207,18 +213,36 @@ impl<'s> Writer<'s> {
         if first && store::was_damaged(path) {
             self.set_aside()?;
         }
-        let opened = Store::open(path, durable).await;
+        let opened = Store::open(path, self.key, durable).await;
         let opened = match opened {
             // Only at the start: while the service runs, whoever looks after it must see what happened.
             Err(StoreError::Corrupt(error)) if first => {
                 tracing::error!(%error, "the audit store is damaged");
                 self.set_aside()?;
-                Store::open(path, durable).await
+                Store::open(path, self.key, durable).await
             }
             opened => opened,
         };
-        self.store = Some(opened?);
+        let mut store = opened?;
+        self.check(&mut store).await?;
+        self.store = Some(store);
         self.contexts.forget();
+        Ok(())
+    }
+
+    /// Tells of a chain that is not what its marks say, and keeps that in the chain, sealed, before the next seal hides it.
+    async fn check(&self, store: &mut Store) -> Result<(), StoreError> {
+        let Some(fault) = store.check_marks(self.key).await? else {
+            return Ok(());
+        };
+        tracing::error!(
+            ?fault,
+            "the audit store is not as it was written: records may have been removed or changed while no service had it; \
+             `claimsmith audit verify` says so for as long as they would have been kept"
+        );
+        self.shared.metrics.broken.set(1.0);
+        history::append_event(store, code::BROKEN, "", &fault).await?;
+        store.seal(self.key).await?;
         Ok(())
     }
 
@@ -313,10 +337,8 @@ impl<'s> Writer<'s> {
         self.available = Some(false);
         self.shared.metrics.available.set(0.0);
         self.lost_since.get_or_insert_with(SystemTime::now);
-        if matches!(error, StoreError::Corrupt(_))
-            && let Err(error) = store::note_damaged(&self.shared.options.path)
-        {
-            tracing::error!(%error, "no word can be left for the next start");
+        if matches!(error, StoreError::Corrupt(_)) {
+            self.note_damaged();
         }
         if !matches!(error, StoreError::Locked(_) | StoreError::Full(_)) {
             self.store = None;
@@ -331,6 +353,17 @@ impl<'s> Writer<'s> {
                 drop(self.pending.drain(..too_many));
                 self.shared.lose(too_many as u64);
             }
+        }
+    }
+
+    fn note_damaged(&self) {
+        let path = &self.shared.options.path;
+        if store::was_damaged(path) {
+            return;
+        }
+        match store::note_damaged(path) {
+            Ok(()) => tracing::error!("the next start of the service sets the damaged audit store aside"),
+            Err(error) => tracing::error!(%error, "no word can be left for the next start"),
         }
     }
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use claimsmith_audit::{Fault, Filter, Format, Reader};
+use claimsmith_audit::{Entry, Fault, Filter, Format, Reader, StoreError};
 use claimsmith_catalog::HostConfig;
+use claimsmith_token::OWN_KEY_ID;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -108,14 +109,17 @@ struct FilterArguments {
     /// Of this tenant.
     #[arg(long)]
     tenant: Option<String>,
+    /// Of this extension.
+    #[arg(long)]
+    extension: Option<String>,
     /// Of sign-ins to this application (client) id.
     #[arg(long)]
     application: Option<Uuid>,
     /// With this outcome, for example `answered`.
-    #[arg(long)]
+    #[arg(long, value_parser = outcome)]
     outcome: Option<String>,
     /// With this version of a plugin: `1.2.3`, `name@1.2.3` or at least 8 digits of its digest.
-    #[arg(long)]
+    #[arg(long, value_parser = plugin_version)]
     plugin_version: Option<String>,
     /// From this time on: RFC 3339, or how long ago, such as `2h`.
     #[arg(long, value_parser = time)]
@@ -123,6 +127,12 @@ struct FilterArguments {
     /// Until this time.
     #[arg(long, value_parser = time)]
     until: Option<SystemTime>,
+    /// Without the callouts that the service makes itself.
+    #[arg(long)]
+    without_probes: bool,
+    /// So many records at most: the newest.
+    #[arg(long)]
+    limit: Option<usize>,
 }
 
 impl FilterArguments {
@@ -131,13 +141,44 @@ impl FilterArguments {
             correlation_id: self.correlation_id,
             user: self.user.clone(),
             tenant: self.tenant.clone(),
+            extension: self.extension.clone(),
             application: self.application,
             outcome: self.outcome.clone(),
             version: self.plugin_version.clone(),
             since: self.since,
             until: self.until,
+            without_key_id: self.without_probes.then(|| OWN_KEY_ID.to_owned()),
+            limit: self.limit,
         }
     }
+
+    /// Opens the store, and says when it knows nothing of a name: otherwise a typing error would look like no records.
+    async fn open(&self, store: &StoreArguments) -> anyhow::Result<Reader> {
+        let mut reader = Reader::open(&store.path()?, self.filter()).await?;
+        if let Some(tenant) = &self.tenant {
+            note_unknown("tenant", tenant, &reader.known_tenants().await?)?;
+        }
+        if let Some(extension) = &self.extension {
+            note_unknown("extension", extension, &reader.known_extensions().await?)?;
+        }
+        Ok(reader)
+    }
+}
+
+fn note_unknown(what: &str, name: &str, known: &[String]) -> std::io::Result<()> {
+    if known.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let known: Vec<_> = known
+        .iter()
+        .map(String::as_str)
+        .filter(|known| !known.is_empty())
+        .collect();
+    let known = known.join(", ");
+    writeln!(
+        std::io::stderr(),
+        "note: no record is of the {what} `{name}`; there are records of: {known}"
+    )
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -158,6 +199,29 @@ fn time(text: &str) -> Result<SystemTime, String> {
         .ok_or_else(|| "expected a time such as 2026-01-31T12:00:00Z, or how long ago it was, such as 2h".to_owned())
 }
 
+fn outcome(text: &str) -> Result<String, String> {
+    if claimsmith_audit::outcomes().any(|outcome| outcome == text) {
+        return Ok(text.to_owned());
+    }
+    let outcomes: Vec<_> = claimsmith_audit::outcomes().collect();
+    Err(format!("there is no such outcome; there are {}", outcomes.join(", ")))
+}
+
+fn plugin_version(text: &str) -> Result<String, String> {
+    let is_digest = text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_version = |text: &str| text.starts_with(|digit: char| digit.is_ascii_digit()) && text.contains('.');
+    let is_named = text
+        .split_once('@')
+        .is_some_and(|(name, version)| !name.is_empty() && is_version(version));
+    if is_digest {
+        return Ok(text.to_lowercase());
+    }
+    if is_version(text) || is_named {
+        return Ok(text.to_owned());
+    }
+    Err("expected a version such as 1.2.3, name@1.2.3 or at least 8 digits of a component's digest".to_owned())
+}
+
 fn place(text: &str) -> Result<(i64, [u8; 32]), String> {
     let parsed = text.split_once(':').and_then(|(seq, hash)| {
         let hash = hex::decode(hash).ok()?;
@@ -168,10 +232,19 @@ fn place(text: &str) -> Result<(i64, [u8; 32]), String> {
 
 /// `claimsmith audit`
 pub(crate) async fn audit(arguments: &Arguments) -> anyhow::Result<()> {
-    match &arguments.command {
+    let (Command::Query { store, .. }
+    | Command::Export { store, .. }
+    | Command::Verify { store, .. }
+    | Command::Erase { store, .. }
+    | Command::Retain { store, .. }) = &arguments.command;
+    run(&arguments.command).await.map_err(|error| explained(error, store))
+}
+
+async fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
         Command::Query { store, filter, json } => query(store, filter, *json).await,
         Command::Export { store, filter, format } => {
-            let mut reader = Reader::open(&store.path()?, filter.filter()).await?;
+            let mut reader = filter.open(store).await?;
             let format = match format {
                 ExportFormat::Jsonl => Format::JsonLines,
                 ExportFormat::Csv => Format::Csv,
@@ -199,39 +272,102 @@ pub(crate) async fn audit(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
+/// Adds what becomes of a damaged store, where it is the service's.
+fn explained(error: anyhow::Error, store: &StoreArguments) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(StoreError::Corrupt(_)) if store.store.is_none() => {
+            error.context("a start of the service that finds this sets the store aside")
+        }
+        _ => error,
+    }
+}
+
 async fn query(store: &StoreArguments, filter: &FilterArguments, json: bool) -> anyhow::Result<()> {
-    let mut reader = Reader::open(&store.path()?, filter.filter()).await?;
+    let mut reader = filter.open(store).await?;
     let mut output = BufWriter::new(std::io::stdout().lock());
     if json {
         claimsmith_audit::export(&mut reader, Format::JsonLines, output).await?;
         return Ok(());
     }
     while let Some(entry) = reader.next().await? {
-        let member = |name: &str| {
-            let value = entry.context.get(name).or_else(|| entry.detail.get(name));
-            value.map_or_else(
-                || "-".to_owned(),
-                |value| value.to_string().trim_matches('"').to_owned(),
-            )
-        };
-        let id = |id: Option<Uuid>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        writeln!(
-            output,
-            "{} {} {}/{} {} {} {} us correlation {} application {} user {}",
-            entry.seq,
-            entry.time,
-            member("tenant"),
-            member("extension"),
-            entry.outcome,
-            member("status"),
-            member("duration_us"),
-            id(entry.correlation_id),
-            id(entry.application),
-            entry.user_pseudonym.as_deref().unwrap_or("-"),
-        )?;
-        write_calls(&mut output, &entry.detail)?;
+        if entry.detail.contains_key("status") {
+            write_callout(&mut output, &entry)?;
+        } else {
+            write_event(&mut output, &entry)?;
+        }
     }
     output.flush()?;
+    Ok(())
+}
+
+/// A value as people read it: a text without quotes, and a dash for what is missing or empty.
+fn plain(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) if text.is_empty() => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn write_callout(output: &mut impl Write, entry: &Entry) -> std::io::Result<()> {
+    let id = |id: Option<Uuid>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+    writeln!(
+        output,
+        "{} {} {}/{} {} {} {} us correlation {} application {} user {}",
+        entry.seq,
+        entry.time,
+        plain(entry.context.get("tenant")),
+        plain(entry.context.get("extension")),
+        entry.outcome,
+        plain(entry.detail.get("status")),
+        plain(entry.detail.get("duration_us")),
+        id(entry.correlation_id),
+        id(entry.application),
+        entry.user_pseudonym.as_deref().unwrap_or("-"),
+    )?;
+    write_failure_policies(output, entry)?;
+    write_calls(output, &entry.detail)
+}
+
+/// What the store tells of itself, with all that it says: `records 3, up_to 7`.
+fn write_event(output: &mut impl Write, entry: &Entry) -> std::io::Result<()> {
+    let told: Vec<_> = entry
+        .detail
+        .iter()
+        .map(|(member, value)| format!("{member} {}", plain(Some(value))))
+        .collect();
+    writeln!(
+        output,
+        "{} {} {}/{} {} {}",
+        entry.seq,
+        entry.time,
+        plain(entry.context.get("tenant")),
+        plain(entry.context.get("extension")),
+        entry.outcome,
+        told.join(", "),
+    )
+}
+
+/// The plugins that failed and whose failure policy answered, a line each.
+fn write_failure_policies(output: &mut impl Write, entry: &Entry) -> std::io::Result<()> {
+    let list = |members: &Map<String, Value>, name: &str| -> Vec<Value> {
+        let list = members.get(name).and_then(Value::as_array);
+        list.cloned().unwrap_or_default()
+    };
+    let plugins = list(&entry.context, "plugins");
+    for (invocation, plugin) in list(&entry.detail, "invocations").iter().zip(&plugins) {
+        if let Some(policy) = invocation.get("failure_policy") {
+            writeln!(
+                output,
+                "    {} {}: {}, answered by its failure policy {}",
+                plain(plugin.get("plugin")),
+                plain(plugin.get("version")),
+                plain(invocation.get("outcome")),
+                plain(Some(policy)),
+            )?;
+        }
+    }
     Ok(())
 }
 
@@ -298,6 +434,10 @@ fn told(fault: &Fault) -> String {
         Fault::Rewritten { seq } => {
             format!("the chain up to record {seq} is not the one that was there: it was rewritten")
         }
+        Fault::Retired { seq } => {
+            format!("record {seq} has been retired: it cannot be compared with what was expected")
+        }
         Fault::Mark { name } => format!("the mark `{name}` was not made with the store's key"),
+        Fault::NoMark { name } => format!("the mark `{name}` is missing"),
     }
 }
