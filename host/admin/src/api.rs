@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, Limited};
 use metrics::counter;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::authenticate::Door;
@@ -32,6 +32,8 @@ use crate::view::{
 const MAX_SMALL_BODY_BYTES: usize = 64 << 10;
 /// Components that are received at once: each is in memory.
 const MAX_UPLOADS: usize = 4;
+/// How long a push may wait for its place.
+const PLACE_TIME: Duration = Duration::from_mins(2);
 /// How long a body may take.
 const BODY_TIME: Duration = Duration::from_mins(2);
 /// How long a body may take that is not wanted.
@@ -52,7 +54,13 @@ pub(crate) struct Api {
     pub(crate) manager: Arc<Manager>,
     pub(crate) max_component_bytes: usize,
     pub(crate) openapi: Bytes,
-    uploads: Semaphore,
+    uploads: Arc<Semaphore>,
+}
+
+/// A place among the components that are received and compiled.
+struct UploadPlace {
+    _turn: OwnedMutexGuard<()>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 type Answer<T> = Result<Json<T>, Refusal>;
@@ -63,8 +71,26 @@ impl Api {
             manager: Arc::new(manager),
             max_component_bytes,
             openapi,
-            uploads: Semaphore::new(MAX_UPLOADS),
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
         }
+    }
+
+    /// Waits until a component of this tenant may be received: one at a time of each, so that none takes all places. Kept
+    /// until the push has ended: a client that has gone away leaves its component behind.
+    async fn upload_place(&self, tenant: &str) -> Result<UploadPlace, Refusal> {
+        let wait = async {
+            let turn = self.manager.turn_to_push(tenant).await;
+            let place = Arc::clone(&self.uploads).acquire_owned().await;
+            UploadPlace {
+                _turn: turn,
+                _place: place.ok(),
+            }
+        };
+        let late = |_| {
+            let message = "other components are being pushed, one of each tenant at a time; try again later";
+            Refusal::new(Code::Busy, message)
+        };
+        timeout(PLACE_TIME, wait).await.map_err(late)
     }
 }
 
@@ -220,11 +246,15 @@ async fn push(
         asked(identity, &tenant, &given(reason)?)
     };
     let (asked, body) = or_discard(checked.await, body, api.max_component_bytes).await?;
-    let _place = api.uploads.acquire().await;
+    let place = api.upload_place(&tenant).await?;
     let component = read(body, api.max_component_bytes).await?;
     let manager = Arc::clone(&api.manager);
     let (plugin_name, label) = (plugin.clone(), version.clone());
-    let pushed = to_the_end(async move { manager.push(&asked, &plugin_name, &label, component.into()).await }).await?;
+    let pushed = to_the_end(async move {
+        let _place = place;
+        manager.push(&asked, &plugin_name, &label, component.into()).await
+    });
+    let pushed = pushed.await?;
     let store = &api.manager.store;
     let active = store.active(&tenant).await?;
     let mut rows = store.with_signatures(&tenant, vec![pushed.row]).await?;

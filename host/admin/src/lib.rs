@@ -31,6 +31,7 @@ use crate::api::{Api, router};
 use crate::authenticate::Tokens;
 use crate::manager::Manager;
 pub use crate::openapi::document as openapi;
+use crate::store::Room;
 pub use crate::store::{Store, StoreError};
 
 /// Why there is no admin API.
@@ -94,7 +95,11 @@ impl Admin {
             }
             _ => None,
         };
-        let manager = Manager::new(store, activator, config.keep_versions);
+        let room = Room {
+            keep: config.keep_versions,
+            max_bytes: config.max_bytes_per_tenant,
+        };
+        let manager = Manager::new(store, activator, room);
         let api = Api::new(manager, max_component_bytes, openapi::document().to_string().into());
         Ok(Self {
             router: router(Arc::new(api)),

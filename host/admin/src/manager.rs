@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::plan::Plan;
 use crate::problem::{Code, Refusal};
-use crate::store::{Action, ActiveRow, Change, Done, Pushed, Store, VersionRow};
+use crate::store::{Action, ActiveRow, Change, Done, Pushed, Room, Store, VersionRow};
 
 /// How often a trial is made again because the tenant was loaded anew meanwhile.
 const TRIALS: usize = 5;
@@ -25,9 +25,25 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct Manager {
     pub(crate) store: Store,
     pub(crate) activator: Activator,
-    keep_versions: usize,
-    /// One for each tenant that there is.
-    busy: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    room: Room,
+    /// Whose turn it is to change what a tenant has.
+    changing: Turns,
+    /// Whose turn it is to push. Another turn than that to change: nobody who rolls back waits until a component is compiled.
+    pushing: Turns,
+}
+
+/// One for each tenant that there is.
+#[derive(Debug, Default)]
+struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Turns {
+    async fn of(&self, tenant: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(tenant.to_owned()).or_default())
+        };
+        turn.lock_owned().await
+    }
 }
 
 /// Who asks, for which tenant, and why.
@@ -101,22 +117,24 @@ pub(crate) struct Manner {
 }
 
 impl Manager {
-    pub(crate) fn new(store: Store, activator: Activator, keep_versions: usize) -> Self {
+    pub(crate) fn new(store: Store, activator: Activator, room: Room) -> Self {
         Self {
             store,
             activator,
-            keep_versions,
-            busy: Mutex::default(),
+            room,
+            changing: Turns::default(),
+            pushing: Turns::default(),
         }
     }
 
     /// Waits until nobody else changes a tenant that there is.
     async fn alone_with(&self, tenant: &str) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(busy.entry(tenant.to_owned()).or_default())
-        };
-        lock.lock_owned().await
+        self.changing.of(tenant).await
+    }
+
+    /// Waits until nothing else is pushed for a tenant that there is.
+    pub(crate) async fn turn_to_push(&self, tenant: &str) -> OwnedMutexGuard<()> {
+        self.pushing.of(tenant).await
     }
 
     /// Keeps a version, after it was compiled as a plugin.
@@ -128,13 +146,10 @@ impl Manager {
         component: Vec<u8>,
     ) -> Result<PushedVersion, Refusal> {
         self.activator.managed_keys(&asked.tenant).await?;
-        let compiled = self.activator.check_component(component.clone()).await?;
+        let compiled = self.activator.check_component(&component).await?;
         let _alone = self.alone_with(&asked.tenant).await;
         let done = asked.done(Action::Push);
-        let pushed = self
-            .store
-            .push(done, plugin, version, component, self.keep_versions)
-            .await?;
+        let pushed = self.store.push(done, plugin, version, component, self.room).await?;
         let is_new = match pushed {
             Pushed::New => true,
             Pushed::Known => false,
@@ -148,6 +163,15 @@ impl Manager {
             Pushed::TooManyPlugins => {
                 let message = "versions of 64 plugins were pushed for this tenant, which is the most";
                 return Err(Refusal::new(Code::TooManyPlugins, message));
+            }
+            Pushed::TooManyBytes(bytes) => {
+                let message = format!(
+                    "with this version the tenant's would have {bytes} bytes, and they may have {}: the operator can raise \
+                     admin.max_bytes_per_tenant, or lower admin.keep_versions, which is applied to a plugin when one of its \
+                     versions is pushed",
+                    self.room.max_bytes
+                );
+                return Err(Refusal::new(Code::TooManyBytes, message));
             }
         };
         let row = self.find(&asked.tenant, plugin, version).await?;

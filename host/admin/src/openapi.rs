@@ -204,6 +204,8 @@ const PUSH: &[Code] = &[
     Code::ManagedByFiles,
     Code::VersionExists,
     Code::TooManyPlugins,
+    Code::TooManyBytes,
+    Code::Busy,
     Code::TooLarge,
     Code::NotAPlugin,
     Code::Invalid,

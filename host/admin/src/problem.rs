@@ -27,6 +27,7 @@ pub(crate) enum Code {
     ManagedByFiles,
     VersionExists,
     TooManyPlugins,
+    TooManyBytes,
     NothingBefore,
     Busy,
     Invalid,
@@ -37,7 +38,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::UnknownTenant,
@@ -48,6 +49,7 @@ impl Code {
         Self::ManagedByFiles,
         Self::VersionExists,
         Self::TooManyPlugins,
+        Self::TooManyBytes,
         Self::NothingBefore,
         Self::Busy,
         Self::Invalid,
@@ -70,6 +72,11 @@ impl Code {
             Self::ManagedByFiles => (409, "managed_by_files", "The tenant's plugins are files"),
             Self::VersionExists => (409, "version_exists", "Another component was pushed as this version"),
             Self::TooManyPlugins => (409, "too_many_plugins", "The tenant has as many plugins as it may"),
+            Self::TooManyBytes => (
+                409,
+                "too_many_bytes",
+                "The tenant's versions have as many bytes as they may",
+            ),
             Self::NothingBefore => (409, "nothing_before", "There is no version to go back to"),
             Self::Busy => (409, "busy", "The tenant's files or versions change at the moment"),
             Self::Invalid => (422, "invalid", "The tenant would not be valid with this"),

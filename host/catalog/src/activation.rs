@@ -121,8 +121,15 @@ impl Activator {
     ///
     /// # Errors
     /// [`LoadError`]
-    pub async fn check_component(&self, bytes: Vec<u8>) -> Result<Arc<Plugin>, LoadError> {
-        self.tools.runtime.load(bytes, &self.limits.load()).await
+    pub async fn check_component(&self, bytes: &[u8]) -> Result<Arc<Plugin>, LoadError> {
+        let limits = **self.limits.load();
+        // The copy is made when it is its turn to be compiled.
+        let read = async { Ok::<_, LoadError>(bytes.to_vec()) };
+        let loaded = self
+            .tools
+            .runtime
+            .load_found(Digest::of(bytes), bytes.len(), &limits, read);
+        loaded.await
     }
 
     /// Makes a tenant of its files as they are and these versions, and publishes nothing.

@@ -12,6 +12,7 @@
 mod crashes;
 mod document;
 mod minisign;
+mod pushes;
 mod requests;
 mod roles;
 mod setup;

@@ -80,6 +80,17 @@ pub(crate) enum Pushed {
     Taken(Digest),
     /// The tenant has as many plugins as it may.
     TooManyPlugins,
+    /// With it the tenant's versions would have so many bytes, more than they may.
+    TooManyBytes(u64),
+}
+
+/// What a tenant's versions may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Versions of one plugin that are kept.
+    pub(crate) keep: usize,
+    /// Bytes of all versions together.
+    pub(crate) max_bytes: u64,
 }
 
 /// Which version of a plugin becomes active in place of which.
@@ -93,14 +104,15 @@ pub(crate) struct Change {
 const MAX_PLUGINS: i64 = 64;
 
 impl Store {
-    /// Keeps a version, which nobody else pushes at the same time, and deletes the oldest ones beyond `keep` that neither serve nor did before.
+    /// Keeps a version, which nobody else pushes at the same time, and deletes the oldest ones beyond those to keep that
+    /// neither serve nor did before.
     pub(crate) async fn push(
         &self,
         done: Done<'_>,
         plugin: &str,
         version: &str,
         component: Vec<u8>,
-        keep: usize,
+        room: Room,
     ) -> Result<Pushed, StoreError> {
         let digest = Digest::of(&component);
         let bytes = i64::try_from(component.len()).unwrap_or(i64::MAX);
@@ -143,16 +155,43 @@ impl Store {
             digest: Some(&text),
         };
         append(&mut transaction, done, of, LogResult::Done, "").await?;
-        let deleted = prune(&mut transaction, done, plugin, keep).await?;
-        transaction.commit().await?;
-        if !deleted.is_empty() {
-            let directory = self.directory.join(done.tenant).join(plugin);
-            let removing = task::spawn_blocking(move || deleted.iter().for_each(|digest| remove(&directory, digest)));
-            if let Err(error) = removing.await {
-                tracing::warn!(%error, "deleted versions' files could not be removed");
-            }
+        let deleted = prune(&mut transaction, done, plugin, room.keep).await?;
+        let kept = bytes_of(&mut transaction, done.tenant).await?;
+        if kept > room.max_bytes {
+            transaction.rollback().await?;
+            self.remove_unless_known(done.tenant, plugin, text).await?;
+            return Ok(Pushed::TooManyBytes(kept));
         }
+        transaction.commit().await?;
+        self.remove(done.tenant, plugin, deleted).await;
         Ok(Pushed::New)
+    }
+
+    /// Removes the file of a component that was not kept after all, unless another version is the same.
+    async fn remove_unless_known(&self, tenant: &str, plugin: &str, digest: String) -> Result<(), StoreError> {
+        let known: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM version WHERE tenant = ? AND plugin = ? AND digest = ?")
+                .bind(tenant)
+                .bind(plugin)
+                .bind(&digest)
+                .fetch_one(&self.pool)
+                .await?;
+        if known == 0 {
+            self.remove(tenant, plugin, vec![digest]).await;
+        }
+        Ok(())
+    }
+
+    /// Removes the files of versions that there are no more.
+    async fn remove(&self, tenant: &str, plugin: &str, digests: Vec<String>) {
+        if digests.is_empty() {
+            return;
+        }
+        let directory = self.directory.join(tenant).join(plugin);
+        let removing = task::spawn_blocking(move || digests.iter().for_each(|digest| remove(&directory, digest)));
+        if let Err(error) = removing.await {
+            tracing::warn!(%error, "deleted versions' files could not be removed");
+        }
     }
 
     /// Keeps the signature of a version, in place of the one it had.
@@ -336,6 +375,17 @@ fn remove(directory: &Path, digest: &str) {
     if let Some(error) = removed.err().or(signature) {
         tracing::warn!(file = %file.display(), %error, "a deleted version's file cannot be removed");
     }
+}
+
+/// The bytes of a tenant's versions: of each file once, however many versions it is.
+async fn bytes_of(connection: &mut SqliteConnection, tenant: &str) -> Result<u64, StoreError> {
+    let bytes: i64 = sqlx::query_scalar(
+        "SELECT coalesce(sum(bytes), 0) FROM (SELECT DISTINCT plugin, digest, bytes FROM version WHERE tenant = ?)",
+    )
+    .bind(tenant)
+    .fetch_one(connection)
+    .await?;
+    Ok(bytes.unsigned_abs())
 }
 
 /// Deletes the oldest versions of a plugin beyond `keep` that neither serve nor did before: the digests that no version
