@@ -329,9 +329,13 @@ impl Manager {
     /// Sees to it that what was activated goes on to serve, and takes it back if it does not.
     async fn watch(&self, asked: &Asked, applied: &Applied, time: Duration) -> Result<(), Refusal> {
         let until = Instant::now() + time;
+        // How the tenant's other plugins fare is not this activation's doing.
+        let changed: Vec<_> = applied.changes.iter().map(|change| change.to.plugin.as_str()).collect();
         while Instant::now() < until {
             sleep(LOOK).await;
-            let Err(why) = self.activator.verify(&asked.tenant, &applied.candidate) else {
+            let serves = self.activator.verify(&asked.tenant, &applied.candidate);
+            let fares = serves.and_then(|()| self.activator.verify_breakers(&asked.tenant, &changed));
+            let Err(why) = fares else {
                 continue;
             };
             let _alone = self.alone_with(&asked.tenant).await;

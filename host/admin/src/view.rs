@@ -22,8 +22,8 @@ pub(crate) struct ActivationRequest {
     /// Only say what would change.
     #[serde(default)]
     pub(crate) plan: bool,
-    /// How long it is watched before it is called done, such as `30s`, at most 1 minute. When a circuit breaker of its
-    /// plugins opens meanwhile, it is taken back.
+    /// How long it is watched before it is called done, such as `30s`, at most 1 minute. When a circuit breaker of
+    /// these plugins opens meanwhile, it is taken back.
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "String")]
     pub(crate) verify_for: Duration,

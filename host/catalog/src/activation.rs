@@ -13,7 +13,7 @@ use claimsmith_runtime::{BreakerState, Digest, Limits, LoadError, Plugin};
 use serde::Deserialize;
 use tokio::task;
 
-use crate::catalog::{Alive, Catalog, CurrentCatalog, Tenant, TenantSlot};
+use crate::catalog::{Alive, BoundPlugin, Catalog, CurrentCatalog, Tenant, TenantSlot};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::files::{DigestCache, TenantFiles, find_tenant};
 use crate::plugins::{Managed, PluginsConfig};
@@ -226,20 +226,13 @@ impl Activator {
         self.swap(&previous, name.to_owned(), slot);
     }
 
-    /// Whether the catalog serves these versions of a tenant, and none of their circuit breakers is open.
+    /// Whether the catalog serves these versions of a tenant.
     ///
     /// # Errors
     /// What is otherwise.
     pub fn verify(&self, name: &str, versions: &PluginVersions) -> Result<(), String> {
         let catalog = self.current.get();
-        let Some(tenant) = catalog.tenant(name) else {
-            return Err("the tenant does not serve".to_owned());
-        };
-        for bound in tenant
-            .extensions()
-            .flat_map(|(_, extension)| extension.bindings())
-            .map(|(_, bound)| bound)
-        {
+        for bound in bound_plugins(&catalog, name)? {
             let Some(expected) = versions.get(&*bound.name) else {
                 continue;
             };
@@ -247,14 +240,24 @@ impl Activator {
             if found != *expected {
                 return Err(format!("plugin `{}` serves {found} instead of {expected}", bound.name));
             }
-            if bound.breaker.state() == BreakerState::Open {
-                return Err(format!(
-                    "plugin `{}` fails so often that its circuit breaker is open",
-                    bound.name
-                ));
-            }
         }
         Ok(())
+    }
+
+    /// Whether no circuit breaker of these plugins of a tenant is open.
+    ///
+    /// # Errors
+    /// Whose is.
+    pub fn verify_breakers(&self, name: &str, plugins: &[&str]) -> Result<(), String> {
+        let catalog = self.current.get();
+        let mut bound = bound_plugins(&catalog, name)?.filter(|bound| plugins.contains(&&*bound.name));
+        let open = bound.find(|bound| bound.breaker.state() == BreakerState::Open);
+        open.map_or(Ok(()), |bound| {
+            Err(format!(
+                "plugin `{}` fails so often that its circuit breaker is open",
+                bound.name
+            ))
+        })
     }
 
     fn swap(&self, previous: &Catalog, name: String, slot: TenantSlot) -> u64 {
@@ -286,6 +289,15 @@ impl Activator {
 /// A tenant was loaded anew between a trial and its publication.
 #[derive(Clone, Copy, Debug)]
 pub struct Stale;
+
+/// The bindings of a tenant that serves.
+fn bound_plugins<'c>(catalog: &'c Catalog, tenant: &str) -> Result<impl Iterator<Item = &'c BoundPlugin>, String> {
+    let tenant = catalog
+        .tenant(tenant)
+        .ok_or_else(|| "the tenant does not serve".to_owned())?;
+    let bound = tenant.extensions().flat_map(|(_, extension)| extension.bindings());
+    Ok(bound.map(|(_, bound)| bound))
+}
 
 /// The plugins that a tenant no longer serves, the last first: going back to them shall be instant. As many as it serves.
 fn kept(before: Option<&Tenant>, now: &Tenant) -> Vec<Arc<Plugin>> {

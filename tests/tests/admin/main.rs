@@ -17,5 +17,6 @@ mod requests;
 mod roles;
 mod setup;
 mod signatures;
+mod taken_back;
 mod under_load;
 mod versions;
