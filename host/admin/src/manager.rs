@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use claimsmith_catalog::{Activator, PluginVersions, SignatureError, Signed, Tenant, Trial};
+use claimsmith_catalog::{Activator, PluginVersions, Published, Restored, SignatureError, Signed, Tenant, Trial};
 use claimsmith_runtime::Plugin;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
@@ -90,7 +90,7 @@ struct Changed {
 
 /// An activation that serves, with what there was before it.
 struct Applied {
-    generation: u64,
+    published: Published,
     action: Action,
     changes: Vec<Change>,
     candidate: PluginVersions,
@@ -102,7 +102,7 @@ impl From<Changed> for Activated {
     fn from(changed: Changed) -> Self {
         Self {
             plan: changed.plan,
-            generation: changed.applied.map(|applied| applied.generation),
+            generation: changed.applied.map(|applied| applied.published.generation),
         }
     }
 }
@@ -298,15 +298,16 @@ impl Manager {
         let tenant = asked.tenant.as_str();
         let before = trial.before().cloned();
         self.store.activate(asked.done(action), &changes).await?;
-        let generation = match self.publish(tenant, trial, &candidate).await {
-            Ok(generation) => generation,
+        let published = match self.publish(tenant, trial, &candidate).await {
+            Ok(published) => published,
             Err(why) => {
                 self.store.undo(asked.done(action), &changes, &why).await?;
                 return Err(Refusal::new(Code::Busy, why));
             }
         };
+        let generation = published.generation;
         let applied = Applied {
-            generation,
+            published,
             action,
             changes,
             candidate,
@@ -352,26 +353,71 @@ impl Manager {
 
     /// Goes back to what served before: the refusal that tells of it.
     async fn take_back(&self, asked: &Asked, applied: &Applied, why: String) -> Result<Refusal, Refusal> {
-        tracing::warn!(tenant = asked.tenant, why, "an activation was taken back");
+        let tenant = asked.tenant.as_str();
         // First what serves, then what is written down.
-        let versions = applied
+        let versions: PluginVersions = applied
             .active
             .iter()
             .map(|row| (row.plugin.clone(), row.digest))
             .collect();
-        self.activator.restore(&asked.tenant, versions, applied.before.clone());
+        let before = applied.before.clone();
+        let restored = self.activator.restore(tenant, &versions, &applied.published, before);
+        // Of the files as they are: what was taken out of them since does not come back with the versions.
+        let loaded = match restored {
+            Restored::Gone => Ok(()),
+            Restored::AsBefore | Restored::LoadedSince => self.load_again(tenant, &versions).await,
+        };
+        match loaded {
+            Err(error) if restored == Restored::LoadedSince => {
+                return self.not_taken_back(asked, applied, &why, &error).await;
+            }
+            Err(error) => tracing::warn!(
+                tenant,
+                error,
+                "the tenant's files are not valid with the versions before"
+            ),
+            Ok(()) => {}
+        }
+        tracing::warn!(tenant, why, "an activation was taken back");
         self.store
             .undo(asked.done(applied.action), &applied.changes, &why)
             .await?;
         Ok(Refusal::new(Code::RolledBack, why))
     }
 
+    /// Tells that an activation stays, because the tenant's files have changed so that the versions before it cannot serve.
+    async fn not_taken_back(
+        &self,
+        asked: &Asked,
+        applied: &Applied,
+        why: &str,
+        error: &str,
+    ) -> Result<Refusal, Refusal> {
+        let told = format!("{why}; and it cannot be taken back, because the versions before cannot serve now: {error}");
+        tracing::error!(tenant = asked.tenant, "an activation stays: {told}");
+        let changes = applied.changes.iter();
+        let versions = changes.map(|change| (change.to.plugin.clone(), change.to.version.clone()));
+        let versions: BTreeMap<_, _> = versions.collect();
+        self.store
+            .note_refused(asked.done(applied.action), &versions, &told)
+            .await?;
+        Ok(Refusal::new(Code::Invalid, told))
+    }
+
+    /// Publishes a tenant's files as they are with these versions.
+    async fn load_again(&self, tenant: &str, versions: &PluginVersions) -> Result<(), String> {
+        let trial = self.activator.try_versions(tenant, versions).await;
+        let trial = trial.map_err(|error| error.to_string())?;
+        self.publish(tenant, trial, versions).await?;
+        Ok(())
+    }
+
     /// Publishes a trial, or what is made again of the tenant's files if they have changed meanwhile.
-    async fn publish(&self, tenant: &str, trial: Trial, candidate: &PluginVersions) -> Result<u64, String> {
+    async fn publish(&self, tenant: &str, trial: Trial, candidate: &PluginVersions) -> Result<Published, String> {
         let mut trial = trial;
         for _ in 0..TRIALS {
-            if let Ok(generation) = self.activator.publish(trial) {
-                return Ok(generation);
+            if let Ok(published) = self.activator.publish(trial) {
+                return Ok(published);
             }
             let again = self.activator.try_versions(tenant, candidate).await;
             trial = again.map_err(|error| error.to_string())?;

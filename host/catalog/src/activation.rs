@@ -69,6 +69,25 @@ impl Trial {
     }
 }
 
+/// A tenant that was published.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The catalog's generation that has it first.
+    pub generation: u64,
+    serving: Arc<Tenant>,
+}
+
+/// What came of going back to what a tenant was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// It serves as before.
+    AsBefore,
+    /// It was loaded anew since: what its files say now must not be undone, so nothing has changed.
+    LoadedSince,
+    /// There is no such tenant any more, and there will be none by this.
+    Gone,
+}
+
 /// Changes which versions serve.
 #[derive(Clone, Debug)]
 pub struct Activator {
@@ -176,12 +195,11 @@ impl Activator {
         Err(ActivationError::Unsettled(name.to_owned()))
     }
 
-    /// Publishes a tenant as it was tried: callouts that come from now on are answered by it. Its number is the new
-    /// catalog's generation.
+    /// Publishes a tenant as it was tried: callouts that come from now on are answered by it.
     ///
     /// # Errors
     /// The trial has to be made again: the tenant was loaded anew meanwhile.
-    pub fn publish(&self, trial: Trial) -> Result<u64, Stale> {
+    pub fn publish(&self, trial: Trial) -> Result<Published, Stale> {
         let Trial {
             name,
             files,
@@ -200,21 +218,39 @@ impl Activator {
         count_load(&name, "loaded", 0);
         log_loaded(&name, before.as_deref(), &tenant, previous.generation + 1);
         self.versions.set(&name, files.active());
+        let serving = Arc::new(tenant);
         let slot = TenantSlot {
-            serving: Some(Arc::new(tenant)),
+            serving: Some(Arc::clone(&serving)),
             fingerprint: files.remembered(),
             found: files.fingerprint,
             errors: None,
             wrong_since: None,
         };
-        Ok(self.swap(&previous, name, slot))
+        let generation = self.swap(&previous, name, slot);
+        Ok(Published { generation, serving })
     }
 
-    /// Goes back to a tenant as it served before, without loading anything.
-    pub fn restore(&self, name: &str, versions: PluginVersions, serving: Option<Arc<Tenant>>) {
+    /// Goes back to a tenant as it served before `published`, without loading anything: only where that still serves. Its
+    /// files may have changed since; what they are now is for another trial to say.
+    #[must_use]
+    pub fn restore(
+        &self,
+        name: &str,
+        versions: &PluginVersions,
+        published: &Published,
+        serving: Option<Arc<Tenant>>,
+    ) -> Restored {
         let _alone = self.current.publishing();
         let previous = self.current.get();
-        self.versions.set(name, versions);
+        let Some(now) = previous.tenants.get(name) else {
+            self.versions.set(name, versions.clone());
+            return Restored::Gone;
+        };
+        let is_published = |now: &Arc<Tenant>| Arc::ptr_eq(now, &published.serving);
+        if !now.serving.as_ref().is_some_and(is_published) {
+            return Restored::LoadedSince;
+        }
+        self.versions.set(name, versions.clone());
         let slot = TenantSlot {
             serving,
             // What no files are: the next look at them makes sure of the rest.
@@ -224,6 +260,7 @@ impl Activator {
             wrong_since: None,
         };
         self.swap(&previous, name.to_owned(), slot);
+        Restored::AsBefore
     }
 
     /// Whether the catalog serves these versions of a tenant.
