@@ -20,6 +20,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use claimsmith_catalog::{Activator, AdminConfig};
@@ -70,10 +71,12 @@ pub struct Admin {
     #[cfg(unix)]
     socket: (tokio::net::UnixListener, PathBuf),
     tcp: Option<(TcpListener, Arc<Tokens>)>,
+    write_timeout: Duration,
 }
 
 impl Admin {
-    /// Binds the socket and the address. Components have `max_component_bytes` at most.
+    /// Binds the socket and the address. Components have `max_component_bytes` at most, and a client that reads nothing of
+    /// its answers for `write_timeout` loses its connection.
     ///
     /// # Errors
     /// [`AdminError`]
@@ -83,6 +86,7 @@ impl Admin {
         activator: Activator,
         metadata: &MetadataStore,
         max_component_bytes: usize,
+        write_timeout: Duration,
     ) -> Result<Self, AdminError> {
         let tcp = match (config.listen, &config.token) {
             (Some(address), Some(token)) => {
@@ -106,6 +110,7 @@ impl Admin {
             #[cfg(unix)]
             socket: socket(config.socket())?,
             tcp,
+            write_timeout,
         })
     }
 
@@ -116,10 +121,10 @@ impl Admin {
         {
             let (listener, path) = self.socket;
             tracing::info!(socket = %path.display(), "admin socket listening");
-            listeners.spawn(listener::serve_unix(listener, self.router.clone()));
+            listeners.spawn(listener::serve_unix(listener, self.router.clone(), self.write_timeout));
         }
         if let Some((listener, tokens)) = self.tcp {
-            listeners.spawn(listener::serve_tcp(listener, self.router, tokens));
+            listeners.spawn(listener::serve_tcp(listener, self.router, tokens, self.write_timeout));
         }
         while listeners.join_next().await.is_some() {}
     }

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
-use claimsmith_tests::{Host, Stage, cases, run};
+use claimsmith_tests::{Host, Stage, cases, raw, run};
 use serde_json::Value;
 
 use crate::document::assert_is_described;
@@ -85,6 +86,25 @@ async fn the_document_is_served_to_everybody() {
         served == kept,
         "the host serves another document than docs/admin-openapi.json"
     );
+}
+
+/// What needs no token must not let strangers take the listener's places for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_read_nothing_keep_nobody_out() {
+    let platform = start("server.write_timeout = \"300ms\"", &[("contoso", BY_API, "")]).await;
+    let url = admin_url(&platform).await;
+    let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+    // As many connections as there are places, and more answers than the buffers of both systems take.
+    let requests = b"GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n".repeat(1_000);
+    let mut strangers = Vec::new();
+    for _ in 0..64 {
+        strangers.push(raw::send(address, &requests).await);
+    }
+    let token = token_of(&platform, "Claimsmith.Auditor", &[]);
+    let asked = platform.http.get(format!("{url}/status")).bearer_auth(token);
+    let answer = tokio::time::timeout(Duration::from_secs(20), asked.send()).await;
+    assert_eq!(answer.expect("there is a place").unwrap().status(), 200);
+    drop(strangers);
 }
 
 /// The socket is the owner's, also after a service that could not clean up; its store is one service's.
