@@ -116,6 +116,9 @@ impl Store {
     /// [`StoreError`]
     pub async fn open(state: &Path) -> Result<Self, StoreError> {
         let (directory, incoming) = (state.join("versions"), state.join("incoming"));
+        make(state)?;
+        // Before anything is touched that may be another service's.
+        let lock = lock(state)?;
         // What a crash has left half written.
         match fs::remove_dir_all(&incoming) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -123,13 +126,8 @@ impl Store {
             }
             _ => {}
         }
-        for path in [state, &directory, &incoming] {
-            private_directory(path).map_err(|source| StoreError::File {
-                path: path.to_owned(),
-                source,
-            })?;
-        }
-        let lock = lock(state)?;
+        make(&directory)?;
+        make(&incoming)?;
         let options = SqliteConnectOptions::new()
             .filename(state.join("admin.db"))
             .create_if_missing(true)
@@ -207,6 +205,14 @@ fn micros(time: SystemTime) -> i64 {
 fn rfc3339(micros: i64) -> String {
     let since = Duration::from_micros(u64::try_from(micros).unwrap_or_default());
     humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
+}
+
+fn make(directory: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::File {
+        path: directory.to_owned(),
+        source,
+    };
+    private_directory(directory).map_err(failed)
 }
 
 /// A directory that nobody else can look into, if there is none yet.

@@ -114,12 +114,19 @@ async fn the_socket_and_the_store_are_the_owners_and_one_services() {
     let root = platform.directory.path().to_owned();
     let mode = |file: &str| fs::metadata(root.join(file)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("state"), mode("state/admin.sock")), (0o700, 0o600));
+    let upload = root.join("state/incoming/upload");
+    fs::write(&upload, "half of a component").unwrap();
     let (status, printed) = Host::fail_to_start(&root).await;
     assert_eq!(status.code(), Some(1));
     assert!(printed.contains("is in use by another service"), "{printed}");
+    assert!(
+        upload.exists(),
+        "the first service's upload is not the second's to delete"
+    );
     platform.host.kill();
     platform.restart(&[]).await;
     assert_eq!(mode("state/admin.sock"), 0o600);
+    assert!(!upload.exists(), "what a crash has left is deleted");
     let ended = run(&root, &["status"], "").await;
     assert_eq!(ended.code, 0, "{}", ended.errors);
     platform.host.kill();
