@@ -3,7 +3,8 @@
 //! A version is a file below `versions/<tenant>/<plugin>/`, named by its digest, and a row that labels it. The file is
 //! written aside, synced and renamed into place before the row is committed, so that every row has its file; a file without
 //! a row, left by a crash, is written over when that version is pushed again. Every change of a row is committed in one
-//! transaction with its line of the log, which the database itself refuses to change or delete.
+//! transaction with its line of the log, which the database itself refuses to change or delete. A signature is a file beside
+//! its version's, and its line is committed before it is written.
 
 mod log;
 mod versions;

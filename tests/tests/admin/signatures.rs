@@ -192,3 +192,54 @@ async fn a_key_that_is_none_is_a_mistake_with_its_line() {
     let ended = command(&platform, &["status", "--tenant", "fabrikam"]).await;
     assert!(!ended.output.contains("mistake"), "{}", ended.output);
 }
+
+/// A signature that the log could not take is not there, and one that could not be written is told as undone.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_signature_is_kept_without_its_line() {
+    let platform = start("", &[("contoso", "managed = \"api\"", "")]).await;
+    let digest = push(&platform, &misbehaving("a"), "1.0.0").await["digest"].clone();
+    let signature = platform.directory.path().join("a.minisig");
+    fs::write(&signature, sign(&KeyPair::generate(), &misbehaving("a"))).unwrap();
+    let file = misbehaving("a");
+    let arguments = [
+        "push",
+        file.to_str().unwrap(),
+        "--tenant",
+        "contoso",
+        "--plugin",
+        "misbehaving",
+    ];
+    let signed = [
+        "--version",
+        "1.0.0",
+        "--reason",
+        "r",
+        "--signature",
+        signature.to_str().unwrap(),
+    ];
+    let arguments = [&arguments[..], &signed].concat();
+    let kept = format!(
+        "state/versions/contoso/misbehaving/{}.wasm.minisig",
+        digest.as_str().unwrap()
+    );
+    let kept = platform.directory.path().join(kept);
+
+    let database = format!("sqlite:{}", platform.directory.path().join("state/admin.db").display());
+    let pool = sqlx::SqlitePool::connect(&database).await.unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'full'); END";
+    sqlx::query(full).execute(&pool).await.unwrap();
+    refused(&platform, &arguments, "store_unavailable", "log says why").await;
+    assert!(!kept.exists(), "the log does not know of it");
+    sqlx::query("DROP TRIGGER full").execute(&pool).await.unwrap();
+
+    fs::create_dir(&kept).unwrap();
+    refused(&platform, &arguments, "store_unavailable", "log says why").await;
+    fs::remove_dir(&kept).unwrap();
+    json_of(&platform, &arguments).await;
+    assert!(kept.is_file());
+    let log = json_of(&platform, &["admin-log", "--limit", "3"]).await;
+    let lines = log["lines"].as_array().unwrap().iter();
+    let told: Vec<_> = lines.map(|line| (&line["action"], &line["result"])).collect();
+    let (sign, done, undone) = (json!("sign"), json!("done"), json!("undone"));
+    assert_eq!(told, [(&sign, &done), (&sign, &undone), (&sign, &done)]);
+}

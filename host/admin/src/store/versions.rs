@@ -195,18 +195,31 @@ impl Store {
     }
 
     /// Keeps the signature of a version, in place of the one it had.
+    ///
+    /// Unlike a version, it has no row without which its file would count for nothing. So its line of the log is committed
+    /// first: a crash leaves a line that is not true yet, which pushing the signature again mends, and never a signature that
+    /// the log does not know.
     pub(crate) async fn sign(&self, done: Done<'_>, version: &VersionRow, signature: String) -> Result<(), StoreError> {
         let digest = version.digest.to_string();
         let name = format!("{digest}.wasm.minisig");
-        self.write(done.tenant, &version.plugin, &name, signature.into_bytes())
-            .await?;
         let of = Of {
             plugin: &version.plugin,
             version: &version.version,
             digest: Some(&digest),
         };
+        self.note(done, of, LogResult::Done, "").await?;
+        let written = self.write(done.tenant, &version.plugin, &name, signature.into_bytes());
+        if let Err(error) = written.await {
+            self.note(done, of, LogResult::Undone, &error.to_string()).await?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Appends a line to the log that tells of no row.
+    async fn note(&self, done: Done<'_>, of: Of<'_>, result: LogResult, detail: &str) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
-        append(&mut transaction, done, of, LogResult::Done, "").await?;
+        append(&mut transaction, done, of, result, detail).await?;
         transaction.commit().await?;
         Ok(())
     }
