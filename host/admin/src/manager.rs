@@ -237,6 +237,34 @@ impl Manager {
         Ok(changed.into())
     }
 
+    /// Forgets what was pushed for a tenant that was deleted and what was active of it, so that whoever has its name next
+    /// begins with nothing: how many versions it had.
+    pub(crate) async fn forget(&self, asked: &Asked) -> Result<u64, Refusal> {
+        let tenant = asked.tenant.as_str();
+        let _no_push = self.turn_to_push(tenant).await;
+        let _alone = self.alone_with(tenant).await;
+        let active = self.activator.forget(tenant)?;
+        match self.store.forget(asked.done(Action::Forget)).await {
+            Ok(Some(versions)) => {
+                tracing::info!(
+                    tenant,
+                    actor = asked.actor,
+                    versions,
+                    "a tenant that was deleted was forgotten"
+                );
+                Ok(versions)
+            }
+            Ok(None) => {
+                let message = format!("nothing is known of a tenant `{tenant}`");
+                Err(Refusal::new(Code::UnknownTenant, message))
+            }
+            Err(error) => {
+                self.activator.remember(tenant, active);
+                Err(error.into())
+            }
+        }
+    }
+
     async fn find(&self, tenant: &str, plugin: &str, version: &str) -> Result<VersionRow, Refusal> {
         let row = self.store.version(tenant, plugin, version).await?;
         row.ok_or_else(|| {
@@ -341,8 +369,7 @@ impl Manager {
             };
             let _alone = self.alone_with(&asked.tenant).await;
             let active = self.store.active(&asked.tenant).await?;
-            let serves = |row: &ActiveRow| applied.candidate.get(&row.plugin) == Some(&row.digest);
-            if !active.iter().all(serves) {
+            if candidate(&active, &[]) != applied.candidate {
                 let message = "the tenant's versions were changed by somebody else while this activation was watched";
                 return Err(Refusal::new(Code::Busy, message));
             }

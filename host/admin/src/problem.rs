@@ -25,6 +25,7 @@ pub(crate) enum Code {
     BadRequest,
     TooLarge,
     ManagedByFiles,
+    TenantExists,
     VersionExists,
     TooManyPlugins,
     TooManyBytes,
@@ -38,7 +39,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::UnknownTenant,
@@ -47,6 +48,7 @@ impl Code {
         Self::BadRequest,
         Self::TooLarge,
         Self::ManagedByFiles,
+        Self::TenantExists,
         Self::VersionExists,
         Self::TooManyPlugins,
         Self::TooManyBytes,
@@ -70,6 +72,7 @@ impl Code {
             Self::BadRequest => (400, "bad_request", "The request is not acceptable"),
             Self::TooLarge => (413, "too_large", "The body is too large"),
             Self::ManagedByFiles => (409, "managed_by_files", "The tenant's plugins are files"),
+            Self::TenantExists => (409, "tenant_exists", "The tenant has a directory"),
             Self::VersionExists => (409, "version_exists", "Another component was pushed as this version"),
             Self::TooManyPlugins => (409, "too_many_plugins", "The tenant has as many plugins as it may"),
             Self::TooManyBytes => (
@@ -153,6 +156,7 @@ impl From<ActivationError> for Refusal {
         let code = match &error {
             ActivationError::UnknownTenant(_) => Code::UnknownTenant,
             ActivationError::ManagedByFiles(_) => Code::ManagedByFiles,
+            ActivationError::TenantExists(_) => Code::TenantExists,
             ActivationError::Invalid(_) => Code::Invalid,
             ActivationError::Unsettled(_) => Code::Busy,
         };

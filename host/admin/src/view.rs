@@ -115,6 +115,13 @@ pub(crate) struct Versions {
     pub(crate) versions: Vec<Version>,
 }
 
+/// What was forgotten of a tenant that was deleted.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Forgotten {
+    /// How many versions it had.
+    pub(crate) versions: u64,
+}
+
 /// A part of the admin log, the last line first.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Log {

@@ -38,6 +38,11 @@ pub enum ActivationError {
          tenant.toml says plugins.managed = \"api\""
     )]
     ManagedByFiles(String),
+    /// What is only done for a tenant that was deleted.
+    #[error(
+        "tenant `{0}` has a directory: only a tenant without one is forgotten, once the service has seen that it was deleted"
+    )]
+    TenantExists(String),
     /// The tenant would not be valid.
     #[error("{0}")]
     Invalid(ConfigErrors),
@@ -295,6 +300,24 @@ impl Activator {
                 bound.name
             ))
         })
+    }
+
+    /// Lets nothing be active of a tenant that has no directory: what was, for [`Self::remember`].
+    ///
+    /// # Errors
+    /// [`ActivationError::TenantExists`]
+    pub fn forget(&self, name: &str) -> Result<PluginVersions, ActivationError> {
+        let _alone = self.current.publishing();
+        let exists = || self.tenants.join(name).symlink_metadata().is_ok();
+        if self.current.get().tenants.contains_key(name) || exists() {
+            return Err(ActivationError::TenantExists(name.to_owned()));
+        }
+        Ok(self.versions.remove(name))
+    }
+
+    /// The opposite, for what could not be forgotten after all.
+    pub fn remember(&self, name: &str, versions: PluginVersions) {
+        self.versions.set(name, versions);
     }
 
     fn swap(&self, previous: &Catalog, name: String, slot: TenantSlot) -> u64 {

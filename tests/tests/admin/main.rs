@@ -11,6 +11,7 @@
 
 mod crashes;
 mod document;
+mod forgotten;
 mod minisign;
 mod pushes;
 mod requests;

@@ -356,6 +356,42 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets the versions of a tenant that was deleted and what was active of it: how many versions there were. `None` if
+    /// nothing was done for a tenant of this name since it was forgotten last.
+    pub(crate) async fn forget(&self, done: Done<'_>) -> Result<Option<u64>, StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let is_known: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM log WHERE tenant = ?1 AND seq >
+                 (SELECT coalesce(max(seq), 0) FROM log WHERE tenant = ?1 AND action = 'forget'))",
+        )
+        .bind(done.tenant)
+        .fetch_one(&mut *transaction)
+        .await?;
+        if !is_known {
+            return Ok(None);
+        }
+        // Files first: after a crash in between it can be done again.
+        let directory = self.directory.join(done.tenant);
+        blocking(directory.clone(), move || match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+        .await?;
+        let versions = sqlx::query("DELETE FROM version WHERE tenant = ?").bind(done.tenant);
+        let versions = versions.execute(&mut *transaction).await?.rows_affected();
+        let active = sqlx::query("DELETE FROM active WHERE tenant = ?").bind(done.tenant);
+        active.execute(&mut *transaction).await?;
+        let of = Of {
+            plugin: "",
+            version: "",
+            digest: None,
+        };
+        let detail = format!("versions: {versions}");
+        append(&mut transaction, done, of, LogResult::Done, &detail).await?;
+        transaction.commit().await?;
+        Ok(Some(versions))
+    }
+
     /// Writes a file aside, syncs it and renames it into place.
     async fn write(&self, tenant: &str, plugin: &str, name: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
         let tenant_directory = self.directory.join(tenant);
