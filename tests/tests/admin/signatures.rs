@@ -9,7 +9,7 @@ use claimsmith_tests::{Platform, cases, eventually, misbehaving};
 use serde_json::{Value, json};
 
 use crate::minisign::KeyPair;
-use crate::setup::{activate, build, command, json_of, push, refused, start, status, tenant_toml};
+use crate::setup::{activate, admin_url, build, command, json_of, push, refused, start, status, tenant_toml, token_of};
 
 const COMMENT: &str = "timestamp:1700000000\tfile:misbehaving.wasm";
 
@@ -232,9 +232,17 @@ async fn no_signature_is_kept_without_its_line() {
     assert!(!kept.exists(), "the log does not know of it");
     sqlx::query("DROP TRIGGER full").execute(&pool).await.unwrap();
 
-    fs::create_dir(&kept).unwrap();
-    refused(&platform, &arguments, "store_unavailable", "log says why").await;
-    fs::remove_dir(&kept).unwrap();
+    // A disk that takes no file.
+    let incoming = platform.directory.path().join("state/incoming");
+    fs::remove_dir(&incoming).unwrap();
+    let url = admin_url(&platform).await;
+    let path = "/tenants/contoso/plugins/misbehaving/versions/1.0.0/signature?reason=r";
+    let token = token_of(&platform, "Claimsmith.Operator", &[]);
+    let text = fs::read_to_string(&signature).unwrap();
+    let put = platform.http.put(format!("{url}{path}")).bearer_auth(token).body(text);
+    assert_eq!(put.send().await.unwrap().status(), 503);
+    assert!(!kept.exists());
+    fs::create_dir(&incoming).unwrap();
     json_of(&platform, &arguments).await;
     assert!(kept.is_file());
     let log = json_of(&platform, &["admin-log", "--limit", "3"]).await;
