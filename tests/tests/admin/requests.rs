@@ -49,9 +49,14 @@ async fn a_request_that_is_not_acceptable_is_told_what_was_expected() {
     }
     let response = platform.http.get(format!("{url}/tenants")).send().await.unwrap();
     assert_eq!(response.status(), 404);
-    let counted = async |labels| platform.metric("claimsmith_admin_requests_total", labels).await;
-    assert_eq!(counted(&["method=\"GET\"", "status=\"404\""]).await, 1.0);
-    assert_eq!(counted(&["method=\"PUT\"", "status=\"413\""]).await, 1.0);
+    let counted = async |labels| {
+        platform
+            .metric("claimsmith_admin_requests_total", labels)
+            .await
+            .to_string()
+    };
+    assert_eq!(counted(&["method=\"GET\"", "status=\"404\""]).await, "1");
+    assert_eq!(counted(&["method=\"PUT\"", "status=\"413\""]).await, "1");
     // Nothing of the admin API is where Entra calls.
     let of_callouts = format!("http://{}/tenants/contoso/versions", platform.host.address);
     assert_eq!(
