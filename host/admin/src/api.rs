@@ -8,14 +8,14 @@ use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use claimsmith_catalog::check_name;
 use http_body_util::{BodyExt as _, Limited};
 use metrics::counter;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::authenticate::Door;
@@ -24,14 +24,16 @@ use crate::manager::{Asked, Manager, Manner};
 use crate::problem::{Code, Refusal};
 use crate::store::LogFilter;
 use crate::view::{
-    ActivationAnswer, ActivationRequest, Log, PushAnswer, RollbackRequest, SignAnswer, Status, TenantStatus, Version,
-    Versions,
+    ActivationAnswer, ActivationRequest, Forgotten, Log, PushAnswer, RollbackRequest, SignAnswer, Status, TenantStatus,
+    Version, Versions,
 };
 
 /// A request's JSON, and a signature: both have some hundred bytes.
 const MAX_SMALL_BODY_BYTES: usize = 64 << 10;
 /// Components that are received at once: each is in memory.
 const MAX_UPLOADS: usize = 4;
+/// How long a push may wait for its place.
+const PLACE_TIME: Duration = Duration::from_mins(2);
 /// How long a body may take.
 const BODY_TIME: Duration = Duration::from_mins(2);
 /// How long a body may take that is not wanted.
@@ -52,7 +54,13 @@ pub(crate) struct Api {
     pub(crate) manager: Arc<Manager>,
     pub(crate) max_component_bytes: usize,
     pub(crate) openapi: Bytes,
-    uploads: Semaphore,
+    uploads: Arc<Semaphore>,
+}
+
+/// A place among the components that are received and compiled.
+struct UploadPlace {
+    _turn: OwnedMutexGuard<()>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 type Answer<T> = Result<Json<T>, Refusal>;
@@ -63,8 +71,26 @@ impl Api {
             manager: Arc::new(manager),
             max_component_bytes,
             openapi,
-            uploads: Semaphore::new(MAX_UPLOADS),
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
         }
+    }
+
+    /// Waits until a component of this tenant may be received: one at a time of each, so that none takes all places. Kept
+    /// until the push has ended: a client that has gone away leaves its component behind.
+    async fn upload_place(&self, tenant: &str) -> Result<UploadPlace, Refusal> {
+        let wait = async {
+            let turn = self.manager.turn_to_push(tenant).await;
+            let place = Arc::clone(&self.uploads).acquire_owned().await;
+            UploadPlace {
+                _turn: turn,
+                _place: place.ok(),
+            }
+        };
+        let late = |_| {
+            let message = "other components are being pushed, one of each tenant at a time; try again later";
+            Refusal::new(Code::Busy, message)
+        };
+        timeout(PLACE_TIME, wait).await.map_err(late)
     }
 }
 
@@ -84,6 +110,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         )
         .route("/tenants/{tenant}/activations", post(activate))
         .route("/tenants/{tenant}/rollbacks", post(roll_back))
+        .route("/tenants/{tenant}", delete(forget))
         .fallback(async || Refusal::new(Code::NotFound, "GET /openapi.json describes what there is"))
         .layer(from_fn(count))
         .with_state(api)
@@ -95,6 +122,7 @@ async fn count(request: Request, next: Next) -> Response {
         Method::GET => "GET",
         Method::POST => "POST",
         Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
         _ => "other",
     };
     let response = next.run(request).await;
@@ -169,7 +197,7 @@ async fn log(
         let message = "the log of all tenants is for operators and auditors; /tenants/{tenant}/log has one tenant's";
         return Err(Refusal::new(Code::Forbidden, message));
     }
-    lines(&api, None, query).await
+    lines(&api, None, true, query).await
 }
 
 async fn tenant_log(
@@ -179,18 +207,20 @@ async fn tenant_log(
     headers: HeaderMap,
     query: Result<Query<LogQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Answer<Log> {
-    authorise(&api, &door, &headers, Operation::Read, &tenant).await?;
-    lines(&api, Some(&tenant), query).await
+    let identity = authorise(&api, &door, &headers, Operation::Read, &tenant).await?;
+    lines(&api, Some(&tenant), identity.sees_all(), query).await
 }
 
 async fn lines(
     api: &Api,
     tenant: Option<&str>,
+    forgotten: bool,
     query: Result<Query<LogQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Answer<Log> {
     let Query(query) = query.map_err(|error| Refusal::new(Code::BadRequest, error.body_text()))?;
     let filter = LogFilter {
         tenant,
+        forgotten,
         before: query.before,
         limit: query.limit.unwrap_or(DEFAULT_LINES).min(MAX_LINES),
     };
@@ -220,11 +250,15 @@ async fn push(
         asked(identity, &tenant, &given(reason)?)
     };
     let (asked, body) = or_discard(checked.await, body, api.max_component_bytes).await?;
-    let _place = api.uploads.acquire().await;
+    let place = api.upload_place(&tenant).await?;
     let component = read(body, api.max_component_bytes).await?;
     let manager = Arc::clone(&api.manager);
     let (plugin_name, label) = (plugin.clone(), version.clone());
-    let pushed = to_the_end(async move { manager.push(&asked, &plugin_name, &label, component.into()).await }).await?;
+    let pushed = to_the_end(async move {
+        let _place = place;
+        manager.push(&asked, &plugin_name, &label, component.into()).await
+    });
+    let pushed = pushed.await?;
     let store = &api.manager.store;
     let active = store.active(&tenant).await?;
     let mut rows = store.with_signatures(&tenant, vec![pushed.row]).await?;
@@ -322,6 +356,22 @@ async fn roll_back(
     }))
 }
 
+/// The tenant need not exist: it must not.
+async fn forget(
+    State(api): State<Arc<Api>>,
+    Extension(door): Extension<Door>,
+    Path(tenant): Path<String>,
+    reason: ReasonGiven,
+    headers: HeaderMap,
+) -> Answer<Forgotten> {
+    let identity = permitted(&door, &headers, Operation::Forget, &tenant).await?;
+    check_name("tenant", &tenant).map_err(|message| Refusal::new(Code::BadRequest, message))?;
+    let asked = asked(identity, &tenant, &given(reason)?)?;
+    let manager = Arc::clone(&api.manager);
+    let versions = to_the_end(async move { manager.forget(&asked).await }).await?;
+    Ok(Json(Forgotten { versions }))
+}
+
 /// Whether whoever asks may do more than plan, if more is asked for.
 fn may_change(identity: &Identity, plan: bool, tenant: &str) -> Result<(), Refusal> {
     if plan || identity.may(Operation::Activate, tenant) {
@@ -335,6 +385,7 @@ fn forbidden(operation: Operation) -> Refusal {
         Operation::Read => "operators, auditors, and owners and developers of the tenant",
         Operation::Push => "operators, and owners and developers of the tenant",
         Operation::Activate => "operators and owners of the tenant; its developers may ask for a plan",
+        Operation::Forget => "operators",
     };
     Refusal::new(Code::Forbidden, format!("this is for {who}"))
 }
@@ -352,6 +403,16 @@ async fn identify(door: &Door, headers: &HeaderMap) -> Result<Identity, Refusal>
     }
 }
 
+/// Who asks, if they may do this for a tenant, whether there is one or not.
+async fn permitted(door: &Door, headers: &HeaderMap, operation: Operation, tenant: &str) -> Result<Identity, Refusal> {
+    let identity = identify(door, headers).await?;
+    if !identity.may(operation, tenant) {
+        tracing::warn!(actor = identity.actor, ?operation, tenant, "refused by the admin API");
+        return Err(forbidden(operation));
+    }
+    Ok(identity)
+}
+
 /// Who asks, if they may do this for a tenant that there is.
 async fn authorise(
     api: &Api,
@@ -360,11 +421,7 @@ async fn authorise(
     operation: Operation,
     tenant: &str,
 ) -> Result<Identity, Refusal> {
-    let identity = identify(door, headers).await?;
-    if !identity.may(operation, tenant) {
-        tracing::warn!(actor = identity.actor, ?operation, tenant, "refused by the admin API");
-        return Err(forbidden(operation));
-    }
+    let identity = permitted(door, headers, operation, tenant).await?;
     let catalog = api.manager.activator.catalog();
     if !catalog.tenants().any(|name| name == tenant) {
         return Err(Refusal::new(

@@ -13,6 +13,8 @@ pub(crate) enum Operation {
     Push,
     /// Activating versions and rolling back.
     Activate,
+    /// Forgetting a tenant that was deleted.
+    Forget,
 }
 
 /// Whoever asks.
@@ -31,6 +33,8 @@ const fn allows(role: AdminRole, operation: Operation) -> bool {
         Operation::Read => true,
         Operation::Push => !matches!(role, AdminRole::Auditor),
         Operation::Activate => matches!(role, AdminRole::Operator | AdminRole::TenantOwner),
+        // Whoever has the name next may be its owner already.
+        Operation::Forget => matches!(role, AdminRole::Operator),
     }
 }
 

@@ -20,6 +20,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use claimsmith_catalog::{Activator, AdminConfig};
@@ -31,6 +32,7 @@ use crate::api::{Api, router};
 use crate::authenticate::Tokens;
 use crate::manager::Manager;
 pub use crate::openapi::document as openapi;
+use crate::store::Room;
 pub use crate::store::{Store, StoreError};
 
 /// Why there is no admin API.
@@ -69,10 +71,12 @@ pub struct Admin {
     #[cfg(unix)]
     socket: (tokio::net::UnixListener, PathBuf),
     tcp: Option<(TcpListener, Arc<Tokens>)>,
+    write_timeout: Duration,
 }
 
 impl Admin {
-    /// Binds the socket and the address. Components have `max_component_bytes` at most.
+    /// Binds the socket and the address. Components have `max_component_bytes` at most, and a client that reads nothing of
+    /// its answers for `write_timeout` loses its connection.
     ///
     /// # Errors
     /// [`AdminError`]
@@ -82,6 +86,7 @@ impl Admin {
         activator: Activator,
         metadata: &MetadataStore,
         max_component_bytes: usize,
+        write_timeout: Duration,
     ) -> Result<Self, AdminError> {
         let tcp = match (config.listen, &config.token) {
             (Some(address), Some(token)) => {
@@ -94,13 +99,18 @@ impl Admin {
             }
             _ => None,
         };
-        let manager = Manager::new(store, activator, config.keep_versions);
+        let room = Room {
+            keep: config.keep_versions,
+            max_bytes: config.max_bytes_per_tenant,
+        };
+        let manager = Manager::new(store, activator, room);
         let api = Api::new(manager, max_component_bytes, openapi::document().to_string().into());
         Ok(Self {
             router: router(Arc::new(api)),
             #[cfg(unix)]
             socket: socket(config.socket())?,
             tcp,
+            write_timeout,
         })
     }
 
@@ -111,10 +121,10 @@ impl Admin {
         {
             let (listener, path) = self.socket;
             tracing::info!(socket = %path.display(), "admin socket listening");
-            listeners.spawn(listener::serve_unix(listener, self.router.clone()));
+            listeners.spawn(listener::serve_unix(listener, self.router.clone(), self.write_timeout));
         }
         if let Some((listener, tokens)) = self.tcp {
-            listeners.spawn(listener::serve_tcp(listener, self.router, tokens));
+            listeners.spawn(listener::serve_tcp(listener, self.router, tokens, self.write_timeout));
         }
         while listeners.join_next().await.is_some() {}
     }

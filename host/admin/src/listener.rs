@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
+use tokio_io_timeout::TimeoutStream;
 
 use crate::authenticate::{Door, Tokens};
 
@@ -24,16 +25,17 @@ const HEADER_TIME: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers whoever shows a token.
-pub(crate) async fn serve_tcp(listener: TcpListener, router: Router, tokens: Arc<Tokens>) {
+pub(crate) async fn serve_tcp(listener: TcpListener, router: Router, tokens: Arc<Tokens>, write_timeout: Duration) {
     let router = router.layer(Extension(Door::Tokens(tokens)));
-    accept_all(async || listener.accept().await.map(|(stream, _)| (stream, router.clone()))).await;
+    let accept = async || listener.accept().await.map(|(stream, _)| (stream, router.clone()));
+    accept_all(accept, write_timeout).await;
 }
 
 /// Answers the user that the service runs as, and the superuser.
 #[cfg(unix)]
-pub(crate) async fn serve_unix(listener: tokio::net::UnixListener, router: Router) {
+pub(crate) async fn serve_unix(listener: tokio::net::UnixListener, router: Router, write_timeout: Duration) {
     let own = rustix::process::geteuid().as_raw();
-    accept_all(async || {
+    let accept = async || {
         let (stream, _) = listener.accept().await?;
         let uid = stream.peer_cred()?.uid();
         if uid != own && uid != 0 {
@@ -41,11 +43,11 @@ pub(crate) async fn serve_unix(listener: tokio::net::UnixListener, router: Route
             return Err(io::Error::from(io::ErrorKind::PermissionDenied));
         }
         Ok((stream, router.clone().layer(Extension(Door::Owner { uid }))))
-    })
-    .await;
+    };
+    accept_all(accept, write_timeout).await;
 }
 
-async fn accept_all<S, F>(mut accept: impl FnMut() -> F)
+async fn accept_all<S, F>(mut accept: impl FnMut() -> F, write_timeout: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = io::Result<(S, Router)>>,
@@ -57,7 +59,7 @@ where
         };
         match accept().await {
             Ok((stream, router)) => {
-                tokio::spawn(connection(stream, router, place));
+                tokio::spawn(connection(stream, router, place, write_timeout));
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
             Err(error) => {
@@ -68,7 +70,7 @@ where
     }
 }
 
-async fn connection<S>(stream: S, router: Router, place: OwnedSemaphorePermit)
+async fn connection<S>(stream: S, router: Router, place: OwnedSemaphorePermit, write_timeout: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -78,6 +80,9 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME);
     let service = TowerToHyperService::new(router);
+    // A client that reads nothing of its answers, one of which needs no token, would hold its place for ever.
+    let mut stream = Box::pin(TimeoutStream::new(stream));
+    stream.as_mut().set_write_timeout_pinned(Some(write_timeout));
     if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(error, "connection of the admin API ended");
     }

@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use claimsmith_catalog::{Activator, ActiveVersion, PluginVersions, SignatureError, Signed, Tenant, Trial};
+use claimsmith_catalog::{
+    Activator, ActiveVersion, PluginVersions, Published, Restored, SignatureError, Signed, Tenant, Trial,
+};
 use claimsmith_runtime::{Digest, Plugin};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 
 use crate::plan::Plan;
 use crate::problem::{Code, Refusal};
-use crate::store::{Action, ActiveRow, Change, Done, Pushed, Store, VersionRow};
+use crate::store::{Action, ActiveRow, Change, Done, Pushed, Room, Store, VersionRow};
 
 /// How often a trial is made again because the tenant was loaded anew meanwhile.
 const TRIALS: usize = 5;
@@ -25,9 +27,25 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct Manager {
     pub(crate) store: Store,
     pub(crate) activator: Activator,
-    keep_versions: usize,
-    /// One for each tenant that there is.
-    busy: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    room: Room,
+    /// Whose turn it is to change what a tenant has.
+    changing: Turns,
+    /// Whose turn it is to push. Another turn than that to change: nobody who rolls back waits until a component is compiled.
+    pushing: Turns,
+}
+
+/// One for each tenant that there is.
+#[derive(Debug, Default)]
+struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Turns {
+    async fn of(&self, tenant: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(tenant.to_owned()).or_default())
+        };
+        turn.lock_owned().await
+    }
 }
 
 /// Who asks, for which tenant, and why.
@@ -74,7 +92,7 @@ struct Changed {
 
 /// An activation that serves, with what there was before it.
 struct Applied {
-    generation: u64,
+    published: Published,
     action: Action,
     changes: Vec<Change>,
     candidate: PluginVersions,
@@ -86,7 +104,7 @@ impl From<Changed> for Activated {
     fn from(changed: Changed) -> Self {
         Self {
             plan: changed.plan,
-            generation: changed.applied.map(|applied| applied.generation),
+            generation: changed.applied.map(|applied| applied.published.generation),
         }
     }
 }
@@ -101,22 +119,24 @@ pub(crate) struct Manner {
 }
 
 impl Manager {
-    pub(crate) fn new(store: Store, activator: Activator, keep_versions: usize) -> Self {
+    pub(crate) fn new(store: Store, activator: Activator, room: Room) -> Self {
         Self {
             store,
             activator,
-            keep_versions,
-            busy: Mutex::default(),
+            room,
+            changing: Turns::default(),
+            pushing: Turns::default(),
         }
     }
 
     /// Waits until nobody else changes a tenant that there is.
     async fn alone_with(&self, tenant: &str) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(busy.entry(tenant.to_owned()).or_default())
-        };
-        lock.lock_owned().await
+        self.changing.of(tenant).await
+    }
+
+    /// Waits until nothing else is pushed for a tenant that there is.
+    pub(crate) async fn turn_to_push(&self, tenant: &str) -> OwnedMutexGuard<()> {
+        self.pushing.of(tenant).await
     }
 
     /// Keeps a version, after it was compiled as a plugin.
@@ -128,13 +148,10 @@ impl Manager {
         component: Vec<u8>,
     ) -> Result<PushedVersion, Refusal> {
         self.activator.managed_keys(&asked.tenant).await?;
-        let compiled = self.activator.check_component(component.clone()).await?;
+        let compiled = self.activator.check_component(&component).await?;
         let _alone = self.alone_with(&asked.tenant).await;
         let done = asked.done(Action::Push);
-        let pushed = self
-            .store
-            .push(done, plugin, version, component, self.keep_versions)
-            .await?;
+        let pushed = self.store.push(done, plugin, version, component, self.room).await?;
         let is_new = match pushed {
             Pushed::New => true,
             Pushed::Known => false,
@@ -148,6 +165,15 @@ impl Manager {
             Pushed::TooManyPlugins => {
                 let message = "versions of 64 plugins were pushed for this tenant, which is the most";
                 return Err(Refusal::new(Code::TooManyPlugins, message));
+            }
+            Pushed::TooManyBytes(bytes) => {
+                let message = format!(
+                    "with this version the tenant's would have {bytes} bytes, and they may have {}: the operator can raise \
+                     admin.max_bytes_per_tenant, or lower admin.keep_versions, which is applied to a plugin when one of its \
+                     versions is pushed",
+                    self.room.max_bytes
+                );
+                return Err(Refusal::new(Code::TooManyBytes, message));
             }
         };
         let row = self.find(&asked.tenant, plugin, version).await?;
@@ -213,6 +239,34 @@ impl Manager {
         Ok(changed.into())
     }
 
+    /// Forgets what was pushed for a tenant that was deleted and what was active of it, so that whoever has its name next
+    /// begins with nothing: how many versions it had.
+    pub(crate) async fn forget(&self, asked: &Asked) -> Result<u64, Refusal> {
+        let tenant = asked.tenant.as_str();
+        let _no_push = self.turn_to_push(tenant).await;
+        let _alone = self.alone_with(tenant).await;
+        let active = self.activator.forget(tenant)?;
+        match self.store.forget(asked.done(Action::Forget)).await {
+            Ok(Some(versions)) => {
+                tracing::info!(
+                    tenant,
+                    actor = asked.actor,
+                    versions,
+                    "a tenant that was deleted was forgotten"
+                );
+                Ok(versions)
+            }
+            Ok(None) => {
+                let message = format!("nothing is known of a tenant `{tenant}`");
+                Err(Refusal::new(Code::UnknownTenant, message))
+            }
+            Err(error) => {
+                self.activator.remember(tenant, active);
+                Err(error.into())
+            }
+        }
+    }
+
     async fn find(&self, tenant: &str, plugin: &str, version: &str) -> Result<VersionRow, Refusal> {
         let row = self.store.version(tenant, plugin, version).await?;
         row.ok_or_else(|| {
@@ -274,15 +328,16 @@ impl Manager {
         let tenant = asked.tenant.as_str();
         let before = trial.before().cloned();
         self.store.activate(asked.done(action), &changes).await?;
-        let generation = match self.publish(tenant, trial, &candidate).await {
-            Ok(generation) => generation,
+        let published = match self.publish(tenant, trial, &candidate).await {
+            Ok(published) => published,
             Err(why) => {
                 self.store.undo(asked.done(action), &changes, &why).await?;
                 return Err(Refusal::new(Code::Busy, why));
             }
         };
+        let generation = published.generation;
         let applied = Applied {
-            generation,
+            published,
             action,
             changes,
             candidate,
@@ -305,15 +360,18 @@ impl Manager {
     /// Sees to it that what was activated goes on to serve, and takes it back if it does not.
     async fn watch(&self, asked: &Asked, applied: &Applied, time: Duration) -> Result<(), Refusal> {
         let until = Instant::now() + time;
+        // How the tenant's other plugins fare is not this activation's doing.
+        let changed: Vec<_> = applied.changes.iter().map(|change| change.to.plugin.as_str()).collect();
         while Instant::now() < until {
             sleep(LOOK).await;
-            let Err(why) = self.activator.verify(&asked.tenant, &applied.candidate) else {
+            let serves = self.activator.verify(&asked.tenant, &applied.candidate);
+            let fares = serves.and_then(|()| self.activator.verify_breakers(&asked.tenant, &changed));
+            let Err(why) = fares else {
                 continue;
             };
             let _alone = self.alone_with(&asked.tenant).await;
             let active = self.store.active(&asked.tenant).await?;
-            let serves = |(plugin, version)| applied.candidate.get(&plugin) == Some(&version);
-            if !serving(&active).all(serves) {
+            if candidate(&active, &[]) != applied.candidate {
                 let message = "the tenant's versions were changed by somebody else while this activation was watched";
                 return Err(Refusal::new(Code::Busy, message));
             }
@@ -324,22 +382,67 @@ impl Manager {
 
     /// Goes back to what served before: the refusal that tells of it.
     async fn take_back(&self, asked: &Asked, applied: &Applied, why: String) -> Result<Refusal, Refusal> {
-        tracing::warn!(tenant = asked.tenant, why, "an activation was taken back");
+        let tenant = asked.tenant.as_str();
         // First what serves, then what is written down.
-        let versions = serving(&applied.active).collect();
-        self.activator.restore(&asked.tenant, versions, applied.before.clone());
+        let versions: PluginVersions = serving(&applied.active).collect();
+        let before = applied.before.clone();
+        let restored = self.activator.restore(tenant, &versions, &applied.published, before);
+        // Of the files as they are: what was taken out of them since does not come back with the versions.
+        let loaded = match restored {
+            Restored::Gone => Ok(()),
+            Restored::AsBefore | Restored::LoadedSince => self.load_again(tenant, &versions).await,
+        };
+        match loaded {
+            Err(error) if restored == Restored::LoadedSince => {
+                return self.not_taken_back(asked, applied, &why, &error).await;
+            }
+            Err(error) => tracing::warn!(
+                tenant,
+                error,
+                "the tenant's files are not valid with the versions before"
+            ),
+            Ok(()) => {}
+        }
+        tracing::warn!(tenant, why, "an activation was taken back");
         self.store
             .undo(asked.done(applied.action), &applied.changes, &why)
             .await?;
         Ok(Refusal::new(Code::RolledBack, why))
     }
 
+    /// Tells that an activation stays, because the tenant's files have changed so that the versions before it cannot serve.
+    async fn not_taken_back(
+        &self,
+        asked: &Asked,
+        applied: &Applied,
+        why: &str,
+        error: &str,
+    ) -> Result<Refusal, Refusal> {
+        let told = format!("{why}; and it cannot be taken back, because the versions before cannot serve now: {error}");
+        tracing::error!(tenant = asked.tenant, "an activation stays: {told}");
+        let changes = applied.changes.iter();
+        let versions = changes.map(|change| (change.to.plugin.clone(), change.to.version.clone()));
+        let versions: BTreeMap<_, _> = versions.collect();
+        self.store
+            .note_refused(asked.done(applied.action), &versions, &told)
+            .await?;
+        Ok(Refusal::new(Code::Invalid, told))
+    }
+
+    /// Publishes a tenant's files as they are with these versions.
+    async fn load_again(&self, tenant: &str, versions: &PluginVersions) -> Result<(), String> {
+        let trial = self.activator.try_versions(tenant, versions).await;
+        let trial = trial.map_err(|error| error.to_string())?;
+        self.publish(tenant, trial, versions).await?;
+        Ok(())
+    }
+
     /// Publishes a trial, or what is made again of the tenant's files if they have changed meanwhile.
-    async fn publish(&self, tenant: &str, trial: Trial, candidate: &PluginVersions) -> Result<u64, String> {
+    async fn publish(&self, tenant: &str, trial: Trial, candidate: &PluginVersions) -> Result<Published, String> {
         let mut trial = trial;
         for _ in 0..TRIALS {
-            if let Ok(generation) = self.activator.publish(trial) {
-                return Ok(generation);
+            if let Ok(published) = self.activator.publish(trial) {
+                return Ok(published);
             }
             let again = self.activator.try_versions(tenant, candidate).await;
             trial = again.map_err(|error| error.to_string())?;

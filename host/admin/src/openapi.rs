@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::problem::{Code, Problem};
 use crate::view::{
-    ActivationAnswer, ActivationRequest, Log, PushAnswer, RollbackRequest, SignAnswer, Status, TenantStatus, Versions,
+    ActivationAnswer, ActivationRequest, Forgotten, Log, PushAnswer, RollbackRequest, SignAnswer, Status, TenantStatus,
+    Versions,
 };
 
 /// The OpenAPI 3.1 document of everything that the admin listener answers.
@@ -69,7 +70,7 @@ struct Operation {
     refused: &'static [Code],
 }
 
-const OPERATIONS: [Operation; 9] = [
+const OPERATIONS: [Operation; 10] = [
     Operation {
         path: "/status",
         method: "get",
@@ -172,6 +173,22 @@ const OPERATIONS: [Operation; 9] = [
         done: &[("200", "It serves, or it was only planned")],
         refused: ROLL_BACK,
     },
+    Operation {
+        path: "/tenants/{tenant}",
+        method: "delete",
+        id: "forget",
+        summary: "Forget the versions of a tenant that was deleted, and what was active of it",
+        query: Asked::Reason,
+        sent: Sent::Nothing,
+        answer: "Forgotten",
+        done: &[("200", "It is forgotten")],
+        refused: &[
+            Code::BadRequest,
+            Code::Forbidden,
+            Code::UnknownTenant,
+            Code::TenantExists,
+        ],
+    },
 ];
 
 fn paths() -> Value {
@@ -204,6 +221,8 @@ const PUSH: &[Code] = &[
     Code::ManagedByFiles,
     Code::VersionExists,
     Code::TooManyPlugins,
+    Code::TooManyBytes,
+    Code::Busy,
     Code::TooLarge,
     Code::NotAPlugin,
     Code::Invalid,
@@ -360,6 +379,7 @@ fn schemas() -> Map<String, Value> {
     let schemas = [
         ("ActivationAnswer", schema::of::<ActivationAnswer>()),
         ("ActivationRequest", schema::of::<ActivationRequest>()),
+        ("Forgotten", schema::of::<Forgotten>()),
         ("Log", schema::of::<Log>()),
         ("Problem", schema::of::<Problem<'_>>()),
         ("PushAnswer", schema::of::<PushAnswer>()),

@@ -25,8 +25,10 @@ pub(crate) enum Code {
     BadRequest,
     TooLarge,
     ManagedByFiles,
+    TenantExists,
     VersionExists,
     TooManyPlugins,
+    TooManyBytes,
     NothingBefore,
     Busy,
     Invalid,
@@ -37,7 +39,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::UnknownTenant,
@@ -46,8 +48,10 @@ impl Code {
         Self::BadRequest,
         Self::TooLarge,
         Self::ManagedByFiles,
+        Self::TenantExists,
         Self::VersionExists,
         Self::TooManyPlugins,
+        Self::TooManyBytes,
         Self::NothingBefore,
         Self::Busy,
         Self::Invalid,
@@ -68,8 +72,14 @@ impl Code {
             Self::BadRequest => (400, "bad_request", "The request is not acceptable"),
             Self::TooLarge => (413, "too_large", "The body is too large"),
             Self::ManagedByFiles => (409, "managed_by_files", "The tenant's plugins are files"),
+            Self::TenantExists => (409, "tenant_exists", "The tenant has a directory"),
             Self::VersionExists => (409, "version_exists", "Another component was pushed as this version"),
             Self::TooManyPlugins => (409, "too_many_plugins", "The tenant has as many plugins as it may"),
+            Self::TooManyBytes => (
+                409,
+                "too_many_bytes",
+                "The tenant's versions have as many bytes as they may",
+            ),
             Self::NothingBefore => (409, "nothing_before", "There is no version to go back to"),
             Self::Busy => (409, "busy", "The tenant's files or versions change at the moment"),
             Self::Invalid => (422, "invalid", "The tenant would not be valid with this"),
@@ -146,6 +156,7 @@ impl From<ActivationError> for Refusal {
         let code = match &error {
             ActivationError::UnknownTenant(_) => Code::UnknownTenant,
             ActivationError::ManagedByFiles(_) => Code::ManagedByFiles,
+            ActivationError::TenantExists(_) => Code::TenantExists,
             ActivationError::Invalid(_) => Code::Invalid,
             ActivationError::Unsettled(_) => Code::Busy,
         };

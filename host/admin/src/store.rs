@@ -3,7 +3,8 @@
 //! A version is a file below `versions/<tenant>/<plugin>/`, named by its digest, and a row that labels it. The file is
 //! written aside, synced and renamed into place before the row is committed, so that every row has its file; a file without
 //! a row, left by a crash, is written over when that version is pushed again. Every change of a row is committed in one
-//! transaction with its line of the log, which the database itself refuses to change or delete.
+//! transaction with its line of the log, which the database itself refuses to change or delete. A signature is a file beside
+//! its version's, and its line is committed before it is written.
 
 mod log;
 mod versions;
@@ -22,7 +23,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, Executor, Row as _, Sqlite};
 
 pub(crate) use self::log::{Action, Done, LogFilter, LogLine};
-pub(crate) use self::versions::{ActiveRow, Change, Pushed, VersionRow};
+pub(crate) use self::versions::{ActiveRow, Change, Pushed, Room, VersionRow};
 
 /// How long a change waits for another one.
 const BUSY: Duration = Duration::from_secs(5);
@@ -116,6 +117,9 @@ impl Store {
     /// [`StoreError`]
     pub async fn open(state: &Path) -> Result<Self, StoreError> {
         let (directory, incoming) = (state.join("versions"), state.join("incoming"));
+        make(state)?;
+        // Before anything is touched that may be another service's.
+        let lock = lock(state)?;
         // What a crash has left half written.
         match fs::remove_dir_all(&incoming) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -123,13 +127,8 @@ impl Store {
             }
             _ => {}
         }
-        for path in [state, &directory, &incoming] {
-            private_directory(path).map_err(|source| StoreError::File {
-                path: path.to_owned(),
-                source,
-            })?;
-        }
-        let lock = lock(state)?;
+        make(&directory)?;
+        make(&incoming)?;
         let options = SqliteConnectOptions::new()
             .filename(state.join("admin.db"))
             .create_if_missing(true)
@@ -211,6 +210,14 @@ fn micros(time: SystemTime) -> i64 {
 fn rfc3339(micros: i64) -> String {
     let since = Duration::from_micros(u64::try_from(micros).unwrap_or_default());
     humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
+}
+
+fn make(directory: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::File {
+        path: directory.to_owned(),
+        source,
+    };
+    private_directory(directory).map_err(failed)
 }
 
 /// A directory that nobody else can look into, if there is none yet.

@@ -22,8 +22,8 @@ pub(crate) struct ActivationRequest {
     /// Only say what would change.
     #[serde(default)]
     pub(crate) plan: bool,
-    /// How long it is watched before it is called done, such as `30s`, at most 1 minute. When a circuit breaker of its
-    /// plugins opens meanwhile, it is taken back.
+    /// How long it is watched before it is called done, such as `30s`, at most 1 minute. When a circuit breaker of
+    /// these plugins opens meanwhile, it is taken back.
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "String")]
     pub(crate) verify_for: Duration,
@@ -113,6 +113,13 @@ pub(crate) struct SignAnswer {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Versions {
     pub(crate) versions: Vec<Version>,
+}
+
+/// What was forgotten of a tenant that was deleted.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Forgotten {
+    /// How many versions it had.
+    pub(crate) versions: u64,
 }
 
 /// A part of the admin log, the last line first.

@@ -13,7 +13,7 @@ use claimsmith_runtime::{BreakerState, Digest, Limits, LoadError, Plugin};
 use serde::Deserialize;
 use tokio::task;
 
-use crate::catalog::{Alive, Catalog, CurrentCatalog, Tenant, TenantSlot};
+use crate::catalog::{Alive, BoundPlugin, Catalog, CurrentCatalog, Tenant, TenantSlot};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::files::{DigestCache, TenantFiles, find_tenant};
 use crate::plugins::{Managed, PluginsConfig};
@@ -38,6 +38,11 @@ pub enum ActivationError {
          tenant.toml says plugins.managed = \"api\""
     )]
     ManagedByFiles(String),
+    /// What is only done for a tenant that was deleted.
+    #[error(
+        "tenant `{0}` has a directory: only a tenant without one is forgotten, once the service has seen that it was deleted"
+    )]
+    TenantExists(String),
     /// The tenant would not be valid.
     #[error("{0}")]
     Invalid(ConfigErrors),
@@ -67,6 +72,25 @@ impl Trial {
     pub fn before(&self) -> Option<&Arc<Tenant>> {
         self.before.as_ref()?.serving.as_ref()
     }
+}
+
+/// A tenant that was published.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The catalog's generation that has it first.
+    pub generation: u64,
+    serving: Arc<Tenant>,
+}
+
+/// What came of going back to what a tenant was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// It serves as before.
+    AsBefore,
+    /// It was loaded anew since: what its files say now must not be undone, so nothing has changed.
+    LoadedSince,
+    /// There is no such tenant any more, and there will be none by this.
+    Gone,
 }
 
 /// Changes which versions serve.
@@ -121,8 +145,15 @@ impl Activator {
     ///
     /// # Errors
     /// [`LoadError`]
-    pub async fn check_component(&self, bytes: Vec<u8>) -> Result<Arc<Plugin>, LoadError> {
-        self.tools.runtime.load(bytes, &self.limits.load()).await
+    pub async fn check_component(&self, bytes: &[u8]) -> Result<Arc<Plugin>, LoadError> {
+        let limits = **self.limits.load();
+        // The copy is made when it is its turn to be compiled.
+        let read = async { Ok::<_, LoadError>(bytes.to_vec()) };
+        let loaded = self
+            .tools
+            .runtime
+            .load_found(Digest::of(bytes), bytes.len(), &limits, read);
+        loaded.await
     }
 
     /// Makes a tenant of its files as they are and these versions, and publishes nothing.
@@ -169,12 +200,11 @@ impl Activator {
         Err(ActivationError::Unsettled(name.to_owned()))
     }
 
-    /// Publishes a tenant as it was tried: callouts that come from now on are answered by it. Its number is the new
-    /// catalog's generation.
+    /// Publishes a tenant as it was tried: callouts that come from now on are answered by it.
     ///
     /// # Errors
     /// The trial has to be made again: the tenant was loaded anew meanwhile.
-    pub fn publish(&self, trial: Trial) -> Result<u64, Stale> {
+    pub fn publish(&self, trial: Trial) -> Result<Published, Stale> {
         let Trial {
             name,
             files,
@@ -193,21 +223,39 @@ impl Activator {
         count_load(&name, "loaded", 0);
         log_loaded(&name, before.as_deref(), &tenant, previous.generation + 1);
         self.versions.set(&name, files.active());
+        let serving = Arc::new(tenant);
         let slot = TenantSlot {
-            serving: Some(Arc::new(tenant)),
+            serving: Some(Arc::clone(&serving)),
             fingerprint: files.remembered(),
             found: files.fingerprint,
             errors: None,
             wrong_since: None,
         };
-        Ok(self.swap(&previous, name, slot))
+        let generation = self.swap(&previous, name, slot);
+        Ok(Published { generation, serving })
     }
 
-    /// Goes back to a tenant as it served before, without loading anything.
-    pub fn restore(&self, name: &str, versions: PluginVersions, serving: Option<Arc<Tenant>>) {
+    /// Goes back to a tenant as it served before `published`, without loading anything: only where that still serves. Its
+    /// files may have changed since; what they are now is for another trial to say.
+    #[must_use]
+    pub fn restore(
+        &self,
+        name: &str,
+        versions: &PluginVersions,
+        published: &Published,
+        serving: Option<Arc<Tenant>>,
+    ) -> Restored {
         let _alone = self.current.publishing();
         let previous = self.current.get();
-        self.versions.set(name, versions);
+        let Some(now) = previous.tenants.get(name) else {
+            self.versions.set(name, versions.clone());
+            return Restored::Gone;
+        };
+        let is_published = |now: &Arc<Tenant>| Arc::ptr_eq(now, &published.serving);
+        if !now.serving.as_ref().is_some_and(is_published) {
+            return Restored::LoadedSince;
+        }
+        self.versions.set(name, versions.clone());
         let slot = TenantSlot {
             serving,
             // What no files are: the next look at them makes sure of the rest.
@@ -217,22 +265,16 @@ impl Activator {
             wrong_since: None,
         };
         self.swap(&previous, name.to_owned(), slot);
+        Restored::AsBefore
     }
 
-    /// Whether the catalog serves these versions of a tenant, and none of their circuit breakers is open.
+    /// Whether the catalog serves these versions of a tenant.
     ///
     /// # Errors
     /// What is otherwise.
     pub fn verify(&self, name: &str, versions: &PluginVersions) -> Result<(), String> {
         let catalog = self.current.get();
-        let Some(tenant) = catalog.tenant(name) else {
-            return Err("the tenant does not serve".to_owned());
-        };
-        for bound in tenant
-            .extensions()
-            .flat_map(|(_, extension)| extension.bindings())
-            .map(|(_, bound)| bound)
-        {
+        for bound in bound_plugins(&catalog, name)? {
             let Some(expected) = versions.get(&*bound.name) else {
                 continue;
             };
@@ -244,14 +286,42 @@ impl Activator {
                     "plugin `{name}` serves {version} ({found}) instead of {label} ({digest})"
                 ));
             }
-            if bound.breaker.state() == BreakerState::Open {
-                return Err(format!(
-                    "plugin `{}` fails so often that its circuit breaker is open",
-                    bound.name
-                ));
-            }
         }
         Ok(())
+    }
+
+    /// Whether no circuit breaker of these plugins of a tenant is open.
+    ///
+    /// # Errors
+    /// Whose is.
+    pub fn verify_breakers(&self, name: &str, plugins: &[&str]) -> Result<(), String> {
+        let catalog = self.current.get();
+        let mut bound = bound_plugins(&catalog, name)?.filter(|bound| plugins.contains(&&*bound.name));
+        let open = bound.find(|bound| bound.breaker.state() == BreakerState::Open);
+        open.map_or(Ok(()), |bound| {
+            Err(format!(
+                "plugin `{}` fails so often that its circuit breaker is open",
+                bound.name
+            ))
+        })
+    }
+
+    /// Lets nothing be active of a tenant that has no directory: what was, for [`Self::remember`].
+    ///
+    /// # Errors
+    /// [`ActivationError::TenantExists`]
+    pub fn forget(&self, name: &str) -> Result<PluginVersions, ActivationError> {
+        let _alone = self.current.publishing();
+        let exists = || self.tenants.join(name).symlink_metadata().is_ok();
+        if self.current.get().tenants.contains_key(name) || exists() {
+            return Err(ActivationError::TenantExists(name.to_owned()));
+        }
+        Ok(self.versions.remove(name))
+    }
+
+    /// The opposite, for what could not be forgotten after all.
+    pub fn remember(&self, name: &str, versions: PluginVersions) {
+        self.versions.set(name, versions);
     }
 
     fn swap(&self, previous: &Catalog, name: String, slot: TenantSlot) -> u64 {
@@ -283,6 +353,15 @@ impl Activator {
 /// A tenant was loaded anew between a trial and its publication.
 #[derive(Clone, Copy, Debug)]
 pub struct Stale;
+
+/// The bindings of a tenant that serves.
+fn bound_plugins<'c>(catalog: &'c Catalog, tenant: &str) -> Result<impl Iterator<Item = &'c BoundPlugin>, String> {
+    let tenant = catalog
+        .tenant(tenant)
+        .ok_or_else(|| "the tenant does not serve".to_owned())?;
+    let bound = tenant.extensions().flat_map(|(_, extension)| extension.bindings());
+    Ok(bound.map(|(_, bound)| bound))
+}
 
 /// The plugins that a tenant no longer serves, the last first: going back to them shall be instant. As many as it serves.
 fn kept(before: Option<&Tenant>, now: &Tenant) -> Vec<Arc<Plugin>> {

@@ -33,7 +33,7 @@ mod upstreams;
 mod versions;
 mod watch;
 
-pub use activation::{ActivationError, Activator, Stale, Trial};
+pub use activation::{ActivationError, Activator, Published, Restored, Stale, Trial};
 pub use catalog::{
     BoundPlugin, Catalog, Choice, CurrentCatalog, Extension, Lookup, Passwords, Previous, Probe, Tenant,
 };

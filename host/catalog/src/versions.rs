@@ -67,6 +67,11 @@ impl ActiveVersions {
         self.lock().insert(tenant.to_owned(), versions);
     }
 
+    /// Nothing of a tenant is active any more: what was.
+    pub(crate) fn remove(&self, tenant: &str) -> PluginVersions {
+        self.lock().remove(tenant).unwrap_or_default()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, PluginVersions>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }

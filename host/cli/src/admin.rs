@@ -1,5 +1,5 @@
-//! The subcommands that talk to the admin API of a running service: `push`, `activate`, `rollback`, `versions`, `status` and
-//! `admin-log`.
+//! The subcommands that talk to the admin API of a running service: `push`, `activate`, `rollback`, `versions`, `status`,
+//! `admin-log` and `forget`.
 
 mod client;
 mod print;
@@ -108,6 +108,16 @@ pub(crate) struct LogArguments {
     connection: Connection,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct ForgetArguments {
+    /// The tenant, which has no directory any more.
+    tenant: String,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    connection: Connection,
+}
+
 /// What the admin log keeps beside who and when.
 #[derive(Debug, clap::Args)]
 struct Why {
@@ -187,6 +197,14 @@ pub(crate) async fn roll_back(arguments: &RollbackArguments) -> Result<()> {
     let path = ["tenants", &arguments.tenant, "rollbacks"];
     let answer = client.post(&path, &request).await?;
     print::answer(&answer, arguments.connection.json, print::activated)
+}
+
+/// `claimsmith forget`
+pub(crate) async fn forget(arguments: &ForgetArguments) -> Result<()> {
+    let client = Client::new(&arguments.connection)?;
+    let reason = ("reason", arguments.why.reason.as_str());
+    let answer = client.delete(&["tenants", &arguments.tenant], &[reason]).await?;
+    print::answer(&answer, arguments.connection.json, print::forgotten)
 }
 
 /// `claimsmith versions`

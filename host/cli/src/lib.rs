@@ -77,6 +77,8 @@ enum Command {
     Status(admin::StatusArguments),
     /// Say who has changed what through the admin API, when and why.
     AdminLog(admin::LogArguments),
+    /// Forget the versions of a tenant that was deleted, so that its name can be given to somebody else.
+    Forget(admin::ForgetArguments),
     /// Run a local Entra: signs users in, calls extensions as Entra does, applies claims mapping and issues tokens.
     LocalEntra(serve::LocalEntraArguments),
 }
@@ -146,6 +148,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Versions(arguments) => runtime.block_on(admin::versions(&arguments)),
         Command::Status(arguments) => runtime.block_on(admin::status(&arguments)),
         Command::AdminLog(arguments) => runtime.block_on(admin::log(&arguments)),
+        Command::Forget(arguments) => runtime.block_on(admin::forget(&arguments)),
         Command::LocalEntra(arguments) => runtime.block_on(serve::local_entra(&arguments)),
     };
     // A blocking read that never ends, of a network file system say, must not keep the process.

@@ -194,7 +194,8 @@ impl Server {
         let catalog = Arc::new(CurrentCatalog::new(catalog));
         let admin = match (store, &config.admin, loader.activator(Arc::clone(&catalog))) {
             (Some((store, _)), Some(of), Some(activator)) => {
-                let admin = Admin::start(of, store, activator, &metadata, config.runtime.max_component_bytes);
+                let (most, write) = (config.runtime.max_component_bytes, config.server.write_timeout);
+                let admin = Admin::start(of, store, activator, &metadata, most, write);
                 Some(admin.await.map_err(StartError::Admin)?)
             }
             _ => None,

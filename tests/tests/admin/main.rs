@@ -11,10 +11,13 @@
 
 mod crashes;
 mod document;
+mod forgotten;
 mod minisign;
+mod pushes;
 mod requests;
 mod roles;
 mod setup;
 mod signatures;
+mod taken_back;
 mod under_load;
 mod versions;

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
-use claimsmith_tests::{Host, Stage, cases, run};
+use claimsmith_tests::{Host, Stage, cases, raw, run};
 use serde_json::Value;
 
 use crate::document::assert_is_described;
@@ -48,9 +49,14 @@ async fn a_request_that_is_not_acceptable_is_told_what_was_expected() {
     }
     let response = platform.http.get(format!("{url}/tenants")).send().await.unwrap();
     assert_eq!(response.status(), 404);
-    let counted = async |labels| platform.metric("claimsmith_admin_requests_total", labels).await;
-    assert!(counted(&["method=\"GET\"", "status=\"404\""]).await > 0.0);
-    assert!(counted(&["method=\"PUT\"", "status=\"413\""]).await > 0.0);
+    let counted = async |labels| {
+        platform
+            .metric("claimsmith_admin_requests_total", labels)
+            .await
+            .to_string()
+    };
+    assert_eq!(counted(&["method=\"GET\"", "status=\"404\""]).await, "1");
+    assert_eq!(counted(&["method=\"PUT\"", "status=\"413\""]).await, "1");
     // Nothing of the admin API is where Entra calls.
     let of_callouts = format!("http://{}/tenants/contoso/versions", platform.host.address);
     assert_eq!(
@@ -87,6 +93,25 @@ async fn the_document_is_served_to_everybody() {
     );
 }
 
+/// What needs no token must not let strangers take the listener's places for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_read_nothing_keep_nobody_out() {
+    let platform = start("server.write_timeout = \"300ms\"", &[("contoso", BY_API, "")]).await;
+    let url = admin_url(&platform).await;
+    let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+    // As many connections as there are places, and more answers than the buffers of both systems take.
+    let requests = b"GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n".repeat(1_000);
+    let mut strangers = Vec::new();
+    for _ in 0..64 {
+        strangers.push(raw::send(address, &requests).await);
+    }
+    let token = token_of(&platform, "Claimsmith.Auditor", &[]);
+    let asked = platform.http.get(format!("{url}/status")).bearer_auth(token);
+    let answer = tokio::time::timeout(Duration::from_secs(20), asked.send()).await;
+    assert_eq!(answer.expect("there is a place").unwrap().status(), 200);
+    drop(strangers);
+}
+
 /// The socket is the owner's, also after a service that could not clean up; its store is one service's.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_socket_and_the_store_are_the_owners_and_one_services() {
@@ -94,12 +119,19 @@ async fn the_socket_and_the_store_are_the_owners_and_one_services() {
     let root = platform.directory.path().to_owned();
     let mode = |file: &str| fs::metadata(root.join(file)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("state"), mode("state/admin.sock")), (0o700, 0o600));
+    let upload = root.join("state/incoming/upload");
+    fs::write(&upload, "half of a component").unwrap();
     let (status, printed) = Host::fail_to_start(&root).await;
     assert_eq!(status.code(), Some(1));
     assert!(printed.contains("is in use by another service"), "{printed}");
+    assert!(
+        upload.exists(),
+        "the first service's upload is not the second's to delete"
+    );
     platform.host.kill();
     platform.restart(&[]).await;
     assert_eq!(mode("state/admin.sock"), 0o600);
+    assert!(!upload.exists(), "what a crash has left is deleted");
     let ended = run(&root, &["status"], "").await;
     assert_eq!(ended.code, 0, "{}", ended.errors);
     platform.host.kill();

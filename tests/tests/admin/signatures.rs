@@ -9,7 +9,7 @@ use claimsmith_tests::{Platform, cases, eventually, misbehaving};
 use serde_json::{Value, json};
 
 use crate::minisign::KeyPair;
-use crate::setup::{activate, build, command, json_of, push, refused, start, status, tenant_toml};
+use crate::setup::{activate, admin_url, build, command, json_of, push, refused, start, status, tenant_toml, token_of};
 
 const COMMENT: &str = "timestamp:1700000000\tfile:misbehaving.wasm";
 
@@ -236,4 +236,63 @@ async fn the_version_before_is_invoked_only_if_its_key_is_trusted_now() {
         }
         assert_eq!(told(&platform, "Ada").await, expected);
     }
+}
+
+/// A signature that the log could not take is not there, and one that could not be written is told as undone.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_signature_is_kept_without_its_line() {
+    let platform = start("", &[("contoso", "managed = \"api\"", "")]).await;
+    let digest = push(&platform, &misbehaving("a"), "1.0.0").await["digest"].clone();
+    let signature = platform.directory.path().join("a.minisig");
+    fs::write(&signature, sign(&KeyPair::generate(), &misbehaving("a"))).unwrap();
+    let file = misbehaving("a");
+    let arguments = [
+        "push",
+        file.to_str().unwrap(),
+        "--tenant",
+        "contoso",
+        "--plugin",
+        "misbehaving",
+    ];
+    let signed = [
+        "--version",
+        "1.0.0",
+        "--reason",
+        "r",
+        "--signature",
+        signature.to_str().unwrap(),
+    ];
+    let arguments = [&arguments[..], &signed].concat();
+    let kept = format!(
+        "state/versions/contoso/misbehaving/{}.wasm.minisig",
+        digest.as_str().unwrap()
+    );
+    let kept = platform.directory.path().join(kept);
+
+    let database = format!("sqlite:{}", platform.directory.path().join("state/admin.db").display());
+    let pool = sqlx::SqlitePool::connect(&database).await.unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'full'); END";
+    sqlx::query(full).execute(&pool).await.unwrap();
+    refused(&platform, &arguments, "store_unavailable", "log says why").await;
+    assert!(!kept.exists(), "the log does not know of it");
+    sqlx::query("DROP TRIGGER full").execute(&pool).await.unwrap();
+
+    // A disk that takes no file.
+    let incoming = platform.directory.path().join("state/incoming");
+    fs::remove_dir(&incoming).unwrap();
+    let url = admin_url(&platform).await;
+    let path = "/tenants/contoso/plugins/misbehaving/versions/1.0.0/signature?reason=r";
+    let token = token_of(&platform, "Claimsmith.Operator", &[]);
+    let text = fs::read_to_string(&signature).unwrap();
+    let put = platform.http.put(format!("{url}{path}")).bearer_auth(token).body(text);
+    assert_eq!(put.send().await.unwrap().status(), 503);
+    assert!(!kept.exists());
+    fs::create_dir(&incoming).unwrap();
+    json_of(&platform, &arguments).await;
+    assert!(kept.is_file());
+    let log = json_of(&platform, &["admin-log", "--limit", "3"]).await;
+    let lines = log["lines"].as_array().unwrap().iter();
+    let told: Vec<_> = lines.map(|line| (&line["action"], &line["result"])).collect();
+    let (sign, done, undone) = (json!("sign"), json!("done"), json!("undone"));
+    assert_eq!(told, [(&sign, &done), (&sign, &undone), (&sign, &done)]);
 }

@@ -21,6 +21,7 @@ pub(crate) enum Action {
     Activate,
     Rollback,
     Delete,
+    Forget,
 }
 
 impl Action {
@@ -31,6 +32,7 @@ impl Action {
             Self::Activate => "activate",
             Self::Rollback => "rollback",
             Self::Delete => "delete",
+            Self::Forget => "forget",
         }
     }
 }
@@ -76,7 +78,7 @@ pub(crate) struct LogLine {
     pub(crate) actor: String,
     pub(crate) tenant: String,
     pub(crate) plugin: String,
-    /// `push`, `sign`, `activate`, `rollback` or `delete`.
+    /// `push`, `sign`, `activate`, `rollback`, `delete`, or `forget`: of a tenant, without plugin and version.
     pub(crate) action: String,
     pub(crate) version: String,
     /// The SHA-256 of the version.
@@ -114,6 +116,8 @@ impl FromRow<'_, SqliteRow> for LogLine {
 pub(crate) struct LogFilter<'f> {
     /// All tenants' when absent.
     pub(crate) tenant: Option<&'f str>,
+    /// Also lines of a tenant of the same name that was forgotten.
+    pub(crate) forgotten: bool,
     /// Lines with lower numbers; the last ones when absent.
     pub(crate) before: Option<i64>,
     /// How many.
@@ -183,11 +187,14 @@ impl Store {
     pub(crate) async fn log(&self, filter: LogFilter<'_>) -> Result<Vec<LogLine>, StoreError> {
         let lines = sqlx::query_as(
             "SELECT seq, time, actor, tenant, plugin, action, version, digest, reason, result, detail FROM log
-             WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR seq < ?2) ORDER BY seq DESC LIMIT ?3",
+             WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR seq < ?2)
+             AND (?4 OR seq > (SELECT coalesce(max(seq), 0) FROM log WHERE tenant = ?1 AND action = 'forget'))
+             ORDER BY seq DESC LIMIT ?3",
         )
         .bind(filter.tenant)
         .bind(filter.before)
-        .bind(filter.limit);
+        .bind(filter.limit)
+        .bind(filter.forgotten);
         Ok(lines.fetch_all(&self.pool).await?)
     }
 }

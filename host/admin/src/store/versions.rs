@@ -80,6 +80,17 @@ pub(crate) enum Pushed {
     Taken(Digest),
     /// The tenant has as many plugins as it may.
     TooManyPlugins,
+    /// With it the tenant's versions would have so many bytes, more than they may.
+    TooManyBytes(u64),
+}
+
+/// What a tenant's versions may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Versions of one plugin that are kept.
+    pub(crate) keep: usize,
+    /// Bytes of all versions together.
+    pub(crate) max_bytes: u64,
 }
 
 /// Which version of a plugin becomes active in place of which.
@@ -93,14 +104,15 @@ pub(crate) struct Change {
 const MAX_PLUGINS: i64 = 64;
 
 impl Store {
-    /// Keeps a version, which nobody else pushes at the same time, and deletes the oldest ones beyond `keep` that neither serve nor did before.
+    /// Keeps a version, which nobody else pushes at the same time, and deletes the oldest ones beyond those to keep that
+    /// neither serve nor did before.
     pub(crate) async fn push(
         &self,
         done: Done<'_>,
         plugin: &str,
         version: &str,
         component: Vec<u8>,
-        keep: usize,
+        room: Room,
     ) -> Result<Pushed, StoreError> {
         let digest = Digest::of(&component);
         let bytes = i64::try_from(component.len()).unwrap_or(i64::MAX);
@@ -143,31 +155,71 @@ impl Store {
             digest: Some(&text),
         };
         append(&mut transaction, done, of, LogResult::Done, "").await?;
-        let deleted = prune(&mut transaction, done, plugin, keep).await?;
-        transaction.commit().await?;
-        if !deleted.is_empty() {
-            let directory = self.directory.join(done.tenant).join(plugin);
-            let removing = task::spawn_blocking(move || deleted.iter().for_each(|digest| remove(&directory, digest)));
-            if let Err(error) = removing.await {
-                tracing::warn!(%error, "deleted versions' files could not be removed");
-            }
+        let deleted = prune(&mut transaction, done, plugin, room.keep).await?;
+        let kept = bytes_of(&mut transaction, done.tenant).await?;
+        if kept > room.max_bytes {
+            transaction.rollback().await?;
+            self.remove_unless_known(done.tenant, plugin, text).await?;
+            return Ok(Pushed::TooManyBytes(kept));
         }
+        transaction.commit().await?;
+        self.remove(done.tenant, plugin, deleted).await;
         Ok(Pushed::New)
     }
 
+    /// Removes the file of a component that was not kept after all, unless another version is the same.
+    async fn remove_unless_known(&self, tenant: &str, plugin: &str, digest: String) -> Result<(), StoreError> {
+        let known: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM version WHERE tenant = ? AND plugin = ? AND digest = ?")
+                .bind(tenant)
+                .bind(plugin)
+                .bind(&digest)
+                .fetch_one(&self.pool)
+                .await?;
+        if known == 0 {
+            self.remove(tenant, plugin, vec![digest]).await;
+        }
+        Ok(())
+    }
+
+    /// Removes the files of versions that there are no more.
+    async fn remove(&self, tenant: &str, plugin: &str, digests: Vec<String>) {
+        if digests.is_empty() {
+            return;
+        }
+        let directory = self.directory.join(tenant).join(plugin);
+        let removing = task::spawn_blocking(move || digests.iter().for_each(|digest| remove(&directory, digest)));
+        if let Err(error) = removing.await {
+            tracing::warn!(%error, "deleted versions' files could not be removed");
+        }
+    }
+
     /// Keeps the signature of a version, in place of the one it had.
+    ///
+    /// Unlike a version, it has no row without which its file would count for nothing. So its line of the log is committed
+    /// first: a crash leaves a line that is not true yet, which pushing the signature again mends, and never a signature that
+    /// the log does not know.
     pub(crate) async fn sign(&self, done: Done<'_>, version: &VersionRow, signature: String) -> Result<(), StoreError> {
         let digest = version.digest.to_string();
         let name = format!("{digest}.wasm.minisig");
-        self.write(done.tenant, &version.plugin, &name, signature.into_bytes())
-            .await?;
         let of = Of {
             plugin: &version.plugin,
             version: &version.version,
             digest: Some(&digest),
         };
+        self.note(done, of, LogResult::Done, "").await?;
+        let written = self.write(done.tenant, &version.plugin, &name, signature.into_bytes());
+        if let Err(error) = written.await {
+            self.note(done, of, LogResult::Undone, &error.to_string()).await?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Appends a line to the log that tells of no row.
+    async fn note(&self, done: Done<'_>, of: Of<'_>, result: LogResult, detail: &str) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
-        append(&mut transaction, done, of, LogResult::Done, "").await?;
+        append(&mut transaction, done, of, result, detail).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -304,6 +356,42 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets the versions of a tenant that was deleted and what was active of it: how many versions there were. `None` if
+    /// nothing was done for a tenant of this name since it was forgotten last.
+    pub(crate) async fn forget(&self, done: Done<'_>) -> Result<Option<u64>, StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let is_known: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM log WHERE tenant = ?1 AND seq >
+                 (SELECT coalesce(max(seq), 0) FROM log WHERE tenant = ?1 AND action = 'forget'))",
+        )
+        .bind(done.tenant)
+        .fetch_one(&mut *transaction)
+        .await?;
+        if !is_known {
+            return Ok(None);
+        }
+        // Files first: after a crash in between it can be done again.
+        let directory = self.directory.join(done.tenant);
+        blocking(directory.clone(), move || match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+        .await?;
+        let versions = sqlx::query("DELETE FROM version WHERE tenant = ?").bind(done.tenant);
+        let versions = versions.execute(&mut *transaction).await?.rows_affected();
+        let active = sqlx::query("DELETE FROM active WHERE tenant = ?").bind(done.tenant);
+        active.execute(&mut *transaction).await?;
+        let of = Of {
+            plugin: "",
+            version: "",
+            digest: None,
+        };
+        let detail = format!("versions: {versions}");
+        append(&mut transaction, done, of, LogResult::Done, &detail).await?;
+        transaction.commit().await?;
+        Ok(Some(versions))
+    }
+
     /// Writes a file aside, syncs it and renames it into place.
     async fn write(&self, tenant: &str, plugin: &str, name: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
         let tenant_directory = self.directory.join(tenant);
@@ -336,6 +424,17 @@ fn remove(directory: &Path, digest: &str) {
     if let Some(error) = removed.err().or(signature) {
         tracing::warn!(file = %file.display(), %error, "a deleted version's file cannot be removed");
     }
+}
+
+/// The bytes of a tenant's versions: of each file once, however many versions it is.
+async fn bytes_of(connection: &mut SqliteConnection, tenant: &str) -> Result<u64, StoreError> {
+    let bytes: i64 = sqlx::query_scalar(
+        "SELECT coalesce(sum(bytes), 0) FROM (SELECT DISTINCT plugin, digest, bytes FROM version WHERE tenant = ?)",
+    )
+    .bind(tenant)
+    .fetch_one(connection)
+    .await?;
+    Ok(bytes.unsigned_abs())
 }
 
 /// Deletes the oldest versions of a plugin beyond `keep` that neither serve nor did before: the digests that no version

@@ -27,6 +27,8 @@ pub struct AdminConfig {
     pub allow_plain_http: bool,
     /// Versions of one plugin that are kept; older ones that neither serve nor did before are deleted. Default 50.
     pub keep_versions: usize,
+    /// Bytes of all versions of one tenant together. Default 1 GiB.
+    pub max_bytes_per_tenant: u64,
     /// Who may use `listen`.
     pub token: Option<AdminTokenConfig>,
 }
@@ -39,6 +41,7 @@ impl Default for AdminConfig {
             listen: None,
             allow_plain_http: false,
             keep_versions: 50,
+            max_bytes_per_tenant: 1 << 30,
             token: None,
         }
     }

@@ -93,6 +93,10 @@ impl Client {
         self.send(self.request(Method::POST, path, &[])?.json(body)).await
     }
 
+    pub(super) async fn delete(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value> {
+        self.send(self.request(Method::DELETE, path, query)?).await
+    }
+
     fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> Result<RequestBuilder> {
         let mut url = self.base.clone();
         let no_url = |()| anyhow!("{} is no URL that can be asked", self.place);

@@ -121,6 +121,10 @@ pub(super) fn activated(answer: &Value, output: &mut dyn Write) -> std::io::Resu
     }
 }
 
+pub(super) fn forgotten(answer: &Value, output: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(output, "forgotten, with its versions: {}", text(answer, "versions"))
+}
+
 pub(super) fn versions(answer: &Value, output: &mut dyn Write) -> std::io::Result<()> {
     for version in list(answer, "versions") {
         writeln!(
