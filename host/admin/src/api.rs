@@ -259,10 +259,8 @@ async fn sign(
     };
     let (asked, body) = or_discard(checked.await, body, MAX_SMALL_BODY_BYTES).await?;
     let signature = read(body, MAX_SMALL_BODY_BYTES).await?;
-    let text = "expected the text of a .minisig file";
-    let signature = String::from_utf8(signature.into()).map_err(|_| Refusal::new(Code::Signature, text))?;
     let manager = Arc::clone(&api.manager);
-    let signed = to_the_end(async move { manager.sign(&asked, &plugin, &version, signature).await }).await?;
+    let signed = to_the_end(async move { manager.sign(&asked, &plugin, &version, signature.into()).await }).await?;
     Ok(Json(SignAnswer { signed }))
 }
 

@@ -21,7 +21,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection as _, Executor, Row as _, Sqlite};
 
-pub(crate) use self::log::{Action, Done, LogFilter, LogLine};
+pub(crate) use self::log::{Action, Done, LogFilter, LogLine, Of};
 pub(crate) use self::versions::{ActiveRow, Change, Pushed, VersionRow};
 
 /// How long a change waits for another one.

@@ -9,7 +9,7 @@ use claimsmith_tests::{Platform, cases, eventually, misbehaving};
 use serde_json::{Value, json};
 
 use crate::minisign::KeyPair;
-use crate::setup::{activate, build, command, json_of, push, refused, start, status, tenant_toml};
+use crate::setup::{activate, assert_last_refused, build, command, json_of, push, refused, start, status, tenant_toml};
 
 const COMMENT: &str = "timestamp:1700000000\tfile:misbehaving.wasm";
 
@@ -110,6 +110,7 @@ async fn versions_are_activated_only_if_they_are_signed() {
             let arguments = push_arguments(&file, "1.0.0");
             let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
             refused(&platform, &arguments, "signature", case["error"].as_str().unwrap()).await;
+            assert_last_refused(&platform, "sign", case["error"].as_str().unwrap()).await;
         } else {
             push(&platform, &file, "1.0.0").await;
         }
@@ -169,12 +170,12 @@ async fn assert_keys_are_taken_back(platform: &Platform, trusted: &KeyPair) {
     push(platform, &unsigned, "1.1.0").await;
     activate(platform, "1.1.0").await;
     assert_eq!(build(platform).await, "b");
-    let log = json_of(platform, &["admin-log"]).await;
+    let log = json_of(platform, &["admin-log", "--limit", "1000"]).await;
     let signs = log["lines"]
         .as_array()
         .unwrap()
         .iter()
-        .filter(|line| line["action"] == "sign");
+        .filter(|line| line["action"] == "sign" && line["result"] == "done");
     assert_eq!(signs.count(), 2);
 }
 
