@@ -253,7 +253,7 @@ async fn sign(
     body: Body,
 ) -> Answer<SignAnswer> {
     let checked = async {
-        let identity = authorise(&api, &door, &headers, Operation::Push, &tenant).await?;
+        let identity = authorise(&api, &door, &headers, Operation::Sign, &tenant).await?;
         check_version(&plugin, &version)?;
         asked(identity, &tenant, &given(reason)?)
     };
@@ -272,7 +272,7 @@ async fn activate(
     body: Body,
 ) -> Answer<ActivationAnswer> {
     // Whoever may push may ask for a plan; what is asked for is in the body.
-    let identity = authorise(&api, &door, &headers, Operation::Push, &tenant).await;
+    let identity = authorise(&api, &door, &headers, Operation::Plan, &tenant).await;
     let (identity, body) = or_discard(identity, body, MAX_SMALL_BODY_BYTES).await?;
     let request: ActivationRequest = read_json(body).await?;
     may_change(&identity, request.plan, &tenant)?;
@@ -306,7 +306,7 @@ async fn roll_back(
     headers: HeaderMap,
     body: Body,
 ) -> Answer<ActivationAnswer> {
-    let identity = authorise(&api, &door, &headers, Operation::Push, &tenant).await;
+    let identity = authorise(&api, &door, &headers, Operation::Plan, &tenant).await;
     let (identity, body) = or_discard(identity, body, MAX_SMALL_BODY_BYTES).await?;
     let request: RollbackRequest = read_json(body).await?;
     may_change(&identity, request.plan, &tenant)?;
@@ -325,14 +325,18 @@ fn may_change(identity: &Identity, plan: bool, tenant: &str) -> Result<(), Refus
     if plan || identity.may(Operation::Activate, tenant) {
         return Ok(());
     }
-    Err(forbidden(Operation::Activate))
+    Err(forbidden(identity, Operation::Activate, tenant))
 }
 
-fn forbidden(operation: Operation) -> Refusal {
+fn forbidden(identity: &Identity, operation: Operation, tenant: &str) -> Refusal {
+    let (actor, asked) = (identity.actor.as_str(), operation.name());
+    tracing::warn!(actor, operation = asked, tenant, "not allowed by the admin API");
     let who = match operation {
         Operation::Read => "operators, auditors, and owners and developers of the tenant",
-        Operation::Push => "operators, and owners and developers of the tenant",
-        Operation::Activate => "operators and owners of the tenant; its developers may ask for a plan",
+        Operation::Push | Operation::Sign => "operators, and owners and developers of the tenant",
+        Operation::Plan | Operation::Activate => {
+            "operators and owners of the tenant; its developers may ask for a plan"
+        }
     };
     Refusal::new(Code::Forbidden, format!("this is for {who}"))
 }
@@ -360,8 +364,7 @@ async fn authorise(
 ) -> Result<Identity, Refusal> {
     let identity = identify(door, headers).await?;
     if !identity.may(operation, tenant) {
-        tracing::warn!(actor = identity.actor, ?operation, tenant, "refused by the admin API");
-        return Err(forbidden(operation));
+        return Err(forbidden(&identity, operation, tenant));
     }
     let catalog = api.manager.activator.catalog();
     if !catalog.tenants().any(|name| name == tenant) {

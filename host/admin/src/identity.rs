@@ -9,10 +9,28 @@ use claimsmith_catalog::AdminRole;
 pub(crate) enum Operation {
     /// Looking at what serves, at versions and at the log.
     Read,
-    /// Pushing and signing versions, and seeing what an activation would change.
+    /// Pushing versions.
     Push,
+    /// Signing them.
+    Sign,
+    /// Asking for an activation or a rollback, of which a plan is the least.
+    Plan,
     /// Activating versions and rolling back.
     Activate,
+}
+
+impl Operation {
+    /// For the log.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Push => "push",
+            Self::Sign => "sign",
+            // Which of them is in the body, which is not read for whoever may do none.
+            Self::Plan => "plan or activate",
+            Self::Activate => "activate",
+        }
+    }
 }
 
 /// Whoever asks.
@@ -29,7 +47,7 @@ pub(crate) struct Identity {
 const fn allows(role: AdminRole, operation: Operation) -> bool {
     match operation {
         Operation::Read => true,
-        Operation::Push => !matches!(role, AdminRole::Auditor),
+        Operation::Push | Operation::Sign | Operation::Plan => !matches!(role, AdminRole::Auditor),
         Operation::Activate => matches!(role, AdminRole::Operator | AdminRole::TenantOwner),
     }
 }

@@ -8,7 +8,9 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use crate::document::assert_is_described;
-use crate::setup::{AUDIENCE, BY_API, CLIENT, admin_toml, admin_url, command, refused, start, tenant_toml, token};
+use crate::setup::{
+    AUDIENCE, BY_API, CLIENT, admin_toml, admin_url, command, refused, start, tenant_toml, token, token_of,
+};
 
 fn matrix() -> Value {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/admin/roles.json");
@@ -95,6 +97,29 @@ async fn assert_lists(platform: &Platform, url: &str, token: Option<&str>, calle
         _ => json!([401, "unauthenticated"]),
     };
     assert_eq!(get("/log").await.0, expected, "{caller}");
+}
+
+/// Who may not activate is told who may, and the service's log says what was asked for: of an auditor, who may do nothing of
+/// it, before the body is read; of a developer, who may plan.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_activate_is_told_who_may() {
+    let platform = start("", &[("contoso", BY_API, "")]).await;
+    let url = admin_url(&platform).await;
+    for (role, operation) in [
+        ("Claimsmith.Auditor", "plan or activate"),
+        ("Claimsmith.TenantDeveloper", "activate"),
+    ] {
+        let file = platform.directory.path().join("token");
+        std::fs::write(&file, token_of(&platform, role, &["contoso"])).unwrap();
+        let connection = ["--url", &url, "--token-file", file.to_str().unwrap()];
+        let mark = platform.host.log_mark();
+        let activate = ["activate", "--tenant", "contoso", "misbehaving@1.0.0", "--reason", "r"];
+        let message = "this is for operators and owners of the tenant; its developers may ask for a plan";
+        refused(&platform, &[&activate[..], &connection].concat(), "forbidden", message).await;
+        let not_allowed = |line: &Value| line["message"] == "not allowed by the admin API";
+        let line = platform.host.log_line_after(mark, role, not_allowed).await;
+        assert_eq!(line["operation"], operation, "{line}");
+    }
 }
 
 /// Names of roles, and what the values of claims mean, are the operator's to choose.
