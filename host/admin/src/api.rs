@@ -345,7 +345,8 @@ async fn identify(door: &Door, headers: &HeaderMap) -> Result<Identity, Refusal>
     match door {
         Door::Owner { uid } => Ok(Identity::owner(*uid)),
         Door::Tokens(tokens) => tokens.identity(headers).await.map_err(|error| {
-            tracing::warn!(%error, outcome = error.outcome().code(), "a token was refused by the admin API");
+            let (outcome, error) = (error.outcome().code(), tokens.why_refused(&error));
+            tracing::warn!(error, outcome, "a token was refused by the admin API");
             Refusal::new(
                 Code::Unauthenticated,
                 "show an access token for the admin API; the service's log says why not",

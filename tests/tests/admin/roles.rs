@@ -122,6 +122,34 @@ async fn who_may_not_activate_is_told_who_may() {
     }
 }
 
+/// Why a token is refused is told in the words of the admin API's configuration, not of the tenants'.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_which_setting_refuses_a_token() {
+    let stage = Stage::new().await;
+    let others = "0d1e0001-0000-4000-8000-00000000ad03\", \"0d1e0001-0000-4000-8000-00000000ad04";
+    let (admin, tenant) = (admin_toml(&stage.entra, ""), tenant_toml(&stage.entra, BY_API, ""));
+    let stage = stage.host_config(&admin.replace(CLIENT, others));
+    let platform = stage.tenant("contoso", &tenant).listen("json").await;
+    let url = admin_url(&platform).await;
+    for (claims, expected) in [
+        (
+            json!({}),
+            "expected one of admin.token.clients (0d1e0001-0000-4000-8000-00000000ad03, \
+             0d1e0001-0000-4000-8000-00000000ad04)",
+        ),
+        (json!({ "aud": "x" }), "expected one of admin.token.audiences"),
+    ] {
+        let mark = platform.host.log_mark();
+        let token = token(&platform, claims.as_object().unwrap());
+        let response = platform.http.get(format!("{url}/status")).bearer_auth(token);
+        assert_eq!(response.send().await.unwrap().status(), 401);
+        let was_refused = |line: &Value| line["message"] == "a token was refused by the admin API";
+        let line = platform.host.log_line_after(mark, expected, was_refused).await;
+        let error = line["error"].as_str().unwrap();
+        assert!(error.contains(expected) && !error.contains("accept_callers"), "{error}");
+    }
+}
+
 /// Names of roles, and what the values of claims mean, are the operator's to choose.
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_and_their_values_are_configured() {
