@@ -122,6 +122,26 @@ async fn who_may_not_activate_is_told_who_may() {
     }
 }
 
+/// Whoever has no role is not left with an empty answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_look_at_nothing_is_told_so() {
+    let platform = start("", &[("contoso", BY_API, "")]).await;
+    let file = platform.directory.path().join("token");
+    std::fs::write(&file, token_of(&platform, "Another.Role", &["contoso"])).unwrap();
+    let url = admin_url(&platform).await;
+    let ended = command(
+        &platform,
+        &["status", "--url", &url, "--token-file", file.to_str().unwrap()],
+    )
+    .await;
+    assert_eq!((ended.code, ended.errors.as_str()), (0, ""));
+    assert!(
+        ended.output.contains("your roles let you look at none"),
+        "{}",
+        ended.output
+    );
+}
+
 /// Why a token is refused is told in the words of the admin API's configuration, not of the tenants'.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_says_which_setting_refuses_a_token() {

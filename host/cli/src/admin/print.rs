@@ -144,6 +144,12 @@ pub(super) fn versions(answer: &Value, output: &mut dyn Write) -> std::io::Resul
 }
 
 pub(super) fn status(answer: &Value, output: &mut dyn Write) -> std::io::Result<()> {
+    if members(answer, "tenants").next().is_none() {
+        return writeln!(
+            output,
+            "no tenant to show: the service has none, or your roles let you look at none"
+        );
+    }
     for (name, tenant) in members(answer, "tenants") {
         writeln!(output, "{name} (plugins managed by {})", text(tenant, "managed"))?;
         for mistake in texts(tenant, "mistakes") {
