@@ -12,6 +12,7 @@
 mod crashes;
 mod document;
 mod minisign;
+mod remote;
 mod requests;
 mod roles;
 mod setup;
