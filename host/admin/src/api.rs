@@ -234,6 +234,7 @@ async fn push(
     let answer = PushAnswer {
         version: Version::of(row, has_signature, &active),
         describes_itself_as: format!("{} {}", pushed.plugin.name(), pushed.plugin.version()),
+        needs_signature: pushed.needs_signature,
         imports: pushed.plugin.imports().to_vec(),
     };
     let status = if pushed.is_new {

@@ -55,6 +55,8 @@ pub(crate) struct PushedVersion {
     pub(crate) row: VersionRow,
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) is_new: bool,
+    /// Whether the tenant trusts keys.
+    pub(crate) needs_signature: bool,
 }
 
 /// What came of an activation.
@@ -152,7 +154,7 @@ impl Manager {
         version: &str,
         component: Vec<u8>,
     ) -> Result<PushedVersion, Refusal> {
-        self.activator.managed_keys(&asked.tenant).await?;
+        let keys = self.activator.managed_keys(&asked.tenant).await?;
         let compiled = self.activator.check_component(component.clone()).await?;
         let _alone = self.alone_with(&asked.tenant).await;
         let done = asked.done(Action::Push);
@@ -180,6 +182,7 @@ impl Manager {
             row,
             plugin: compiled,
             is_new,
+            needs_signature: keys.are_required(),
         })
     }
 

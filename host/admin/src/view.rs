@@ -96,6 +96,8 @@ pub(crate) struct PushAnswer {
     pub(crate) version: Version,
     /// What the component calls itself.
     pub(crate) describes_itself_as: String,
+    /// Whether it needs a signature to be activated, because the tenant trusts keys.
+    pub(crate) needs_signature: bool,
     /// The interfaces that it imports.
     pub(crate) imports: Vec<String>,
 }

@@ -112,7 +112,13 @@ async fn versions_are_activated_only_if_they_are_signed() {
             refused(&platform, &arguments, "signature", case["error"].as_str().unwrap()).await;
             assert_last_refused(&platform, "sign", case["error"].as_str().unwrap()).await;
         } else {
-            push(&platform, &file, "1.0.0").await;
+            let arguments = push_arguments(&file, "1.0.0");
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            let pushed = command(&platform, &arguments).await.output;
+            assert!(
+                pushed.contains("warning: the tenant runs nothing that is not signed"),
+                "{pushed}"
+            );
         }
         refused(&platform, &activate_it, "invalid", "it is not signed").await;
         assert_eq!(platform.callout().await.0, 503, "{case}");
@@ -120,6 +126,10 @@ async fn versions_are_activated_only_if_they_are_signed() {
     fs::write(&signed, sign(&trusted, &file)).unwrap();
     let pushed = push(&platform, &file, "1.0.0").await;
     assert_eq!(pushed["signed"]["trusted_comment"], COMMENT);
+    let arguments = push_arguments(&file, "1.0.0");
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let pushed = command(&platform, &arguments).await.output;
+    assert!(!pushed.contains("warning"), "{pushed}");
     let activated = activate(&platform, "1.0.0").await;
     assert_eq!(activated["plan"]["plugins"][0]["to"]["signed"]["key"], trusted.public());
     assert_eq!(build(&platform).await, "a");
@@ -176,7 +186,7 @@ async fn assert_keys_are_taken_back(platform: &Platform, trusted: &KeyPair) {
         .unwrap()
         .iter()
         .filter(|line| line["action"] == "sign" && line["result"] == "done");
-    assert_eq!(signs.count(), 2);
+    assert_eq!(signs.count(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

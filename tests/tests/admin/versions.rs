@@ -236,6 +236,50 @@ async fn what_cannot_serve_is_refused_and_what_serves_goes_on() {
     assert_eq!(build(&platform).await, "a");
 }
 
+/// Whoever mistypes a plugin's name is told so by the push and by the plan: no binding has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_no_binding_names_is_told_to_serve_nothing() {
+    let platform = start("", &[("contoso", BY_API, "")]).await;
+    let file = misbehaving("a");
+    let push_it = async |plugin: &str| {
+        let arguments = [
+            "push",
+            file.to_str().unwrap(),
+            "--plugin",
+            plugin,
+            "--tenant",
+            "contoso",
+        ];
+        let ended = command(
+            &platform,
+            &[&arguments[..], &["--version", "1.0.0", "--reason", "r"]].concat(),
+        )
+        .await;
+        assert_eq!(ended.code, 0, "{}", ended.errors);
+        ended.output
+    };
+    let pushed = push_it("misbehavior").await;
+    assert!(pushed.contains("warning: it calls itself misbehaving "), "{pushed}");
+    let pushed = push_it("misbehaving").await;
+    assert!(!pushed.contains("warning"), "{pushed}");
+    let plan = async |versions: &[&str]| {
+        let arguments = ["activate", "--tenant", "contoso", "--plan", "--reason", "r"];
+        let ended = command(&platform, &[&arguments[..], versions].concat()).await;
+        assert_eq!(ended.code, 0, "{}", ended.errors);
+        ended.output
+    };
+    let planned = plan(&["misbehaving@1.0.0", "misbehavior@1.0.0"]).await;
+    assert_eq!(
+        planned.matches("warning: no binding names this plugin").count(),
+        1,
+        "{planned}"
+    );
+    let bytes = format!(", {} bytes)", fs::metadata(&file).unwrap().len());
+    assert_eq!(planned.matches(&bytes).count(), 2, "{planned}");
+    let planned = plan(&["misbehaving@1.0.0"]).await;
+    assert!(!planned.contains("warning"), "{planned}");
+}
+
 /// The SHA-256 of a file, as the admin log has it.
 fn digest_of(file: &str) -> String {
     claimsmith_runtime::Digest::of(&fs::read(file).unwrap()).to_string()
