@@ -144,8 +144,8 @@ async fn versions(
     authorise(&api, &door, &headers, Operation::Read, &tenant).await?;
     let store = &api.manager.store;
     let (rows, active) = (store.versions(&tenant).await?, store.active(&tenant).await?);
-    let rows = store.with_signatures(&tenant, rows).await?;
-    let version = |(row, has_signature)| Version::of(row, has_signature, &active);
+    let rows = store.with_files(&tenant, rows).await?;
+    let version = |(row, files)| Version::of(row, files, &active);
     Ok(Json(Versions {
         versions: rows.into_iter().map(version).collect(),
     }))
@@ -227,12 +227,12 @@ async fn push(
     let pushed = to_the_end(async move { manager.push(&asked, &plugin_name, &label, component.into()).await }).await?;
     let store = &api.manager.store;
     let active = store.active(&tenant).await?;
-    let mut rows = store.with_signatures(&tenant, vec![pushed.row]).await?;
-    let (row, has_signature) = rows
+    let mut rows = store.with_files(&tenant, vec![pushed.row]).await?;
+    let (row, files) = rows
         .pop()
         .ok_or_else(|| Refusal::new(Code::UnknownVersion, "it was deleted meanwhile"))?;
     let answer = PushAnswer {
-        version: Version::of(row, has_signature, &active),
+        version: Version::of(row, files, &active),
         describes_itself_as: format!("{} {}", pushed.plugin.name(), pushed.plugin.version()),
         needs_signature: pushed.needs_signature,
         imports: pushed.plugin.imports().to_vec(),

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
-use crate::store::{ActiveRow, LogLine, VersionRow};
+use crate::store::{ActiveRow, LogLine, OnDisk, VersionRow};
 
 /// What is to be activated.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -69,12 +69,14 @@ pub(crate) struct Version {
     pub(crate) actor: String,
     /// Whether it has a signature, which an activation checks.
     pub(crate) has_signature: bool,
+    /// Whether its file is missing or has another size, so that it cannot serve: pushing the same bytes again mends it.
+    pub(crate) is_missing: bool,
     /// Whether it is active.
     pub(crate) active: bool,
 }
 
 impl Version {
-    pub(crate) fn of(row: VersionRow, has_signature: bool, active: &[ActiveRow]) -> Self {
+    pub(crate) fn of(row: VersionRow, files: OnDisk, active: &[ActiveRow]) -> Self {
         let is_active = |active: &ActiveRow| active.plugin == row.plugin && active.version == row.version;
         Self {
             active: active.iter().any(is_active),
@@ -84,7 +86,8 @@ impl Version {
             bytes: row.bytes,
             pushed: row.pushed,
             actor: row.actor,
-            has_signature,
+            has_signature: files.has_signature,
+            is_missing: files.is_missing,
         }
     }
 }

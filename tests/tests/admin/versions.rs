@@ -498,8 +498,26 @@ async fn a_version_that_was_changed_on_disk_is_not_loaded() {
         "{mistakes}"
     );
     assert_eq!(platform.callout().await.0, 503);
+    fs::remove_file(versions.join(format!("{digest}.wasm"))).unwrap();
+    eventually("it is told that the file is gone", async || {
+        let mistakes = status(&platform).await["mistakes"].clone();
+        mistakes[0]
+            .as_str()
+            .is_some_and(|mistake| mistake.contains("cannot be read") && mistake.contains("push that version again"))
+    })
+    .await;
+    let listed = command(&platform, &["versions", "--tenant", "contoso"]).await.output;
+    let missing: Vec<_> = listed
+        .lines()
+        .filter(|line| line.contains("its file is missing"))
+        .collect();
+    assert!(
+        missing.len() == 1 && missing[0].contains("misbehaving@1.0.0"),
+        "{listed}"
+    );
     // Pushing it again mends it.
-    push(&platform, &misbehaving("a"), "1.0.0").await;
+    let pushed = push(&platform, &misbehaving("a"), "1.0.0").await;
+    assert_eq!(pushed["is_missing"], false);
     eventually("it serves again", async || platform.callout().await.0 == 200).await;
     assert_eq!(build(&platform).await, "a");
 }

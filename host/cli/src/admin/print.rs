@@ -142,7 +142,7 @@ pub(super) fn versions(answer: &Value, output: &mut dyn Write) -> std::io::Resul
     for version in list(answer, "versions") {
         writeln!(
             output,
-            "{} {}@{} {} {} bytes, pushed {} by {}{}",
+            "{} {}@{} {} {} bytes, pushed {} by {}{}{}",
             if is_true(version, "active") { "*" } else { " " },
             text(version, "plugin"),
             text(version, "version"),
@@ -152,6 +152,11 @@ pub(super) fn versions(answer: &Value, output: &mut dyn Write) -> std::io::Resul
             text(version, "actor"),
             if is_true(version, "has_signature") {
                 ", signed"
+            } else {
+                ""
+            },
+            if is_true(version, "is_missing") {
+                ", its file is missing: push it again"
             } else {
                 ""
             },
