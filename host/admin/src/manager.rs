@@ -265,11 +265,18 @@ impl Manager {
     /// The version of a plugin that was active before the one that is.
     async fn previous(&self, tenant: &str, plugin: &str) -> Result<String, Refusal> {
         let active = self.store.active(tenant).await?;
-        let active = active.into_iter().find(|row| row.plugin == plugin);
-        active.and_then(|row| row.previous).ok_or_else(|| {
-            let message = format!("no version of plugin `{plugin}` was active before the one that is");
-            Refusal::new(Code::NothingBefore, message)
-        })
+        let message = match active.into_iter().find(|row| row.plugin == plugin) {
+            Some(ActiveRow {
+                previous: Some(previous),
+                ..
+            }) => return Ok(previous),
+            Some(row) => format!(
+                "version {} of plugin `{plugin}` is the first that is active, so there is none to go back to",
+                row.version
+            ),
+            None => format!("no version of plugin `{plugin}` is active; `claimsmith status` lists what is"),
+        };
+        Err(Refusal::new(Code::NothingBefore, message))
     }
 
     /// What came of a change that has written nothing yet. A refusal is told in the admin log, a line for each of these

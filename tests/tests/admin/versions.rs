@@ -230,8 +230,22 @@ async fn what_cannot_serve_is_refused_and_what_serves_goes_on() {
     )
     .await;
     assert_last_refused(&platform, "activate", "no version 1.0.0 of plugin `absent`").await;
-    refused(&platform, &ROLLBACK, "nothing_before", "before").await;
-    assert_last_refused(&platform, "rollback", "before").await;
+    refused(
+        &platform,
+        &ROLLBACK,
+        "nothing_before",
+        "1.0.0 of plugin `misbehaving` is the first",
+    )
+    .await;
+    assert_last_refused(&platform, "rollback", "is the first that is active").await;
+    let absent = ROLLBACK.map(|argument| if argument == "misbehaving" { "absent" } else { argument });
+    refused(
+        &platform,
+        &absent,
+        "nothing_before",
+        "no version of plugin `absent` is active",
+    )
+    .await;
     refused(&platform, &["versions", "--tenant", "absent"], "unknown_tenant", "").await;
     assert_eq!(build(&platform).await, "a");
 }
