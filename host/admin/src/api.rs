@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use claimsmith_catalog::check_name;
+use claimsmith_catalog::{Catalog, check_name};
 use http_body_util::{BodyExt as _, Limited};
 use metrics::counter;
 use serde::Deserialize;
@@ -116,8 +116,7 @@ async fn status(State(api): State<Arc<Api>>, Extension(door): Extension<Door>, h
         tenants: std::collections::BTreeMap::new(),
     };
     for name in catalog.tenants().filter(|name| identity.may(Operation::Read, name)) {
-        let active = api.manager.store.active(name).await?;
-        let tenant = TenantStatus::of(&catalog, name, active);
+        let tenant = status_of(&api, &catalog, name).await?;
         status.tenants.insert(name.to_owned(), tenant);
     }
     Ok(Json(status))
@@ -130,9 +129,17 @@ async fn tenant_status(
     headers: HeaderMap,
 ) -> Answer<TenantStatus> {
     authorise(&api, &door, &headers, Operation::Read, &tenant).await?;
-    let active = api.manager.store.active(&tenant).await?;
     let catalog = api.manager.activator.catalog();
-    Ok(Json(TenantStatus::of(&catalog, &tenant, active)))
+    Ok(Json(status_of(&api, &catalog, &tenant).await?))
+}
+
+async fn status_of(api: &Api, catalog: &Catalog, tenant: &str) -> Result<TenantStatus, Refusal> {
+    let active = api.manager.store.active(tenant).await?;
+    let says = match catalog.tenant(tenant) {
+        Some(_) => None,
+        None => api.manager.managed(tenant).await,
+    };
+    Ok(TenantStatus::of(catalog, tenant, active, says))
 }
 
 async fn versions(

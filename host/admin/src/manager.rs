@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use claimsmith_catalog::{Activator, PluginVersions, SignatureError, Signed, Tenant, Trial};
+use claimsmith_catalog::{ActivationError, Activator, Managed, PluginVersions, SignatureError, Signed, Tenant, Trial};
 use claimsmith_runtime::{Digest, Plugin};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
@@ -127,6 +127,15 @@ impl Manager {
             Arc::clone(busy.entry(tenant.to_owned()).or_default())
         };
         lock.lock_owned().await
+    }
+
+    /// Where a tenant's file says that its plugins come from, if it can be read.
+    pub(crate) async fn managed(&self, tenant: &str) -> Option<Managed> {
+        match self.activator.managed_keys(tenant).await {
+            Ok(_) => Some(Managed::Api),
+            Err(ActivationError::ManagedByFiles(_)) => Some(Managed::Files),
+            Err(_) => None,
+        }
     }
 
     /// Keeps a version, after it was compiled as a plugin.

@@ -137,7 +137,7 @@ pub(crate) struct Status {
 /// What serves of one tenant.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TenantStatus {
-    /// Where its plugins come from; absent while it does not serve.
+    /// Where its plugins come from; absent while it does not serve and its file does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = without_null)]
     managed: Option<Managed>,
@@ -190,12 +190,14 @@ struct BindingStatus {
 }
 
 impl TenantStatus {
-    pub(crate) fn of(catalog: &Catalog, name: &str, active: Vec<ActiveRow>) -> Self {
+    /// `says` is what its file says of its plugins, for a tenant that does not serve.
+    pub(crate) fn of(catalog: &Catalog, name: &str, active: Vec<ActiveRow>, says: Option<Managed>) -> Self {
         let tenant = catalog.tenant(name);
         let mistakes = catalog.problems().filter(|(tenant, _)| *tenant == name);
-        let is_api = tenant.is_none_or(|tenant| tenant.managed() == Managed::Api);
+        let managed = tenant.map(Tenant::managed).or(says);
+        let is_api = managed.is_none_or(|managed| managed == Managed::Api);
         Self {
-            managed: tenant.map(Tenant::managed),
+            managed,
             mistakes: mistakes
                 .flat_map(|(_, mistakes)| mistakes)
                 .map(ToString::to_string)

@@ -40,6 +40,9 @@ async fn a_version_is_pushed_planned_activated_and_rolled_back() {
     let mut platform = start("", &[("contoso", BY_API, "settings = { marker = \"m\" }")]).await;
     let (status_code, answer) = platform.callout().await;
     assert_eq!((status_code, &answer["code"]), (503, &json!("tenant_unavailable")));
+    assert_eq!(status(&platform).await["managed"], "api", "it has never served");
+    let all = command(&platform, &["status"]).await.output;
+    assert!(all.starts_with("contoso (plugins managed by api)\n"), "{all}");
     let pushed = push(&platform, &misbehaving("a"), "1.0.0").await;
     assert_eq!(pushed["has_signature"], false);
     assert!(

@@ -173,7 +173,10 @@ pub(super) fn status(answer: &Value, output: &mut dyn Write) -> std::io::Result<
         );
     }
     for (name, tenant) in members(answer, "tenants") {
-        writeln!(output, "{name} (plugins managed by {})", text(tenant, "managed"))?;
+        match tenant.get("managed") {
+            Some(_) => writeln!(output, "{name} (plugins managed by {})", text(tenant, "managed"))?,
+            None => writeln!(output, "{name} (its tenant.toml does not say what manages its plugins)")?,
+        }
         for mistake in texts(tenant, "mistakes") {
             writeln!(output, "  mistake: {mistake}")?;
         }
