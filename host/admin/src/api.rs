@@ -173,7 +173,8 @@ async fn log(
 ) -> Answer<Log> {
     let identity = identify(&door, &headers).await?;
     if !identity.sees_all() {
-        let message = "the log of all tenants is for operators and auditors; /tenants/{tenant}/log has one tenant's";
+        let message = "the log of all tenants is for operators and auditors; ask for one tenant's: `claimsmith admin-log \
+                       --tenant TENANT`, GET /tenants/{tenant}/log";
         return Err(Refusal::new(Code::Forbidden, message));
     }
     lines(&api, None, query).await
@@ -196,10 +197,15 @@ async fn lines(
     query: Result<Query<LogQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Answer<Log> {
     let Query(query) = query.map_err(|error| Refusal::new(Code::BadRequest, error.body_text()))?;
+    let limit = query.limit.unwrap_or(DEFAULT_LINES);
+    if !(1..=MAX_LINES).contains(&limit) {
+        let message = format!("limit: expected 1 to {MAX_LINES}; `before` reads on from the last line's number");
+        return Err(Refusal::new(Code::BadRequest, message));
+    }
     let filter = LogFilter {
         tenant,
         before: query.before,
-        limit: query.limit.unwrap_or(DEFAULT_LINES).min(MAX_LINES),
+        limit,
     };
     let lines = api.manager.store.log(filter).await?;
     Ok(Json(Log { lines }))
@@ -294,7 +300,7 @@ async fn activate(
     if request.verify_for > MAX_VERIFY {
         return Err(Refusal::new(Code::BadRequest, "verify_for: expected at most 1m"));
     }
-    let asked = asked(identity, &tenant, &request.reason)?;
+    let asked = asked_to(request.plan, identity, &tenant, &request.reason)?;
     let manner = Manner {
         plan: request.plan,
         verify_for: request.verify_for,
@@ -319,7 +325,7 @@ async fn roll_back(
     let request: RollbackRequest = read_json(body).await?;
     may_change(&identity, request.plan, &tenant)?;
     check_name("plugin", &request.plugin).map_err(|message| Refusal::new(Code::BadRequest, message))?;
-    let asked = asked(identity, &tenant, &request.reason)?;
+    let asked = asked_to(request.plan, identity, &tenant, &request.reason)?;
     let manager = Arc::clone(&api.manager);
     let rolled_back = to_the_end(async move { manager.roll_back(&asked, &request.plugin, request.plan).await }).await?;
     Ok(Json(ActivationAnswer {
@@ -401,6 +407,12 @@ fn asked(identity: Identity, tenant: &str, reason: &str) -> Result<Asked, Refusa
         tenant: tenant.to_owned(),
         reason: reason.to_owned(),
     })
+}
+
+/// The same of what may be a plan alone, which needs no reason: nobody keeps it.
+fn asked_to(plan: bool, identity: Identity, tenant: &str, reason: &str) -> Result<Asked, Refusal> {
+    let reason = if plan && reason.is_empty() { "a plan" } else { reason };
+    asked(identity, tenant, reason)
 }
 
 /// Both become parts of paths and of the log.

@@ -17,7 +17,8 @@ use crate::store::{ActiveRow, LogLine, OnDisk, VersionRow};
 pub(crate) struct ActivationRequest {
     /// The version of each plugin, as it was pushed.
     pub(crate) versions: BTreeMap<String, String>,
-    /// Why: 1 to 500 characters.
+    /// Why: 1 to 500 characters. A plan needs none, because nobody keeps it.
+    #[serde(default)]
     pub(crate) reason: String,
     /// Only say what would change.
     #[serde(default)]
@@ -34,7 +35,8 @@ pub(crate) struct ActivationRequest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RollbackRequest {
     pub(crate) plugin: String,
-    /// Why: 1 to 500 characters.
+    /// Why: 1 to 500 characters. A plan needs none, because nobody keeps it.
+    #[serde(default)]
     pub(crate) reason: String,
     /// Only say what would change.
     #[serde(default)]

@@ -258,4 +258,6 @@ async fn a_token_of_the_local_entra_opens_what_its_role_allows() {
         "of the tenant",
     )
     .await;
+    let all = [&["admin-log"], &connection[..]].concat();
+    refused(&platform, &all, "forbidden", "claimsmith admin-log --tenant TENANT").await;
 }

@@ -280,7 +280,8 @@ async fn a_plugin_that_no_binding_names_is_told_to_serve_nothing() {
     let pushed = push_it("misbehaving").await;
     assert!(!pushed.contains("warning"), "{pushed}");
     let plan = async |versions: &[&str]| {
-        let arguments = ["activate", "--tenant", "contoso", "--plan", "--reason", "r"];
+        // Nobody keeps a plan's reason.
+        let arguments = ["activate", "--tenant", "contoso", "--plan"];
         let ended = command(&platform, &[&arguments[..], versions].concat()).await;
         assert_eq!(ended.code, 0, "{}", ended.errors);
         ended.output
@@ -295,6 +296,11 @@ async fn a_plugin_that_no_binding_names_is_told_to_serve_nothing() {
     assert_eq!(planned.matches(&bytes).count(), 2, "{planned}");
     let planned = plan(&["misbehaving@1.0.0"]).await;
     assert!(!planned.contains("warning"), "{planned}");
+    let without_a_reason = ["activate", "--tenant", "contoso", "misbehaving@1.0.0"];
+    let ended = command(&platform, &without_a_reason).await;
+    assert!(ended.code == 2 && ended.errors.contains("--reason"), "{}", ended.errors);
+    let ended = command(&platform, &["admin-log", "--limit", "5000"]).await;
+    assert!(ended.code == 2 && ended.errors.contains("1..=1000"), "{}", ended.errors);
 }
 
 /// The SHA-256 of a file, as the admin log has it.
