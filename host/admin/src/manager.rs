@@ -300,6 +300,10 @@ impl Manager {
         let Err(refusal) = found else {
             return found;
         };
+        // The store's own failure is in the service's log, and what was written is not known.
+        if refusal.code == Code::StoreUnavailable {
+            return Err(refusal);
+        }
         let (actor, tenant, why) = (asked.actor.as_str(), asked.tenant.as_str(), refusal.text());
         let (_, code, _) = refusal.code.row();
         for Of { plugin, version, .. } in versions {
