@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
-use claimsmith_catalog::check_name;
+use claimsmith_catalog::{Catalog, check_name};
 use http_body_util::{BodyExt as _, Limited};
 use metrics::counter;
 use serde::Deserialize;
@@ -144,8 +144,7 @@ async fn status(State(api): State<Arc<Api>>, Extension(door): Extension<Door>, h
         tenants: std::collections::BTreeMap::new(),
     };
     for name in catalog.tenants().filter(|name| identity.may(Operation::Read, name)) {
-        let active = api.manager.store.active(name).await?;
-        let tenant = TenantStatus::of(&catalog, name, active);
+        let tenant = status_of(&api, &catalog, name).await?;
         status.tenants.insert(name.to_owned(), tenant);
     }
     Ok(Json(status))
@@ -158,9 +157,17 @@ async fn tenant_status(
     headers: HeaderMap,
 ) -> Answer<TenantStatus> {
     authorise(&api, &door, &headers, Operation::Read, &tenant).await?;
-    let active = api.manager.store.active(&tenant).await?;
     let catalog = api.manager.activator.catalog();
-    Ok(Json(TenantStatus::of(&catalog, &tenant, active)))
+    Ok(Json(status_of(&api, &catalog, &tenant).await?))
+}
+
+async fn status_of(api: &Api, catalog: &Catalog, tenant: &str) -> Result<TenantStatus, Refusal> {
+    let active = api.manager.store.active(tenant).await?;
+    let says = match catalog.tenant(tenant) {
+        Some(_) => None,
+        None => api.manager.managed(tenant).await,
+    };
+    Ok(TenantStatus::of(catalog, tenant, active, says))
 }
 
 async fn versions(
@@ -172,8 +179,8 @@ async fn versions(
     authorise(&api, &door, &headers, Operation::Read, &tenant).await?;
     let store = &api.manager.store;
     let (rows, active) = (store.versions(&tenant).await?, store.active(&tenant).await?);
-    let rows = store.with_signatures(&tenant, rows).await?;
-    let version = |(row, has_signature)| Version::of(row, has_signature, &active);
+    let rows = store.with_files(&tenant, rows).await?;
+    let version = |(row, files)| Version::of(row, files, &active);
     Ok(Json(Versions {
         versions: rows.into_iter().map(version).collect(),
     }))
@@ -194,7 +201,8 @@ async fn log(
 ) -> Answer<Log> {
     let identity = identify(&door, &headers).await?;
     if !identity.sees_all() {
-        let message = "the log of all tenants is for operators and auditors; /tenants/{tenant}/log has one tenant's";
+        let message = "the log of all tenants is for operators and auditors; ask for one tenant's: `claimsmith admin-log \
+                       --tenant TENANT`, GET /tenants/{tenant}/log";
         return Err(Refusal::new(Code::Forbidden, message));
     }
     lines(&api, None, true, query).await
@@ -218,11 +226,16 @@ async fn lines(
     query: Result<Query<LogQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Answer<Log> {
     let Query(query) = query.map_err(|error| Refusal::new(Code::BadRequest, error.body_text()))?;
+    let limit = query.limit.unwrap_or(DEFAULT_LINES);
+    if !(1..=MAX_LINES).contains(&limit) {
+        let message = format!("limit: expected 1 to {MAX_LINES}; `before` reads on from the last line's number");
+        return Err(Refusal::new(Code::BadRequest, message));
+    }
     let filter = LogFilter {
         tenant,
         forgotten,
         before: query.before,
-        limit: query.limit.unwrap_or(DEFAULT_LINES).min(MAX_LINES),
+        limit,
     };
     let lines = api.manager.store.log(filter).await?;
     Ok(Json(Log { lines }))
@@ -261,13 +274,14 @@ async fn push(
     let pushed = pushed.await?;
     let store = &api.manager.store;
     let active = store.active(&tenant).await?;
-    let mut rows = store.with_signatures(&tenant, vec![pushed.row]).await?;
-    let (row, has_signature) = rows
+    let mut rows = store.with_files(&tenant, vec![pushed.row]).await?;
+    let (row, files) = rows
         .pop()
         .ok_or_else(|| Refusal::new(Code::UnknownVersion, "it was deleted meanwhile"))?;
     let answer = PushAnswer {
-        version: Version::of(row, has_signature, &active),
+        version: Version::of(row, files, &active),
         describes_itself_as: format!("{} {}", pushed.plugin.name(), pushed.plugin.version()),
+        needs_signature: pushed.needs_signature,
         imports: pushed.plugin.imports().to_vec(),
     };
     let status = if pushed.is_new {
@@ -287,16 +301,14 @@ async fn sign(
     body: Body,
 ) -> Answer<SignAnswer> {
     let checked = async {
-        let identity = authorise(&api, &door, &headers, Operation::Push, &tenant).await?;
+        let identity = authorise(&api, &door, &headers, Operation::Sign, &tenant).await?;
         check_version(&plugin, &version)?;
         asked(identity, &tenant, &given(reason)?)
     };
     let (asked, body) = or_discard(checked.await, body, MAX_SMALL_BODY_BYTES).await?;
     let signature = read(body, MAX_SMALL_BODY_BYTES).await?;
-    let text = "expected the text of a .minisig file";
-    let signature = String::from_utf8(signature.into()).map_err(|_| Refusal::new(Code::Signature, text))?;
     let manager = Arc::clone(&api.manager);
-    let signed = to_the_end(async move { manager.sign(&asked, &plugin, &version, signature).await }).await?;
+    let signed = to_the_end(async move { manager.sign(&asked, &plugin, &version, signature.into()).await }).await?;
     Ok(Json(SignAnswer { signed }))
 }
 
@@ -308,7 +320,7 @@ async fn activate(
     body: Body,
 ) -> Answer<ActivationAnswer> {
     // Whoever may push may ask for a plan; what is asked for is in the body.
-    let identity = authorise(&api, &door, &headers, Operation::Push, &tenant).await;
+    let identity = authorise(&api, &door, &headers, Operation::Plan, &tenant).await;
     let (identity, body) = or_discard(identity, body, MAX_SMALL_BODY_BYTES).await?;
     let request: ActivationRequest = read_json(body).await?;
     may_change(&identity, request.plan, &tenant)?;
@@ -322,7 +334,7 @@ async fn activate(
     if request.verify_for > MAX_VERIFY {
         return Err(Refusal::new(Code::BadRequest, "verify_for: expected at most 1m"));
     }
-    let asked = asked(identity, &tenant, &request.reason)?;
+    let asked = asked_to(request.plan, identity, &tenant, &request.reason)?;
     let manner = Manner {
         plan: request.plan,
         verify_for: request.verify_for,
@@ -342,12 +354,12 @@ async fn roll_back(
     headers: HeaderMap,
     body: Body,
 ) -> Answer<ActivationAnswer> {
-    let identity = authorise(&api, &door, &headers, Operation::Push, &tenant).await;
+    let identity = authorise(&api, &door, &headers, Operation::Plan, &tenant).await;
     let (identity, body) = or_discard(identity, body, MAX_SMALL_BODY_BYTES).await?;
     let request: RollbackRequest = read_json(body).await?;
     may_change(&identity, request.plan, &tenant)?;
     check_name("plugin", &request.plugin).map_err(|message| Refusal::new(Code::BadRequest, message))?;
-    let asked = asked(identity, &tenant, &request.reason)?;
+    let asked = asked_to(request.plan, identity, &tenant, &request.reason)?;
     let manager = Arc::clone(&api.manager);
     let rolled_back = to_the_end(async move { manager.roll_back(&asked, &request.plugin, request.plan).await }).await?;
     Ok(Json(ActivationAnswer {
@@ -377,14 +389,18 @@ fn may_change(identity: &Identity, plan: bool, tenant: &str) -> Result<(), Refus
     if plan || identity.may(Operation::Activate, tenant) {
         return Ok(());
     }
-    Err(forbidden(Operation::Activate))
+    Err(forbidden(identity, Operation::Activate, tenant))
 }
 
-fn forbidden(operation: Operation) -> Refusal {
+fn forbidden(identity: &Identity, operation: Operation, tenant: &str) -> Refusal {
+    let (actor, asked) = (identity.actor.as_str(), operation.name());
+    tracing::warn!(actor, operation = asked, tenant, "not allowed by the admin API");
     let who = match operation {
         Operation::Read => "operators, auditors, and owners and developers of the tenant",
-        Operation::Push => "operators, and owners and developers of the tenant",
-        Operation::Activate => "operators and owners of the tenant; its developers may ask for a plan",
+        Operation::Push | Operation::Sign => "operators, and owners and developers of the tenant",
+        Operation::Plan | Operation::Activate => {
+            "operators and owners of the tenant; its developers may ask for a plan"
+        }
         Operation::Forget => "operators",
     };
     Refusal::new(Code::Forbidden, format!("this is for {who}"))
@@ -394,7 +410,8 @@ async fn identify(door: &Door, headers: &HeaderMap) -> Result<Identity, Refusal>
     match door {
         Door::Owner { uid } => Ok(Identity::owner(*uid)),
         Door::Tokens(tokens) => tokens.identity(headers).await.map_err(|error| {
-            tracing::warn!(%error, outcome = error.outcome().code(), "a token was refused by the admin API");
+            let (outcome, error) = (error.outcome().code(), tokens.why_refused(&error));
+            tracing::warn!(error, outcome, "a token was refused by the admin API");
             Refusal::new(
                 Code::Unauthenticated,
                 "show an access token for the admin API; the service's log says why not",
@@ -407,8 +424,7 @@ async fn identify(door: &Door, headers: &HeaderMap) -> Result<Identity, Refusal>
 async fn permitted(door: &Door, headers: &HeaderMap, operation: Operation, tenant: &str) -> Result<Identity, Refusal> {
     let identity = identify(door, headers).await?;
     if !identity.may(operation, tenant) {
-        tracing::warn!(actor = identity.actor, ?operation, tenant, "refused by the admin API");
-        return Err(forbidden(operation));
+        return Err(forbidden(&identity, operation, tenant));
     }
     Ok(identity)
 }
@@ -448,6 +464,12 @@ fn asked(identity: Identity, tenant: &str, reason: &str) -> Result<Asked, Refusa
         tenant: tenant.to_owned(),
         reason: reason.to_owned(),
     })
+}
+
+/// The same of what may be a plan alone, which needs no reason: nobody keeps it.
+fn asked_to(plan: bool, identity: Identity, tenant: &str, reason: &str) -> Result<Asked, Refusal> {
+    let reason = if plan && reason.is_empty() { "a plan" } else { reason };
+    asked(identity, tenant, reason)
 }
 
 /// Both become parts of paths and of the log.

@@ -87,6 +87,37 @@ impl Tokens {
             tenants: tenants.into_iter().filter_map(tenant).collect(),
         })
     }
+
+    /// Why a token is not accepted, in the words of `[admin.token]` where the tenants' configuration has others.
+    pub(crate) fn why_refused(&self, error: &TokenError) -> String {
+        let config = &self.config;
+        match error {
+            TokenError::Caller { member, found, .. } => {
+                let clients: Vec<_> = config.clients.iter().map(ToString::to_string).collect();
+                let clients = clients.join(", ");
+                format!(
+                    "the token's {member} is {found}, expected one of admin.token.clients ({clients}), and no other in azp or \
+                     appid; add the application there if it may ask for tokens for the admin API"
+                )
+            }
+            TokenError::Audience { found, accepted } => format!(
+                "the token's aud is {found}, expected one of admin.token.audiences {accepted:?}; ask for a token for the \
+                 admin API's application"
+            ),
+            TokenError::Tenant { found, expected } => format!(
+                "the token's tid is {found}, expected admin.token.directory {expected}; get a token of that directory"
+            ),
+            TokenError::Issuer { found, accepted } => format!(
+                "the token's iss is {found}, the documents of admin.token.metadata accept {accepted:?}; name the document \
+                 of that issuer there if it is yours"
+            ),
+            TokenError::UnknownKey { kid, issuer, known } => format!(
+                "no document of admin.token.metadata with issuer {issuer} has the token's kid {kid}, they have {known:?}; \
+                 name the document that has it there"
+            ),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// How whoever asks is recognised on a listener.

@@ -9,12 +9,31 @@ use claimsmith_catalog::AdminRole;
 pub(crate) enum Operation {
     /// Looking at what serves, at versions and at the log.
     Read,
-    /// Pushing and signing versions, and seeing what an activation would change.
+    /// Pushing versions.
     Push,
+    /// Signing them.
+    Sign,
+    /// Asking for an activation or a rollback, of which a plan is the least.
+    Plan,
     /// Activating versions and rolling back.
     Activate,
     /// Forgetting a tenant that was deleted.
     Forget,
+}
+
+impl Operation {
+    /// For the log.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Push => "push",
+            Self::Sign => "sign",
+            // Which of them is in the body, which is not read for whoever may do none.
+            Self::Plan => "plan or activate",
+            Self::Activate => "activate",
+            Self::Forget => "forget",
+        }
+    }
 }
 
 /// Whoever asks.
@@ -31,7 +50,7 @@ pub(crate) struct Identity {
 const fn allows(role: AdminRole, operation: Operation) -> bool {
     match operation {
         Operation::Read => true,
-        Operation::Push => !matches!(role, AdminRole::Auditor),
+        Operation::Push | Operation::Sign | Operation::Plan => !matches!(role, AdminRole::Auditor),
         Operation::Activate => matches!(role, AdminRole::Operator | AdminRole::TenantOwner),
         // Whoever has the name next may be its owner already.
         Operation::Forget => matches!(role, AdminRole::Operator),

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use claimsmith_catalog::{
-    Activator, ActiveVersion, PluginVersions, Published, Restored, SignatureError, Signed, Tenant, Trial,
+    ActivationError, Activator, ActiveVersion, Managed, PluginVersions, Published, Restored, SignatureError, Signed,
+    Tenant, Trial,
 };
 use claimsmith_runtime::{Digest, Plugin};
 use tokio::sync::OwnedMutexGuard;
@@ -15,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::plan::Plan;
 use crate::problem::{Code, Refusal};
-use crate::store::{Action, ActiveRow, Change, Done, Pushed, Room, Store, VersionRow};
+use crate::store::{Action, ActiveRow, Change, Done, Of, Pushed, Room, Store, VersionRow};
 
 /// How often a trial is made again because the tenant was loaded anew meanwhile.
 const TRIALS: usize = 5;
@@ -73,6 +74,8 @@ pub(crate) struct PushedVersion {
     pub(crate) row: VersionRow,
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) is_new: bool,
+    /// Whether the tenant trusts keys.
+    pub(crate) needs_signature: bool,
 }
 
 /// What came of an activation.
@@ -88,6 +91,14 @@ struct Changed {
     plan: Plan,
     /// Absent when it was only planned, or when there was nothing to change.
     applied: Option<Applied>,
+}
+
+/// An activation that could serve.
+struct Validated {
+    active: Vec<ActiveRow>,
+    changes: Vec<Change>,
+    candidate: PluginVersions,
+    trial: Trial,
 }
 
 /// An activation that serves, with what there was before it.
@@ -139,6 +150,15 @@ impl Manager {
         self.pushing.of(tenant).await
     }
 
+    /// Where a tenant's file says that its plugins come from, if it can be read.
+    pub(crate) async fn managed(&self, tenant: &str) -> Option<Managed> {
+        match self.activator.managed_keys(tenant).await {
+            Ok(_) => Some(Managed::Api),
+            Err(ActivationError::ManagedByFiles(_)) => Some(Managed::Files),
+            Err(_) => None,
+        }
+    }
+
     /// Keeps a version, after it was compiled as a plugin.
     pub(crate) async fn push(
         &self,
@@ -147,7 +167,24 @@ impl Manager {
         version: &str,
         component: Vec<u8>,
     ) -> Result<PushedVersion, Refusal> {
-        self.activator.managed_keys(&asked.tenant).await?;
+        let digest = Digest::of(&component).to_string();
+        let pushed = self.keep(asked, plugin, version, component).await;
+        let of = Of {
+            plugin,
+            version,
+            digest: Some(&digest),
+        };
+        self.told(asked, Action::Push, &[of], pushed).await
+    }
+
+    async fn keep(
+        &self,
+        asked: &Asked,
+        plugin: &str,
+        version: &str,
+        component: Vec<u8>,
+    ) -> Result<PushedVersion, Refusal> {
+        let keys = self.activator.managed_keys(&asked.tenant).await?;
         let compiled = self.activator.check_component(&component).await?;
         let _alone = self.alone_with(&asked.tenant).await;
         let done = asked.done(Action::Push);
@@ -181,6 +218,7 @@ impl Manager {
             row,
             plugin: compiled,
             is_new,
+            needs_signature: keys.are_required(),
         })
     }
 
@@ -190,8 +228,26 @@ impl Manager {
         asked: &Asked,
         plugin: &str,
         version: &str,
-        signature: String,
+        signature: Vec<u8>,
     ) -> Result<Option<Signed>, Refusal> {
+        let signed = self.check_and_sign(asked, plugin, version, signature).await;
+        let of = Of {
+            plugin,
+            version,
+            digest: None,
+        };
+        self.told(asked, Action::Sign, &[of], signed).await
+    }
+
+    async fn check_and_sign(
+        &self,
+        asked: &Asked,
+        plugin: &str,
+        version: &str,
+        signature: Vec<u8>,
+    ) -> Result<Option<Signed>, Refusal> {
+        let text = "expected the text of a .minisig file";
+        let signature = String::from_utf8(signature).map_err(|_| Refusal::new(Code::Signature, text))?;
         let keys = self.activator.managed_keys(&asked.tenant).await?;
         let _alone = self.alone_with(&asked.tenant).await;
         let row = self.find(&asked.tenant, plugin, version).await?;
@@ -213,7 +269,10 @@ impl Manager {
         versions: &BTreeMap<String, String>,
         manner: Manner,
     ) -> Result<Activated, Refusal> {
-        self.activator.managed_keys(&asked.tenant).await?;
+        let managed = self.activator.managed_keys(&asked.tenant).await;
+        let lines = lines(versions, manner.plan);
+        self.told(asked, Action::Activate, &lines, managed.map_err(Refusal::from))
+            .await?;
         let alone = self.alone_with(&asked.tenant).await;
         let changed = self.change(asked, Action::Activate, versions, manner.plan).await?;
         // Whoever wants to roll back need not wait until this has been watched.
@@ -226,14 +285,14 @@ impl Manager {
 
     /// Goes back to the version of a plugin that was active before the one that is.
     pub(crate) async fn roll_back(&self, asked: &Asked, plugin: &str, plan: bool) -> Result<Activated, Refusal> {
-        self.activator.managed_keys(&asked.tenant).await?;
+        let managed = self.activator.managed_keys(&asked.tenant).await;
+        let unknown = BTreeMap::from([(plugin.to_owned(), String::new())]);
+        let lines = lines(&unknown, plan);
+        self.told(asked, Action::Rollback, &lines, managed.map_err(Refusal::from))
+            .await?;
         let _alone = self.alone_with(&asked.tenant).await;
-        let active = self.store.active(&asked.tenant).await?;
-        let active = active.into_iter().find(|row| row.plugin == plugin);
-        let Some(previous) = active.and_then(|row| row.previous) else {
-            let message = format!("no version of plugin `{plugin}` was active before the one that is");
-            return Err(Refusal::new(Code::NothingBefore, message));
-        };
+        let previous = self.previous(&asked.tenant, plugin).await;
+        let previous = self.told(asked, Action::Rollback, &lines, previous).await?;
         let versions = BTreeMap::from([(plugin.to_owned(), previous)]);
         let changed = self.change(asked, Action::Rollback, &versions, plan).await?;
         Ok(changed.into())
@@ -267,6 +326,62 @@ impl Manager {
         }
     }
 
+    /// The version of a plugin that was active before the one that is.
+    async fn previous(&self, tenant: &str, plugin: &str) -> Result<String, Refusal> {
+        let active = self.store.active(tenant).await?;
+        let message = match active.into_iter().find(|row| row.plugin == plugin) {
+            Some(ActiveRow {
+                previous: Some(previous),
+                ..
+            }) => return Ok(previous),
+            Some(row) => format!(
+                "version {} of plugin `{plugin}` is the first that is active, so there is none to go back to",
+                row.version
+            ),
+            None => format!("no version of plugin `{plugin}` is active; `claimsmith status` lists what is"),
+        };
+        Err(Refusal::new(Code::NothingBefore, message))
+    }
+
+    /// What came of a change that has written nothing yet. A refusal is told in the admin log, a line for each of these
+    /// versions, and in the service's log.
+    async fn told<T>(
+        &self,
+        asked: &Asked,
+        action: Action,
+        versions: &[Of<'_>],
+        found: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let Err(refusal) = found else {
+            return found;
+        };
+        // The store's own failure is in the service's log, and what was written is not known.
+        if refusal.code == Code::StoreUnavailable {
+            return Err(refusal);
+        }
+        let (actor, tenant, why) = (asked.actor.as_str(), asked.tenant.as_str(), refusal.text());
+        let (_, code, _) = refusal.code.row();
+        for Of { plugin, version, .. } in versions {
+            let action = action.code();
+            tracing::warn!(
+                actor,
+                action,
+                tenant,
+                plugin,
+                version,
+                code,
+                why,
+                "refused by the admin API"
+            );
+        }
+        // Without its line it is refused all the same: nothing was changed.
+        let noted = self.store.note_refused(asked.done(action), versions, &why).await;
+        if let Err(error) = noted {
+            tracing::error!(%error, "a refusal could not be written to the admin log");
+        }
+        Err(refusal)
+    }
+
     async fn find(&self, tenant: &str, plugin: &str, version: &str) -> Result<VersionRow, Refusal> {
         let row = self.store.version(tenant, plugin, version).await?;
         row.ok_or_else(|| {
@@ -285,6 +400,25 @@ impl Manager {
         plan_only: bool,
     ) -> Result<Changed, Refusal> {
         let tenant = asked.tenant.as_str();
+        let validated = self.validate(tenant, versions).await;
+        let lines = lines(versions, plan_only);
+        let Validated {
+            active,
+            changes,
+            candidate,
+            trial,
+        } = self.told(asked, action, &lines, validated).await?;
+        let plan = Plan::of(tenant, &trial, &changes);
+        if plan_only || changes.is_empty() {
+            return Ok(Changed { plan, applied: None });
+        }
+        let applied = self.apply(asked, action, trial, changes, candidate, active).await?;
+        let applied = Some(applied);
+        Ok(Changed { plan, applied })
+    }
+
+    /// Tries the tenant with these versions.
+    async fn validate(&self, tenant: &str, versions: &BTreeMap<String, String>) -> Result<Validated, Refusal> {
         let active = self.store.active(tenant).await?;
         let mut changes = Vec::with_capacity(versions.len());
         for (plugin, version) in versions {
@@ -296,24 +430,13 @@ impl Manager {
             }
         }
         let candidate = candidate(&active, &changes);
-        let trial = match self.activator.try_versions(tenant, &candidate).await {
-            Ok(trial) => trial,
-            Err(error) => {
-                let refusal = Refusal::from(error);
-                if !plan_only {
-                    let detail = refusal.text();
-                    self.store.note_refused(asked.done(action), versions, &detail).await?;
-                }
-                return Err(refusal);
-            }
-        };
-        let plan = Plan::of(tenant, &trial, &changes);
-        if plan_only || changes.is_empty() {
-            return Ok(Changed { plan, applied: None });
-        }
-        let applied = self.apply(asked, action, trial, changes, candidate, active).await?;
-        let applied = Some(applied);
-        Ok(Changed { plan, applied })
+        let trial = self.activator.try_versions(tenant, &candidate).await?;
+        Ok(Validated {
+            active,
+            changes,
+            candidate,
+            trial,
+        })
     }
 
     async fn apply(
@@ -424,7 +547,7 @@ impl Manager {
         let versions = changes.map(|change| (change.to.plugin.clone(), change.to.version.clone()));
         let versions: BTreeMap<_, _> = versions.collect();
         self.store
-            .note_refused(asked.done(applied.action), &versions, &told)
+            .note_refused(asked.done(applied.action), &lines(&versions, false), &told)
             .await?;
         Ok(Refusal::new(Code::Invalid, told))
     }
@@ -460,6 +583,17 @@ fn active_version(digest: Digest, version: &str) -> ActiveVersion {
 fn serving(active: &[ActiveRow]) -> impl Iterator<Item = (String, ActiveVersion)> {
     let version = |row: &ActiveRow| (row.plugin.clone(), active_version(row.digest, &row.version));
     active.iter().map(version)
+}
+
+/// What the admin log says was refused; nothing when it was only to be planned.
+fn lines(versions: &BTreeMap<String, String>, plan: bool) -> Vec<Of<'_>> {
+    let versions = versions.iter().filter(|_| !plan);
+    let of = versions.map(|(plugin, version)| Of {
+        plugin,
+        version,
+        digest: None,
+    });
+    of.collect()
 }
 
 /// What is active after these changes.

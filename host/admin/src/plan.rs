@@ -40,11 +40,11 @@ struct PlannedVersion {
     version: String,
     /// The SHA-256 of its bytes.
     digest: String,
-    /// What it calls itself; absent when no binding has it.
+    /// What it calls itself; absent when no binding names the plugin, which then serves nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = without_null)]
     describes_itself_as: Option<String>,
-    /// Bytes of the component; absent when no binding has it.
+    /// Bytes of the component; absent when it served for no binding.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = without_null)]
     bytes: Option<u64>,
@@ -124,7 +124,7 @@ impl PluginPlan {
                 .unwrap_or_default()
         };
         let (imported_before, imported) = (imports(before), imports(Some(now)));
-        let version = |version: &str, digest: String, tenant: Option<&Tenant>| {
+        let version = |version: &str, digest: String, bytes: Option<u64>, tenant: Option<&Tenant>| {
             let file = tenant.and_then(|tenant| tenant.plugin_file(&to.plugin));
             let bound = tenant.and_then(|tenant| bound(tenant, &to.plugin));
             PlannedVersion {
@@ -134,7 +134,7 @@ impl PluginPlan {
                     let plugin = bound.binding.plugin();
                     format!("{} {}", plugin.name(), plugin.version())
                 }),
-                bytes: file.map(|file| file.bytes),
+                bytes: bytes.or(file.map(|file| file.bytes)),
                 signed: file.and_then(|file| file.signed.clone()),
             }
         };
@@ -142,8 +142,8 @@ impl PluginPlan {
             plugin: to.plugin.clone(),
             from: from
                 .as_ref()
-                .map(|from| version(&from.version, from.digest.to_string(), before)),
-            to: version(&to.version, to.digest.to_string(), Some(now)),
+                .map(|from| version(&from.version, from.digest.to_string(), None, before)),
+            to: version(&to.version, to.digest.to_string(), Some(to.bytes), Some(now)),
             imports_added: difference(&imported, &imported_before),
             imports_removed: difference(&imported_before, &imported),
         }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
-use crate::store::{ActiveRow, LogLine, VersionRow};
+use crate::store::{ActiveRow, LogLine, OnDisk, VersionRow};
 
 /// What is to be activated.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -17,7 +17,8 @@ use crate::store::{ActiveRow, LogLine, VersionRow};
 pub(crate) struct ActivationRequest {
     /// The version of each plugin, as it was pushed.
     pub(crate) versions: BTreeMap<String, String>,
-    /// Why: 1 to 500 characters.
+    /// Why: 1 to 500 characters. A plan needs none, because nobody keeps it.
+    #[serde(default)]
     pub(crate) reason: String,
     /// Only say what would change.
     #[serde(default)]
@@ -34,7 +35,8 @@ pub(crate) struct ActivationRequest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RollbackRequest {
     pub(crate) plugin: String,
-    /// Why: 1 to 500 characters.
+    /// Why: 1 to 500 characters. A plan needs none, because nobody keeps it.
+    #[serde(default)]
     pub(crate) reason: String,
     /// Only say what would change.
     #[serde(default)]
@@ -69,12 +71,14 @@ pub(crate) struct Version {
     pub(crate) actor: String,
     /// Whether it has a signature, which an activation checks.
     pub(crate) has_signature: bool,
+    /// Whether its file is missing or has another size, so that it cannot serve: pushing the same bytes again mends it.
+    pub(crate) is_missing: bool,
     /// Whether it is active.
     pub(crate) active: bool,
 }
 
 impl Version {
-    pub(crate) fn of(row: VersionRow, has_signature: bool, active: &[ActiveRow]) -> Self {
+    pub(crate) fn of(row: VersionRow, files: OnDisk, active: &[ActiveRow]) -> Self {
         let is_active = |active: &ActiveRow| active.plugin == row.plugin && active.version == row.version;
         Self {
             active: active.iter().any(is_active),
@@ -84,7 +88,8 @@ impl Version {
             bytes: row.bytes,
             pushed: row.pushed,
             actor: row.actor,
-            has_signature,
+            has_signature: files.has_signature,
+            is_missing: files.is_missing,
         }
     }
 }
@@ -96,6 +101,8 @@ pub(crate) struct PushAnswer {
     pub(crate) version: Version,
     /// What the component calls itself.
     pub(crate) describes_itself_as: String,
+    /// Whether it needs a signature to be activated, because the tenant trusts keys.
+    pub(crate) needs_signature: bool,
     /// The interfaces that it imports.
     pub(crate) imports: Vec<String>,
 }
@@ -139,7 +146,7 @@ pub(crate) struct Status {
 /// What serves of one tenant.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TenantStatus {
-    /// Where its plugins come from; absent while it does not serve.
+    /// Where its plugins come from; absent while it does not serve and its file does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = without_null)]
     managed: Option<Managed>,
@@ -192,12 +199,14 @@ struct BindingStatus {
 }
 
 impl TenantStatus {
-    pub(crate) fn of(catalog: &Catalog, name: &str, active: Vec<ActiveRow>) -> Self {
+    /// `says` is what its file says of its plugins, for a tenant that does not serve.
+    pub(crate) fn of(catalog: &Catalog, name: &str, active: Vec<ActiveRow>, says: Option<Managed>) -> Self {
         let tenant = catalog.tenant(name);
         let mistakes = catalog.problems().filter(|(tenant, _)| *tenant == name);
-        let is_api = tenant.is_none_or(|tenant| tenant.managed() == Managed::Api);
+        let managed = tenant.map(Tenant::managed).or(says);
+        let is_api = managed.is_none_or(|managed| managed == Managed::Api);
         Self {
-            managed: tenant.map(Tenant::managed),
+            managed,
             mistakes: mistakes
                 .flat_map(|(_, mistakes)| mistakes)
                 .map(ToString::to_string)

@@ -144,7 +144,8 @@ fn active(name: &str, files: &TenantFiles) -> Result<(PathBuf, Arc<str>), String
             path.display()
         )),
         None => Err(format!(
-            "the active version of plugin `{name}` cannot be read: {}; restore the file, or activate another version",
+            "the active version of plugin `{name}` cannot be read: {}; push that version again, restore the file, or \
+             activate another version",
             path.display()
         )),
     }

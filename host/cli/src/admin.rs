@@ -45,15 +45,12 @@ pub(crate) struct ActivateArguments {
     /// The tenant.
     #[arg(long)]
     tenant: String,
-    /// Only say what would change.
-    #[arg(long, visible_alias = "dry-run")]
-    plan: bool,
     /// How long to watch before it is called done: when a circuit breaker of these plugins opens meanwhile, the activation
     /// is taken back. At most 1m.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
     verify_for: Duration,
     #[command(flatten)]
-    why: Why,
+    why: WhyOrPlan,
     #[command(flatten)]
     connection: Connection,
 }
@@ -66,11 +63,8 @@ pub(crate) struct RollbackArguments {
     /// The plugin that goes back to the version that was active before.
     #[arg(long)]
     plugin: String,
-    /// Only say what would change.
-    #[arg(long, visible_alias = "dry-run")]
-    plan: bool,
     #[command(flatten)]
-    why: Why,
+    why: WhyOrPlan,
     #[command(flatten)]
     connection: Connection,
 }
@@ -98,11 +92,11 @@ pub(crate) struct LogArguments {
     /// One tenant alone.
     #[arg(long)]
     tenant: Option<String>,
-    /// Lines with lower numbers than this.
+    /// Lines with lower numbers than this: reads on from the last line's number.
     #[arg(long)]
     before: Option<u64>,
     /// How many lines, at most 1000.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
     #[command(flatten)]
     connection: Connection,
@@ -124,6 +118,17 @@ struct Why {
     /// Why this is done; the admin log keeps it.
     #[arg(long)]
     reason: String,
+}
+
+/// The same of what can be only planned.
+#[derive(Debug, clap::Args)]
+struct WhyOrPlan {
+    /// Only say what would change.
+    #[arg(long, visible_alias = "dry-run")]
+    plan: bool,
+    /// Why this is done; the admin log keeps it. A plan needs none.
+    #[arg(long, required_unless_present = "plan")]
+    reason: Option<String>,
 }
 
 fn plugin_version(text: &str) -> Result<(String, String), String> {
@@ -177,8 +182,8 @@ pub(crate) async fn activate(arguments: &ActivateArguments) -> Result<()> {
     let versions: BTreeMap<_, _> = arguments.versions.iter().cloned().collect();
     let request = json!({
         "versions": versions,
-        "reason": arguments.why.reason,
-        "plan": arguments.plan,
+        "reason": arguments.why.reason.as_deref().unwrap_or_default(),
+        "plan": arguments.why.plan,
         "verify_for": humantime::format_duration(arguments.verify_for).to_string(),
     });
     let path = ["tenants", &arguments.tenant, "activations"];
@@ -191,8 +196,8 @@ pub(crate) async fn roll_back(arguments: &RollbackArguments) -> Result<()> {
     let client = Client::new(&arguments.connection)?;
     let request = json!({
         "plugin": arguments.plugin,
-        "reason": arguments.why.reason,
-        "plan": arguments.plan,
+        "reason": arguments.why.reason.as_deref().unwrap_or_default(),
+        "plan": arguments.why.plan,
     });
     let path = ["tenants", &arguments.tenant, "rollbacks"];
     let answer = client.post(&path, &request).await?;

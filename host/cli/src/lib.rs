@@ -117,11 +117,16 @@ fn has_no_reader(error: &anyhow::Error) -> bool {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    // What is wrong is what `check` prints: the log would say it once more.
-    let filter = if matches!(cli.command, Command::Check(_)) {
-        Some("off")
-    } else {
-        cli.log.as_deref()
+    // What is wrong is what they print: the log would say it once more.
+    let filter = match cli.command {
+        Command::Check(_) => Some("off"),
+        Command::Push(_)
+        | Command::Activate(_)
+        | Command::Rollback(_)
+        | Command::Versions(_)
+        | Command::Status(_)
+        | Command::AdminLog(_) => Some(cli.log.as_deref().unwrap_or("off")),
+        _ => cli.log.as_deref(),
     };
     let _logging = logging::start(cli.log_format, filter)?;
     // One more than there are cores: one thread is always left for connections. Yet more would only wake each other, which

@@ -14,6 +14,7 @@ mod document;
 mod forgotten;
 mod minisign;
 mod pushes;
+mod remote;
 mod requests;
 mod roles;
 mod setup;

@@ -8,7 +8,9 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use crate::document::assert_is_described;
-use crate::setup::{AUDIENCE, BY_API, CLIENT, admin_toml, admin_url, command, refused, start, tenant_toml, token};
+use crate::setup::{
+    AUDIENCE, BY_API, CLIENT, admin_toml, admin_url, command, refused, start, tenant_toml, token, token_of,
+};
 
 fn matrix() -> Value {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/admin/roles.json");
@@ -95,6 +97,77 @@ async fn assert_lists(platform: &Platform, url: &str, token: Option<&str>, calle
         _ => json!([401, "unauthenticated"]),
     };
     assert_eq!(get("/log").await.0, expected, "{caller}");
+}
+
+/// Who may not activate is told who may, and the service's log says what was asked for: of an auditor, who may do nothing of
+/// it, before the body is read; of a developer, who may plan.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_activate_is_told_who_may() {
+    let platform = start("", &[("contoso", BY_API, "")]).await;
+    let url = admin_url(&platform).await;
+    for (role, operation) in [
+        ("Claimsmith.Auditor", "plan or activate"),
+        ("Claimsmith.TenantDeveloper", "activate"),
+    ] {
+        let file = platform.directory.path().join("token");
+        std::fs::write(&file, token_of(&platform, role, &["contoso"])).unwrap();
+        let connection = ["--url", &url, "--token-file", file.to_str().unwrap()];
+        let mark = platform.host.log_mark();
+        let activate = ["activate", "--tenant", "contoso", "misbehaving@1.0.0", "--reason", "r"];
+        let message = "this is for operators and owners of the tenant; its developers may ask for a plan";
+        refused(&platform, &[&activate[..], &connection].concat(), "forbidden", message).await;
+        let not_allowed = |line: &Value| line["message"] == "not allowed by the admin API";
+        let line = platform.host.log_line_after(mark, role, not_allowed).await;
+        assert_eq!(line["operation"], operation, "{line}");
+    }
+}
+
+/// Whoever has no role is not left with an empty answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_look_at_nothing_is_told_so() {
+    let platform = start("", &[("contoso", BY_API, "")]).await;
+    let file = platform.directory.path().join("token");
+    std::fs::write(&file, token_of(&platform, "Another.Role", &["contoso"])).unwrap();
+    let url = admin_url(&platform).await;
+    let ended = command(
+        &platform,
+        &["status", "--url", &url, "--token-file", file.to_str().unwrap()],
+    )
+    .await;
+    assert_eq!((ended.code, ended.errors.as_str()), (0, ""));
+    assert!(
+        ended.output.contains("your roles let you look at none"),
+        "{}",
+        ended.output
+    );
+}
+
+/// Why a token is refused is told in the words of the admin API's configuration, not of the tenants'.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_which_setting_refuses_a_token() {
+    let stage = Stage::new().await;
+    let others = "0d1e0001-0000-4000-8000-00000000ad03\", \"0d1e0001-0000-4000-8000-00000000ad04";
+    let (admin, tenant) = (admin_toml(&stage.entra, ""), tenant_toml(&stage.entra, BY_API, ""));
+    let stage = stage.host_config(&admin.replace(CLIENT, others));
+    let platform = stage.tenant("contoso", &tenant).listen("json").await;
+    let url = admin_url(&platform).await;
+    for (claims, expected) in [
+        (
+            json!({}),
+            "expected one of admin.token.clients (0d1e0001-0000-4000-8000-00000000ad03, \
+             0d1e0001-0000-4000-8000-00000000ad04)",
+        ),
+        (json!({ "aud": "x" }), "expected one of admin.token.audiences"),
+    ] {
+        let mark = platform.host.log_mark();
+        let token = token(&platform, claims.as_object().unwrap());
+        let response = platform.http.get(format!("{url}/status")).bearer_auth(token);
+        assert_eq!(response.send().await.unwrap().status(), 401);
+        let was_refused = |line: &Value| line["message"] == "a token was refused by the admin API";
+        let line = platform.host.log_line_after(mark, expected, was_refused).await;
+        let error = line["error"].as_str().unwrap();
+        assert!(error.contains(expected) && !error.contains("accept_callers"), "{error}");
+    }
 }
 
 /// Names of roles, and what the values of claims mean, are the operator's to choose.
@@ -185,4 +258,6 @@ async fn a_token_of_the_local_entra_opens_what_its_role_allows() {
         "of the tenant",
     )
     .await;
+    let all = [&["admin-log"], &connection[..]].concat();
+    refused(&platform, &all, "forbidden", "claimsmith admin-log --tenant TENANT").await;
 }

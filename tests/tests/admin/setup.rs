@@ -94,6 +94,22 @@ pub(crate) async fn refused(platform: &Platform, arguments: &[&str], code: &str,
     assert!(ended.errors.contains(error), "{arguments:?}: {}", ended.errors);
 }
 
+/// The last line of the admin log says that this was refused, and why; so does the service's log.
+pub(crate) async fn assert_last_refused(platform: &Platform, action: &str, why: &str) -> Value {
+    let log = json_of(platform, &["admin-log", "--limit", "1"]).await;
+    let line = log["lines"][0].clone();
+    assert_eq!((&line["action"], &line["result"]), (&json!(action), &json!("refused")));
+    assert!(line["detail"].as_str().unwrap().contains(why), "{why}: {line}");
+    let warned = |logged: &Value| {
+        logged["message"] == "refused by the admin API"
+            && logged["action"] == action
+            && logged["actor"] == line["actor"]
+            && logged["why"].as_str().is_some_and(|text| text.contains(why))
+    };
+    platform.host.log_line("the refusal", warned).await;
+    line
+}
+
 /// Pushes a build as a version of contoso's plugin `misbehaving`.
 pub(crate) async fn push(platform: &Platform, file: &Path, version: &str) -> Value {
     let file = file.to_str().unwrap();

@@ -9,7 +9,10 @@ use claimsmith_tests::{Platform, cases, eventually, misbehaving};
 use serde_json::{Value, json};
 
 use crate::minisign::KeyPair;
-use crate::setup::{activate, admin_url, build, command, json_of, push, refused, start, status, tenant_toml, token_of};
+use crate::setup::{
+    activate, admin_url, assert_last_refused, build, command, json_of, push, refused, start, status, tenant_toml,
+    token_of,
+};
 
 const COMMENT: &str = "timestamp:1700000000\tfile:misbehaving.wasm";
 
@@ -110,8 +113,15 @@ async fn versions_are_activated_only_if_they_are_signed() {
             let arguments = push_arguments(&file, "1.0.0");
             let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
             refused(&platform, &arguments, "signature", case["error"].as_str().unwrap()).await;
+            assert_last_refused(&platform, "sign", case["error"].as_str().unwrap()).await;
         } else {
-            push(&platform, &file, "1.0.0").await;
+            let arguments = push_arguments(&file, "1.0.0");
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            let pushed = command(&platform, &arguments).await.output;
+            assert!(
+                pushed.contains("warning: the tenant runs nothing that is not signed"),
+                "{pushed}"
+            );
         }
         refused(&platform, &activate_it, "invalid", "it is not signed").await;
         assert_eq!(platform.callout().await.0, 503, "{case}");
@@ -119,6 +129,10 @@ async fn versions_are_activated_only_if_they_are_signed() {
     fs::write(&signed, sign(&trusted, &file)).unwrap();
     let pushed = push(&platform, &file, "1.0.0").await;
     assert_eq!(pushed["signed"]["trusted_comment"], COMMENT);
+    let arguments = push_arguments(&file, "1.0.0");
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let pushed = command(&platform, &arguments).await.output;
+    assert!(!pushed.contains("warning"), "{pushed}");
     let activated = activate(&platform, "1.0.0").await;
     assert_eq!(activated["plan"]["plugins"][0]["to"]["signed"]["key"], trusted.public());
     assert_eq!(build(&platform).await, "a");
@@ -169,13 +183,13 @@ async fn assert_keys_are_taken_back(platform: &Platform, trusted: &KeyPair) {
     push(platform, &unsigned, "1.1.0").await;
     activate(platform, "1.1.0").await;
     assert_eq!(build(platform).await, "b");
-    let log = json_of(platform, &["admin-log"]).await;
+    let log = json_of(platform, &["admin-log", "--limit", "1000"]).await;
     let signs = log["lines"]
         .as_array()
         .unwrap()
         .iter()
-        .filter(|line| line["action"] == "sign");
-    assert_eq!(signs.count(), 2);
+        .filter(|line| line["action"] == "sign" && line["result"] == "done");
+    assert_eq!(signs.count(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

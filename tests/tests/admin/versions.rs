@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::setup::{
-    BY_API, ROLLBACK, activate, admin_url, build, command, json_of, push, refused, start, status, tenant_toml, token_of,
+    BY_API, ROLLBACK, activate, admin_url, assert_last_refused, build, command, json_of, push, refused, start, status,
+    tenant_toml, token_of,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,6 +40,9 @@ async fn a_version_is_pushed_planned_activated_and_rolled_back() {
     let mut platform = start("", &[("contoso", BY_API, "settings = { marker = \"m\" }")]).await;
     let (status_code, answer) = platform.callout().await;
     assert_eq!((status_code, &answer["code"]), (503, &json!("tenant_unavailable")));
+    assert_eq!(status(&platform).await["managed"], "api", "it has never served");
+    let all = command(&platform, &["status"]).await.output;
+    assert!(all.starts_with("contoso (plugins managed by api)\n"), "{all}");
     let pushed = push(&platform, &misbehaving("a"), "1.0.0").await;
     assert_eq!(pushed["has_signature"], false);
     assert!(
@@ -220,6 +224,10 @@ async fn what_cannot_serve_is_refused_and_what_serves_goes_on() {
     ] {
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         refused(&platform, &arguments, code.split_once(", ").unwrap().1, error).await;
+        if !code.starts_with("400") {
+            let line = assert_last_refused(&platform, "push", error).await;
+            assert_eq!(line["digest"], digest_of(arguments[1]), "{line}");
+        }
     }
     // What it does not accept of the settings is told with the line.
     push(&platform, &plugin("loyalty-claims"), "2.0.0").await;
@@ -232,6 +240,8 @@ async fn what_cannot_serve_is_refused_and_what_serves_goes_on() {
         "the wrong plugin",
     ];
     refused(&platform, &activate_it, "invalid", "tenant.toml:").await;
+    let line = assert_last_refused(&platform, "activate", "does not accept the settings").await;
+    assert_eq!(line["reason"], "the wrong plugin");
     refused(
         &platform,
         &["activate", "--tenant", "contoso", "misbehaving@3.0.0", "--reason", "r"],
@@ -246,22 +256,80 @@ async fn what_cannot_serve_is_refused_and_what_serves_goes_on() {
         "",
     )
     .await;
-    refused(&platform, &ROLLBACK, "nothing_before", "before").await;
+    assert_last_refused(&platform, "activate", "no version 1.0.0 of plugin `absent`").await;
+    refused(
+        &platform,
+        &ROLLBACK,
+        "nothing_before",
+        "1.0.0 of plugin `misbehaving` is the first",
+    )
+    .await;
+    assert_last_refused(&platform, "rollback", "is the first that is active").await;
+    let absent = ROLLBACK.map(|argument| if argument == "misbehaving" { "absent" } else { argument });
+    refused(
+        &platform,
+        &absent,
+        "nothing_before",
+        "no version of plugin `absent` is active",
+    )
+    .await;
     refused(&platform, &["versions", "--tenant", "absent"], "unknown_tenant", "").await;
     assert_eq!(build(&platform).await, "a");
-    let log = json_of(&platform, &["admin-log", "--limit", "1"]).await;
-    let line = &log["lines"][0];
+}
+
+/// Whoever mistypes a plugin's name is told so by the push and by the plan: no binding has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_no_binding_names_is_told_to_serve_nothing() {
+    let platform = start("", &[("contoso", BY_API, "")]).await;
+    let file = misbehaving("a");
+    let push_it = async |plugin: &str| {
+        let arguments = [
+            "push",
+            file.to_str().unwrap(),
+            "--plugin",
+            plugin,
+            "--tenant",
+            "contoso",
+        ];
+        let ended = command(
+            &platform,
+            &[&arguments[..], &["--version", "1.0.0", "--reason", "r"]].concat(),
+        )
+        .await;
+        assert_eq!(ended.code, 0, "{}", ended.errors);
+        ended.output
+    };
+    let pushed = push_it("misbehavior").await;
+    assert!(pushed.contains("warning: it calls itself misbehaving "), "{pushed}");
+    let pushed = push_it("misbehaving").await;
+    assert!(!pushed.contains("warning"), "{pushed}");
+    let plan = async |versions: &[&str]| {
+        // Nobody keeps a plan's reason.
+        let arguments = ["activate", "--tenant", "contoso", "--plan"];
+        let ended = command(&platform, &[&arguments[..], versions].concat()).await;
+        assert_eq!(ended.code, 0, "{}", ended.errors);
+        ended.output
+    };
+    let planned = plan(&["misbehaving@1.0.0", "misbehavior@1.0.0"]).await;
     assert_eq!(
-        (&line["result"], &line["reason"]),
-        (&json!("refused"), &json!("the wrong plugin"))
+        planned.matches("warning: no binding names this plugin").count(),
+        1,
+        "{planned}"
     );
-    assert!(
-        line["detail"]
-            .as_str()
-            .unwrap()
-            .contains("does not accept the settings"),
-        "{line}"
-    );
+    let bytes = format!(", {} bytes)", fs::metadata(&file).unwrap().len());
+    assert_eq!(planned.matches(&bytes).count(), 2, "{planned}");
+    let planned = plan(&["misbehaving@1.0.0"]).await;
+    assert!(!planned.contains("warning"), "{planned}");
+    let without_a_reason = ["activate", "--tenant", "contoso", "misbehaving@1.0.0"];
+    let ended = command(&platform, &without_a_reason).await;
+    assert!(ended.code == 2 && ended.errors.contains("--reason"), "{}", ended.errors);
+    let ended = command(&platform, &["admin-log", "--limit", "5000"]).await;
+    assert!(ended.code == 2 && ended.errors.contains("1..=1000"), "{}", ended.errors);
+}
+
+/// The SHA-256 of a file, as the admin log has it.
+fn digest_of(file: &str) -> String {
+    claimsmith_runtime::Digest::of(&fs::read(file).unwrap()).to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -477,8 +545,26 @@ async fn a_version_that_was_changed_on_disk_is_not_loaded() {
         "{mistakes}"
     );
     assert_eq!(platform.callout().await.0, 503);
+    fs::remove_file(versions.join(format!("{digest}.wasm"))).unwrap();
+    eventually("it is told that the file is gone", async || {
+        let mistakes = status(&platform).await["mistakes"].clone();
+        mistakes[0]
+            .as_str()
+            .is_some_and(|mistake| mistake.contains("cannot be read") && mistake.contains("push that version again"))
+    })
+    .await;
+    let listed = command(&platform, &["versions", "--tenant", "contoso"]).await.output;
+    let missing: Vec<_> = listed
+        .lines()
+        .filter(|line| line.contains("its file is missing"))
+        .collect();
+    assert!(
+        missing.len() == 1 && missing[0].contains("misbehaving@1.0.0"),
+        "{listed}"
+    );
     // Pushing it again mends it.
-    push(&platform, &misbehaving("a"), "1.0.0").await;
+    let pushed = push(&platform, &misbehaving("a"), "1.0.0").await;
+    assert_eq!(pushed["is_missing"], false);
     eventually("it serves again", async || platform.callout().await.0 == 200).await;
     assert_eq!(build(&platform).await, "a");
 }

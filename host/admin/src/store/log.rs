@@ -81,7 +81,7 @@ pub(crate) struct LogLine {
     /// `push`, `sign`, `activate`, `rollback`, `delete`, or `forget`: of a tenant, without plugin and version.
     pub(crate) action: String,
     pub(crate) version: String,
-    /// The SHA-256 of the version.
+    /// The SHA-256 of the version, or of what was refused as it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = without_null)]
     pub(crate) digest: Option<String>,
@@ -167,17 +167,12 @@ impl Store {
     pub(crate) async fn note_refused(
         &self,
         done: Done<'_>,
-        versions: impl IntoIterator<Item = (&String, &String)>,
+        versions: &[Of<'_>],
         detail: &str,
     ) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
-        for (plugin, version) in versions {
-            let of = Of {
-                plugin,
-                version,
-                digest: None,
-            };
-            append(&mut transaction, done, of, LogResult::Refused, detail).await?;
+        for of in versions {
+            append(&mut transaction, done, *of, LogResult::Refused, detail).await?;
         }
         transaction.commit().await?;
         Ok(())

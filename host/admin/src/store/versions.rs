@@ -40,6 +40,14 @@ impl FromRow<'_, SqliteRow> for VersionRow {
     }
 }
 
+/// What there is of a version on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnDisk {
+    pub(crate) has_signature: bool,
+    /// Its component is not there, or is not what was pushed.
+    pub(crate) is_missing: bool,
+}
+
 /// What is active of a plugin.
 #[derive(Clone, Debug)]
 pub(crate) struct ActiveRow {
@@ -242,21 +250,24 @@ impl Store {
         .await
     }
 
-    /// Versions, each with whether it has a signature.
-    pub(crate) async fn with_signatures(
+    /// Versions, each with what there is of it on disk.
+    pub(crate) async fn with_files(
         &self,
         tenant: &str,
         versions: Vec<VersionRow>,
-    ) -> Result<Vec<(VersionRow, bool)>, StoreError> {
+    ) -> Result<Vec<(VersionRow, OnDisk)>, StoreError> {
         let directory = self.directory.join(tenant);
         blocking(directory.clone(), move || {
-            let has_signature = |version: &VersionRow| {
+            let on_disk = |version: &VersionRow| {
                 let file = directory.join(&version.plugin).join(format!("{}.wasm", version.digest));
-                signature_file(&file).exists()
+                OnDisk {
+                    has_signature: signature_file(&file).exists(),
+                    is_missing: !fs::metadata(&file).is_ok_and(|found| found.len() == version.bytes),
+                }
             };
             let versions = versions.into_iter().map(|version| {
-                let has_signature = has_signature(&version);
-                (version, has_signature)
+                let files = on_disk(&version);
+                (version, files)
             });
             Ok(versions.collect())
         })

@@ -1,11 +1,11 @@
 //! Talking to the admin API: over the unix socket of a service on this machine, or over HTTP with a token.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use claimsmith_catalog::HostConfig;
-use reqwest::{Method, RequestBuilder, Url};
+use reqwest::{Certificate, Method, RequestBuilder, Url};
 use serde_json::Value;
 
 /// Longer than an activation is watched, and than a component may compile by default.
@@ -18,11 +18,14 @@ pub(crate) struct Connection {
     #[arg(long, default_value = "claimsmith.toml", env = "CLAIMSMITH_CONFIG")]
     config: PathBuf,
     /// The admin API of another machine, instead of the unix socket: `https://…`, with a token.
-    #[arg(long, env = "CLAIMSMITH_ADMIN_URL")]
+    #[arg(long, env = "CLAIMSMITH_ADMIN_URL", value_parser = admin_url)]
     url: Option<Url>,
     /// The file of the access token for `--url`; without it the variable `CLAIMSMITH_ADMIN_TOKEN` is used.
     #[arg(long, value_name = "FILE", requires = "url")]
     token_file: Option<PathBuf>,
+    /// The authorities, in PEM, that the certificate at `--url` may be from, instead of the system's.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca_file: Option<PathBuf>,
     /// Print the answer as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -50,6 +53,10 @@ impl Client {
             if token.trim().is_empty() {
                 bail!("--url needs an access token: --token-file FILE, or the variable CLAIMSMITH_ADMIN_TOKEN");
             }
+            let builder = match &connection.ca_file {
+                Some(file) => builder.tls_certs_only(authorities(file)?),
+                None => builder,
+            };
             return Ok(Self {
                 http: builder.build()?,
                 base: url.clone(),
@@ -116,14 +123,16 @@ impl Client {
     /// # Errors
     /// What the service says is wrong, or that nobody answers.
     async fn send(&self, request: RequestBuilder) -> Result<Value> {
-        let answer = request.send().await.with_context(|| {
-            format!(
-                "the admin API at {} does not answer; does the service run, as this user?",
-                self.place
-            )
-        })?;
+        let answer = request.send().await.map_err(|error| self.unreachable(error))?;
         let status = answer.status();
-        let body: Value = answer.json().await.unwrap_or_default();
+        let body: Option<Value> = answer.json().await.ok();
+        let Some(body) = body else {
+            bail!(
+                "{} answered {} without JSON; is it the admin API of a service?",
+                self.place,
+                status.as_u16()
+            );
+        };
         if status.is_success() {
             return Ok(body);
         }
@@ -138,14 +147,47 @@ impl Client {
             errors.join("\n")
         )
     }
+
+    /// Why nobody answers. The address that was asked is left out: it has the reason that was given in it.
+    fn unreachable(&self, error: reqwest::Error) -> anyhow::Error {
+        let is_late = error.is_timeout();
+        let error = anyhow::Error::new(error.without_url());
+        let todo = if self.token.is_none() {
+            "does the service run, as this user?"
+        } else if is_late {
+            "it may be busy; `claimsmith admin-log` says what was done"
+        } else if format!("{error:#}").contains("certificate") {
+            "name the authority of its certificate by --ca-file, or add it to the system's"
+        } else {
+            "is the URL right, and does the service, or the proxy before it, listen there?"
+        };
+        error.context(format!("the admin API at {} does not answer; {todo}", self.place))
+    }
+}
+
+/// An address that can be asked.
+fn admin_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "https" | "http"));
+    url.ok_or_else(|| "expected a URL such as https://admin.example.com".to_owned())
+}
+
+fn authorities(file: &Path) -> Result<Vec<Certificate>> {
+    let pem = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    if certificates.is_empty() {
+        bail!("{} holds no certificates in PEM", file.display());
+    }
+    Ok(certificates)
 }
 
 #[cfg(unix)]
-fn over(builder: reqwest::ClientBuilder, socket: &std::path::Path) -> Result<reqwest::Client> {
+fn over(builder: reqwest::ClientBuilder, socket: &Path) -> Result<reqwest::Client> {
     Ok(builder.unix_socket(socket).build()?)
 }
 
 #[cfg(not(unix))]
-fn over(_: reqwest::ClientBuilder, _: &std::path::Path) -> Result<reqwest::Client> {
+fn over(_: reqwest::ClientBuilder, _: &Path) -> Result<reqwest::Client> {
     bail!("this system has no unix sockets; name the service by --url")
 }

@@ -62,7 +62,21 @@ pub(super) fn pushed(answer: &Value, output: &mut dyn Write) -> std::io::Result<
             (None, true) => "signed, which nobody has checked".to_owned(),
             (None, false) => "not signed".to_owned(),
         },
-    )
+    )?;
+    let (plugin, itself) = (text(answer, "plugin"), text(answer, "describes_itself_as"));
+    if itself.split(' ').next() != Some(&plugin) {
+        writeln!(
+            output,
+            "warning: it calls itself {itself}: is it the right file for plugin {plugin}?"
+        )?;
+    }
+    if is_true(answer, "needs_signature") && !is_true(answer, "has_signature") {
+        writeln!(
+            output,
+            "warning: the tenant runs nothing that is not signed; sign it with `minisign -S -m FILE` and push it again"
+        )?;
+    }
+    Ok(())
 }
 
 pub(super) fn activated(answer: &Value, output: &mut dyn Write) -> std::io::Result<()> {
@@ -73,16 +87,19 @@ pub(super) fn activated(answer: &Value, output: &mut dyn Write) -> std::io::Resu
     for plugin in list(plan, "plugins") {
         let (from, to) = (plugin.get("from"), plugin.get("to").unwrap_or(&Value::Null));
         let version = |of: &Value| {
-            format!(
-                "{} ({:.12}, {} bytes)",
-                text(of, "version"),
-                text(of, "digest"),
-                text(of, "bytes")
-            )
+            let bytes = of
+                .get("bytes")
+                .map(|bytes| format!(", {bytes} bytes"))
+                .unwrap_or_default();
+            format!("{} ({:.12}{bytes})", text(of, "version"), text(of, "digest"))
         };
         let from = from.map_or_else(|| "nothing".to_owned(), version);
         writeln!(output, "{}: {from} -> {}", text(plugin, "plugin"), version(to))?;
-        writeln!(output, "  calls itself {}", text(to, "describes_itself_as"))?;
+        if to.get("describes_itself_as").is_some() {
+            writeln!(output, "  calls itself {}", text(to, "describes_itself_as"))?;
+        } else {
+            writeln!(output, "  warning: no binding names this plugin, so it serves nothing")?;
+        }
         if let Some(signed) = to.get("signed") {
             writeln!(
                 output,
@@ -129,7 +146,7 @@ pub(super) fn versions(answer: &Value, output: &mut dyn Write) -> std::io::Resul
     for version in list(answer, "versions") {
         writeln!(
             output,
-            "{} {}@{} {} {} bytes, pushed {} by {}{}",
+            "{} {}@{} {} {} bytes, pushed {} by {}{}{}",
             if is_true(version, "active") { "*" } else { " " },
             text(version, "plugin"),
             text(version, "version"),
@@ -142,14 +159,28 @@ pub(super) fn versions(answer: &Value, output: &mut dyn Write) -> std::io::Resul
             } else {
                 ""
             },
+            if is_true(version, "is_missing") {
+                ", its file is missing: push it again"
+            } else {
+                ""
+            },
         )?;
     }
     Ok(())
 }
 
 pub(super) fn status(answer: &Value, output: &mut dyn Write) -> std::io::Result<()> {
+    if members(answer, "tenants").next().is_none() {
+        return writeln!(
+            output,
+            "no tenant to show: the service has none, or your roles let you look at none"
+        );
+    }
     for (name, tenant) in members(answer, "tenants") {
-        writeln!(output, "{name} (plugins managed by {})", text(tenant, "managed"))?;
+        match tenant.get("managed") {
+            Some(_) => writeln!(output, "{name} (plugins managed by {})", text(tenant, "managed"))?,
+            None => writeln!(output, "{name} (its tenant.toml does not say what manages its plugins)")?,
+        }
         for mistake in texts(tenant, "mistakes") {
             writeln!(output, "  mistake: {mistake}")?;
         }
