@@ -11,6 +11,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -308,4 +309,41 @@ async fn what_was_done_to_a_stopped_services_store_is_not_hidden_by_its_next_sta
         assert_broken(&platform, expected).await;
         assert_eq!(records(&platform, &["--outcome", "chain_broken"]).await.len(), 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_or_wrong_key_is_not_replaced() {
+    let mut platform = stage(REQUIRED).await.start().await;
+    assert_eq!(platform.callout().await.0, 200);
+    stop_and_change(&mut platform, "").await;
+    let key = store(platform.directory.path()).with_extension("key");
+    let right = fs::read(&key).unwrap();
+
+    fs::remove_file(&key).unwrap();
+    let (status, errors) = Host::fail_to_start(platform.directory.path()).await;
+    assert!(!status.success());
+    assert!(errors.contains("audit.key is missing: put it back"), "{errors}");
+    assert!(!key.exists(), "no other key is made");
+
+    fs::write(&key, "5".repeat(64)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let (status, errors) = Host::fail_to_start(platform.directory.path()).await;
+    assert!(!status.success());
+    assert!(errors.contains("audit.key is not the key"), "{errors}");
+    for arguments in [
+        &["query", "--user", "somebody"][..],
+        &["erase", "--tenant", "contoso", "--user", "somebody"],
+        &["retain", "--keep", "0s"],
+    ] {
+        let ended = audit(&platform, arguments).await;
+        assert_eq!(ended.code, 1, "{arguments:?}: {}", ended.output);
+        assert!(ended.errors.contains("audit.key is not the key"), "{}", ended.errors);
+    }
+
+    fs::write(&key, right).unwrap();
+    platform.restart(&[]).await;
+    assert_eq!(platform.callout().await.0, 200);
+    let verified = audit(&platform, &["verify"]).await;
+    assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
+    assert_eq!(records(&platform, &["--outcome", "answered"]).await.len(), 2);
 }

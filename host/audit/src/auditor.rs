@@ -1,18 +1,19 @@
 //! What callouts see of the audit: a queue, and whether a record is kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::key::Key;
+use crate::key::{Key, KeyError};
 use crate::record::Record;
 use crate::refusals::Refusals;
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 use crate::writer::{self, Metrics};
 
 /// How long a start waits for the store: longer, and callouts are answered or refused meanwhile.
@@ -136,7 +137,7 @@ impl Auditor {
     /// starting: it is tried again.
     ///
     /// # Errors
-    /// The store's directory or key cannot be used, or no thread can be made.
+    /// The store's directory or key cannot be used, the key is missing or another store's, or no thread can be made.
     pub async fn start(options: Options) -> Result<Self, StoreError> {
         let path = options.path.clone();
         if let Some(directory) = path.parent() {
@@ -145,7 +146,7 @@ impl Auditor {
                 source,
             })?;
         }
-        let key = Key::read_or_make(&path)?;
+        let key = key_of(&path).await?;
         let shared = Arc::new(Shared {
             options,
             queue: Mutex::default(),
@@ -241,7 +242,29 @@ impl Auditor {
     }
 }
 
-fn make_directory(directory: &std::path::Path) -> std::io::Result<()> {
+/// The key of a store, made if the store has nothing yet. Another one in its place would do without a word until somebody
+/// looks for a user, or verifies the chain.
+async fn key_of(path: &Path) -> Result<Key, StoreError> {
+    let existing = store::existing(path).await;
+    match Key::read(path) {
+        Ok(key) => {
+            // What else is wrong with the store, opening it for appending tells.
+            if let Ok(Some(mut connection)) = existing {
+                let checked = store::check_key(&mut connection, path, &key).await;
+                // Not while the writer opens its own.
+                let _reads_only = connection.close().await.is_err();
+                if let Err(StoreError::Key(error)) = checked {
+                    return Err(error.into());
+                }
+            }
+            Ok(key)
+        }
+        Err(KeyError::Missing(_)) if existing?.is_none() => Ok(Key::make(path)?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn make_directory(directory: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

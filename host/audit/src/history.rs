@@ -101,7 +101,7 @@ pub(crate) async fn retire(
 /// [`StoreError`]
 pub async fn retain(path: &Path, retention: Duration) -> Result<u64, StoreError> {
     let key = Key::read(path)?;
-    let mut store = Store::open(path, true).await?;
+    let mut store = Store::open(path, &key, true).await?;
     let before = count(&mut store.connection).await?;
     while retire(&mut store, &key, retention, Duration::ZERO).await? {}
     // Each round has a record of its own.
@@ -130,7 +130,7 @@ pub struct Erased {
 /// [`StoreError`]
 pub async fn erase(path: &Path, tenant: &str, user: &str) -> Result<Erased, StoreError> {
     let key = Key::read(path)?;
-    let mut store = Store::open(path, true).await?;
+    let mut store = Store::open(path, &key, true).await?;
     // What is erased must not be left in free pages.
     sqlx::raw_sql("PRAGMA secure_delete = ON")
         .execute(&mut store.connection)

@@ -23,6 +23,18 @@ pub enum KeyError {
         #[source]
         source: io::Error,
     },
+    /// There is none.
+    #[error(
+        "the audit store's key {0} is missing: put it back from a backup; without it neither can users be found nor the chain \
+         be verified. If there is none, move the store away, with its -wal and -shm, and a new one is begun"
+    )]
+    Missing(PathBuf),
+    /// It is another store's.
+    #[error(
+        "{0} is not the key that the audit store was made with: put that one back from a backup, or move the store away, with \
+         its -wal and -shm, and a new one is begun (if it is that key, somebody has changed the store's marks)"
+    )]
+    Foreign(PathBuf),
     /// The file holds something else.
     #[error("{0} is no key of an audit store: expected 64 hexadecimal digits; restore the file from a backup")]
     Malformed(PathBuf),
@@ -49,20 +61,23 @@ impl Key {
     /// [`KeyError`]
     pub(crate) fn read(store: &Path) -> Result<Self, KeyError> {
         let path = Self::path(store);
-        let text = fs::read_to_string(&path).map_err(|source| KeyError::File {
-            path: path.clone(),
-            source,
+        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => KeyError::Missing(path.clone()),
+            _ => KeyError::File {
+                path: path.clone(),
+                source,
+            },
         })?;
         let bytes: Option<Vec<u8>> = hex::decode(text.trim()).ok().filter(|bytes| bytes.len() == 32);
         let bytes = bytes.ok_or(KeyError::Malformed(path))?;
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
     }
 
-    /// Reads the key of a store, or makes it at the first start.
+    /// Makes the key of a new store.
     ///
     /// # Errors
     /// [`KeyError`]
-    pub(crate) fn read_or_make(store: &Path) -> Result<Self, KeyError> {
+    pub(crate) fn make(store: &Path) -> Result<Self, KeyError> {
         let path = Self::path(store);
         let made = make(&path);
         match made {

@@ -145,6 +145,7 @@ impl Reader {
         };
         if let Some(user) = reader.filter.user.clone() {
             let key = Key::read(path)?;
+            store::check_key(&mut reader.connection, path, &key).await?;
             for tenant in reader.tenants().await? {
                 reader.subjects.push(subject(&key, &tenant, &user));
             }

@@ -140,8 +140,8 @@ pub(crate) fn options(path: &Path) -> Result<SqliteConnectOptions, StoreError> {
 }
 
 impl Store {
-    /// Opens the store, or makes it. `durable`: what is appended outlives a loss of power.
-    pub(crate) async fn open(path: &Path, durable: bool) -> Result<Self, StoreError> {
+    /// Opens the store of a key, or makes it. `durable`: what is appended outlives a loss of power.
+    pub(crate) async fn open(path: &Path, key: &Key, durable: bool) -> Result<Self, StoreError> {
         let synchronous = if durable {
             SqliteSynchronous::Full
         } else {
@@ -155,13 +155,10 @@ impl Store {
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .pragma("journal_size_limit", "67108864");
         let mut connection = SqliteConnection::connect_with(&options).await?;
-        let tables: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name IN ('context', 'record', 'mark')")
-                .fetch_one(&mut connection)
-                .await?;
-        if tables != 3 {
+        if !has_tables(&mut connection).await? {
             sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
         }
+        check_key(&mut connection, path, key).await?;
         let (seq, tail) = tail(&mut connection).await?;
         Ok(Self {
             connection,
@@ -262,6 +259,49 @@ pub(crate) async fn tail(connection: &mut SqliteConnection) -> Result<(i64, Hash
     };
     let hash: Vec<u8> = row.try_get(1)?;
     Ok((row.try_get(0)?, chain::to_hash(&hash)))
+}
+
+async fn has_tables(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name IN ('context', 'record', 'mark')")
+            .fetch_one(connection)
+            .await?;
+    Ok(tables == 3)
+}
+
+/// A store that has something its key was needed for. One that is damaged is set aside, and has nothing to go on with.
+pub(crate) async fn existing(path: &Path) -> Result<Option<SqliteConnection>, StoreError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    match open_used(path).await {
+        Err(StoreError::Corrupt(_)) => Ok(None),
+        opened => opened,
+    }
+}
+
+async fn open_used(path: &Path) -> Result<Option<SqliteConnection>, StoreError> {
+    let mut connection = SqliteConnection::connect_with(&options(path)?).await?;
+    if !has_tables(&mut connection).await? {
+        return Ok(None);
+    }
+    let is_used = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM record) OR EXISTS (SELECT 1 FROM mark)");
+    let is_used: bool = is_used.fetch_one(&mut connection).await?;
+    Ok(is_used.then_some(connection))
+}
+
+/// Whether a key is the one that the store's marks were made with: one of them, because others may have been changed.
+///
+/// # Errors
+/// [`KeyError::Foreign`], or the store cannot be read.
+pub(crate) async fn check_key(connection: &mut SqliteConnection, path: &Path, key: &Key) -> Result<(), StoreError> {
+    let begin = read_mark(connection, key, mark::BEGIN).await?;
+    let sealed = read_mark(connection, key, mark::SEALED).await?;
+    let marks: Vec<_> = begin.iter().chain(&sealed).collect();
+    if !marks.is_empty() && !marks.iter().any(|mark| mark.is_authentic) {
+        return Err(KeyError::Foreign(Key::path(path)).into());
+    }
+    Ok(())
 }
 
 /// What is at the place of a mark, which is not beyond the chain's end.

@@ -213,13 +213,13 @@ impl<'s> Writer<'s> {
         if first && store::was_damaged(path) {
             self.set_aside()?;
         }
-        let opened = Store::open(path, durable).await;
+        let opened = Store::open(path, self.key, durable).await;
         let opened = match opened {
             // Only at the start: while the service runs, whoever looks after it must see what happened.
             Err(StoreError::Corrupt(error)) if first => {
                 tracing::error!(%error, "the audit store is damaged");
                 self.set_aside()?;
-                Store::open(path, durable).await
+                Store::open(path, self.key, durable).await
             }
             opened => opened,
         };
