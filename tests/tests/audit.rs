@@ -261,6 +261,20 @@ async fn records_are_deleted_at_the_end_of_their_time_and_the_chain_holds() {
     assert_eq!(outcomes, ["records_retired", "answered"]);
     let verified = audit(&platform, &["verify"]).await;
     assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
+
+    let last_retired = records(&platform, &["--outcome", "records_retired"]).await[0]["up_to"].clone();
+    for (place, expected) in [
+        ("2".to_owned(), "record 2 has been retired"),
+        (
+            last_retired.to_string(),
+            "record 3 is not the one that was there: it was rewritten",
+        ),
+    ] {
+        let expectation = format!("{place}:{}", "0".repeat(64));
+        let verified = audit(&platform, &["verify", "--expect", &expectation]).await;
+        assert_eq!(verified.code, 1, "{}", verified.output);
+        assert!(verified.output.contains(expected), "{expected}: {}", verified.output);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

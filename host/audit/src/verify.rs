@@ -47,6 +47,11 @@ pub enum Fault {
         /// The place.
         seq: i64,
     },
+    /// What was expected cannot be compared: the record has been retired.
+    Retired {
+        /// Its number.
+        seq: i64,
+    },
     /// A mark was not made with the store's key.
     Mark {
         /// Its name: `begin` or `sealed`.
@@ -109,6 +114,11 @@ pub async fn verify(path: &Path, expected: Option<(i64, [u8; 32])>) -> Result<Ve
         .chain(expected)
         .collect();
     places.retain(|(seq, _)| *seq > begin_seq);
+    match expected {
+        Some((seq, _)) if seq < begin_seq => faults.push(Fault::Retired { seq }),
+        Some((seq, hash)) if seq == begin_seq && hash != begin_hash => faults.push(Fault::Rewritten { seq }),
+        _ => {}
+    }
 
     let mut verified = Verified {
         records: 0,

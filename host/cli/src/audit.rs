@@ -298,6 +298,9 @@ fn told(fault: &Fault) -> String {
         Fault::Rewritten { seq } => {
             format!("the chain up to record {seq} is not the one that was there: it was rewritten")
         }
+        Fault::Retired { seq } => {
+            format!("record {seq} has been retired: it cannot be compared with what was expected")
+        }
         Fault::Mark { name } => format!("the mark `{name}` was not made with the store's key"),
         Fault::NoMark { name } => format!("the mark `{name}` is missing"),
     }
