@@ -347,3 +347,35 @@ async fn a_lost_or_wrong_key_is_not_replaced() {
     assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
     assert_eq!(records(&platform, &["--outcome", "answered"]).await.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_can_read_a_new_store_and_a_key_that_others_can_read_is_refused() {
+    let open = fs::Permissions::from_mode(0o755);
+    let prepared = stage(REQUIRED).await;
+    let path = store(prepared.directory.path());
+    let directory = path.parent().unwrap();
+    fs::create_dir(directory).unwrap();
+    fs::set_permissions(directory, open).unwrap();
+    let mut platform = prepared.start().await;
+    assert_eq!(platform.callout().await.0, 200);
+    for name in ["audit.db", "audit.db-wal", "audit.key"] {
+        let mode = fs::metadata(directory.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+
+    stop_and_change(&mut platform, "").await;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    platform.restart(&[]).await;
+    let told = |line: &Value| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("can read the audit store"))
+    };
+    platform.host.log_line("the store is told of", told).await;
+
+    stop_and_change(&mut platform, "").await;
+    fs::set_permissions(directory.join("audit.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let (status, errors) = Host::fail_to_start(platform.directory.path()).await;
+    assert!(!status.success());
+    assert!(errors.contains("has the mode 0644, so others can read it"), "{errors}");
+}

@@ -10,7 +10,7 @@ use sqlx::Connection as _;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::key::{Key, KeyError};
+use crate::key::{self, Key, KeyError, OF_OTHERS};
 use crate::record::Record;
 use crate::refusals::Refusals;
 use crate::store::{self, StoreError};
@@ -147,6 +147,7 @@ impl Auditor {
             })?;
         }
         let key = key_of(&path).await?;
+        warn_if_exposed(&path);
         let shared = Arc::new(Shared {
             options,
             queue: Mutex::default(),
@@ -248,6 +249,7 @@ async fn key_of(path: &Path) -> Result<Key, StoreError> {
     let existing = store::existing(path).await;
     match Key::read(path) {
         Ok(key) => {
+            Key::check_mode(path)?;
             // What else is wrong with the store, opening it for appending tells.
             if let Ok(Some(mut connection)) = existing {
                 let checked = store::check_key(&mut connection, path, &key).await;
@@ -261,6 +263,17 @@ async fn key_of(path: &Path) -> Result<Key, StoreError> {
         }
         Err(KeyError::Missing(_)) if existing?.is_none() => Ok(Key::make(path)?),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// A new store is made so that nobody else can read it; one that is there, others may have been given.
+fn warn_if_exposed(path: &Path) {
+    let is_open = |path: &Path| key::mode(path).is_ok_and(|mode| mode & OF_OTHERS != 0);
+    if is_open(path) && path.parent().is_some_and(is_open) {
+        tracing::warn!(
+            store = %path.display(),
+            "others than the service can read the audit store: run `chmod 600` on it, or `chmod 700` on its directory"
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! The store's key: makes pseudonyms of users and claim values, and authenticates the chain's marks.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,17 @@ pub enum KeyError {
          its -wal and -shm, and a new one is begun (if it is that key, somebody has changed the store's marks)"
     )]
     Foreign(PathBuf),
+    /// Others than the service can read it.
+    #[error(
+        "the audit store's key {path} has the mode {mode:04o}, so others can read it, and whoever has it can find the records of \
+         people they know; run `chmod 600` on it"
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// The file holds something else.
     #[error("{0} is no key of an audit store: expected 64 hexadecimal digits; restore the file from a backup")]
     Malformed(PathBuf),
@@ -71,6 +82,19 @@ impl Key {
         let bytes: Option<Vec<u8>> = hex::decode(text.trim()).ok().filter(|bytes| bytes.len() == 32);
         let bytes = bytes.ok_or(KeyError::Malformed(path))?;
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+    }
+
+    /// Whether nobody but the service can read the key of a store.
+    ///
+    /// # Errors
+    /// [`KeyError`]
+    pub(crate) fn check_mode(store: &Path) -> Result<(), KeyError> {
+        let path = Self::path(store);
+        match mode(&path) {
+            Ok(mode) if mode & OF_OTHERS != 0 => Err(KeyError::Exposed { path, mode }),
+            Ok(_) => Ok(()),
+            Err(source) => Err(KeyError::File { path, source }),
+        }
     }
 
     /// Makes the key of a new store.
@@ -110,6 +134,34 @@ impl Key {
     }
 }
 
+/// The bits of a mode that are about others than the owner.
+pub(crate) const OF_OTHERS: u32 = 0o077;
+
+/// The mode of a file; 0 where there is none such.
+pub(crate) fn mode(path: &Path) -> io::Result<u32> {
+    let metadata = fs::metadata(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Ok(metadata.mode() & 0o7777)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        Ok(0)
+    }
+}
+
+/// Begins a file that nobody else can read, with these options.
+pub(crate) fn open_private(path: &Path, mut options: OpenOptions) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options.open(path)
+}
+
 /// Makes a key file that nobody else can read, if there is none: written aside and linked into place, so that it is
 /// whole when it is there.
 fn make(path: &Path) -> io::Result<()> {
@@ -121,12 +173,7 @@ fn make(path: &Path) -> io::Result<()> {
     let scratch = path.with_extension(format!("key.{}", std::process::id()));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    let mut file = options.open(&scratch)?;
+    let mut file = open_private(&scratch, options)?;
     file.write_all(hex::encode(bytes).as_bytes())?;
     file.sync_all()?;
     let linked = fs::hard_link(&scratch, path);

@@ -3,6 +3,7 @@
 //! Tables: `record`, one row a record, in the order of the chain, without other indexes: random keys cost more than the
 //! row itself, several times over. `context`, what many records have in common. `mark`, the chain's authenticated places.
 
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::{Duration, SystemTime};
@@ -12,7 +13,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use crate::chain::{self, BEGINNING, Hash, mark};
 use crate::encode::{Rows, micros};
-use crate::key::{Key, KeyError};
+use crate::key::{self, Key, KeyError};
 use crate::verify::Fault;
 
 /// How long to wait for another process's lock: shorter than any sensible deadline of a callout.
@@ -154,6 +155,7 @@ impl Store {
             .synchronous(synchronous)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .pragma("journal_size_limit", "67108864");
+        begin_file(path)?;
         let mut connection = SqliteConnection::connect_with(&options).await?;
         if !has_tables(&mut connection).await? {
             sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
@@ -259,6 +261,21 @@ pub(crate) async fn tail(connection: &mut SqliteConnection) -> Result<(i64, Hash
     };
     let hash: Vec<u8> = row.try_get(1)?;
     Ok((row.try_get(0)?, chain::to_hash(&hash)))
+}
+
+/// Makes the file, if there is none, so that nobody else can read it: `SQLite` would leave that to the umask, and gives its
+/// other files the mode of this one.
+fn begin_file(path: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    match key::open_private(path, options) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(StoreError::File {
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
 async fn has_tables(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
