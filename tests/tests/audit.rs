@@ -184,6 +184,10 @@ async fn one_persons_records_are_found_and_erased_and_the_chain_holds() {
         ["answered", "answered", "answered", "records_erased", "answered"]
     );
     assert!(all[0].get("user").is_none() && all[0]["erased"] == true, "{}", all[0]);
+    let exported = audit(&platform, &["export", "--outcome", "records_erased"])
+        .await
+        .output;
+    assert_eq!(exported.matches("\"tenant\":").count(), 1, "{exported}");
     let verified = audit(&platform, &["verify"]).await;
     assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
     assert_eq!(audit(&platform, &erase).await.code, 0);

@@ -27,7 +27,6 @@ struct Retired {
 #[derive(Serialize)]
 struct ErasedRecords {
     records: u64,
-    tenant: String,
 }
 
 /// Deletes some of the records that are older than `retention`, once the oldest is so by `late`, and notes where the chain now begins. Whether there may be
@@ -154,11 +153,7 @@ pub async fn erase(path: &Path, tenant: &str, user: &str) -> Result<Erased, Stor
         }
         transaction.commit().await?;
     }
-    let detail = ErasedRecords {
-        records,
-        tenant: tenant.to_owned(),
-    };
-    append_event(&mut store, code::ERASED, tenant, &detail).await?;
+    append_event(&mut store, code::ERASED, tenant, &ErasedRecords { records }).await?;
     // Nor in the log that it was written to.
     sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         .execute(&mut store.connection)

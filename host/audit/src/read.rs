@@ -262,6 +262,9 @@ fn entry(row: &SqliteRow, context: &KnownContext) -> Result<Entry, StoreError> {
         Ok(Uuid::from_slice(&bytes).ok().filter(|id| !id.is_nil()))
     };
     let detail: String = row.try_get("detail")?;
+    let mut detail: Map<String, Value> = serde_json::from_str(&detail).map_err(|_| StoreError::Unreadable(seq))?;
+    // Both are members of one object.
+    detail.retain(|member, _| !context.members.contains_key(member));
     let personal: String = row.try_get("personal")?;
     let mut personal: Map<String, Value> = serde_json::from_str(&personal).unwrap_or_default();
     let subject: Vec<u8> = row.try_get("subject")?;
@@ -276,7 +279,7 @@ fn entry(row: &SqliteRow, context: &KnownContext) -> Result<Entry, StoreError> {
         correlation_id: id("correlation")?,
         application: id("application")?,
         context: context.members.clone(),
-        detail: serde_json::from_str(&detail).map_err(|_| StoreError::Unreadable(seq))?,
+        detail,
         user_pseudonym: is_somebody(&subject).then(|| hex::encode(subject)),
         user: personal.remove("user"),
         claim_values: personal.remove("claims"),
