@@ -260,6 +260,10 @@ async fn records_are_deleted_at_the_end_of_their_time_and_the_chain_holds() {
     let deleted = audit(&platform, &["retain", "--keep", "0s"]).await;
     assert_eq!(deleted.output, "deleted 3 records\n", "{}", deleted.errors);
     assert_eq!(platform.callout().await.0, 200);
+    let shown = audit(&platform, &["query", "--outcome", "records_retired"])
+        .await
+        .output;
+    assert!(shown.contains("-/- records_retired records 3, up_to 3\n"), "{shown}");
     let left = records(&platform, &[]).await;
     let outcomes: Vec<_> = left.iter().map(|record| record["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["records_retired", "answered"]);
@@ -327,4 +331,6 @@ async fn a_policy_that_answers_at_the_deadline_leaves_time_for_its_record() {
     assert_eq!(platform.callout().await.0, 200);
     let found = records(&platform, &["--outcome", "answered"]).await;
     assert_eq!(found.len(), 1, "{found:?}");
+    let shown = audit(&platform, &["query"]).await.output;
+    assert!(shown.contains(", answered by its failure policy omit\n"), "{shown}");
 }

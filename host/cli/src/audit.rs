@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use claimsmith_audit::{Fault, Filter, Format, Reader};
+use claimsmith_audit::{Entry, Fault, Filter, Format, Reader};
 use claimsmith_catalog::HostConfig;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Map, Value};
@@ -207,31 +207,84 @@ async fn query(store: &StoreArguments, filter: &FilterArguments, json: bool) -> 
         return Ok(());
     }
     while let Some(entry) = reader.next().await? {
-        let member = |name: &str| {
-            let value = entry.context.get(name).or_else(|| entry.detail.get(name));
-            value.map_or_else(
-                || "-".to_owned(),
-                |value| value.to_string().trim_matches('"').to_owned(),
-            )
-        };
-        let id = |id: Option<Uuid>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        writeln!(
-            output,
-            "{} {} {}/{} {} {} {} us correlation {} application {} user {}",
-            entry.seq,
-            entry.time,
-            member("tenant"),
-            member("extension"),
-            entry.outcome,
-            member("status"),
-            member("duration_us"),
-            id(entry.correlation_id),
-            id(entry.application),
-            entry.user_pseudonym.as_deref().unwrap_or("-"),
-        )?;
-        write_calls(&mut output, &entry.detail)?;
+        if entry.detail.contains_key("status") {
+            write_callout(&mut output, &entry)?;
+        } else {
+            write_event(&mut output, &entry)?;
+        }
     }
     output.flush()?;
+    Ok(())
+}
+
+/// A value as people read it: a text without quotes, and a dash for what is missing or empty.
+fn plain(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) if text.is_empty() => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn write_callout(output: &mut impl Write, entry: &Entry) -> std::io::Result<()> {
+    let id = |id: Option<Uuid>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+    writeln!(
+        output,
+        "{} {} {}/{} {} {} {} us correlation {} application {} user {}",
+        entry.seq,
+        entry.time,
+        plain(entry.context.get("tenant")),
+        plain(entry.context.get("extension")),
+        entry.outcome,
+        plain(entry.detail.get("status")),
+        plain(entry.detail.get("duration_us")),
+        id(entry.correlation_id),
+        id(entry.application),
+        entry.user_pseudonym.as_deref().unwrap_or("-"),
+    )?;
+    write_failure_policies(output, entry)?;
+    write_calls(output, &entry.detail)
+}
+
+/// What the store tells of itself, with all that it says: `records 3, up_to 7`.
+fn write_event(output: &mut impl Write, entry: &Entry) -> std::io::Result<()> {
+    let told: Vec<_> = entry
+        .detail
+        .iter()
+        .map(|(member, value)| format!("{member} {}", plain(Some(value))))
+        .collect();
+    writeln!(
+        output,
+        "{} {} {}/{} {} {}",
+        entry.seq,
+        entry.time,
+        plain(entry.context.get("tenant")),
+        plain(entry.context.get("extension")),
+        entry.outcome,
+        told.join(", "),
+    )
+}
+
+/// The plugins that failed and whose failure policy answered, a line each.
+fn write_failure_policies(output: &mut impl Write, entry: &Entry) -> std::io::Result<()> {
+    let list = |members: &Map<String, Value>, name: &str| -> Vec<Value> {
+        let list = members.get(name).and_then(Value::as_array);
+        list.cloned().unwrap_or_default()
+    };
+    let plugins = list(&entry.context, "plugins");
+    for (invocation, plugin) in list(&entry.detail, "invocations").iter().zip(&plugins) {
+        if let Some(policy) = invocation.get("failure_policy") {
+            writeln!(
+                output,
+                "    {} {}: {}, answered by its failure policy {}",
+                plain(plugin.get("plugin")),
+                plain(plugin.get("version")),
+                plain(invocation.get("outcome")),
+                plain(Some(policy)),
+            )?;
+        }
+    }
     Ok(())
 }
 
