@@ -294,6 +294,7 @@ async fn filters_and_csv_show_what_was_asked_for() {
     let version = format!("attribute-map@{}", record["plugins"][0]["version"].as_str().unwrap());
     for (filter, hit, miss) in [
         ("--tenant", "contoso", "fabrikam"),
+        ("--extension", "claims", "mail"),
         ("--application", &*text("application"), USER_ID),
         ("--outcome", "answered", "throttled"),
         ("--plugin-version", &*version, "attribute-map@9.9.9"),
@@ -305,6 +306,25 @@ async fn filters_and_csv_show_what_was_asked_for() {
         assert_eq!(records(&platform, &[filter, hit]).await.len(), 1, "{filter} {hit}");
         assert_eq!(records(&platform, &[filter, miss]).await.len(), 0, "{filter} {miss}");
     }
+    for (filter, mistake, told) in [
+        (
+            "--tenant",
+            "contosso",
+            "no record is of the tenant `contosso`; there are records of: contoso",
+        ),
+        (
+            "--extension",
+            "claim",
+            "no record is of the extension `claim`; there are records of: claims",
+        ),
+        ("--outcome", "answerd", "there is no such outcome; there are answered, "),
+        ("--plugin-version", "abc", "at least 8 digits"),
+        ("--plugin-version", "attribute-map", "name@1.2.3"),
+    ] {
+        let ended = audit(&platform, &["query", filter, mistake]).await;
+        assert!(ended.errors.contains(told), "{filter} {mistake}: {}", ended.errors);
+        assert_eq!(ended.output, "", "{filter} {mistake}");
+    }
     let csv = audit(&platform, &["export", "--format", "csv"]).await.output;
     let lines: Vec<_> = csv.lines().collect();
     assert_eq!(lines.len(), 2, "{csv}");
@@ -312,6 +332,16 @@ async fn filters_and_csv_show_what_was_asked_for() {
     assert!(lines[1].contains(&text("correlation_id")), "{csv}");
     let shown = audit(&platform, &["query"]).await.output;
     assert!(shown.contains("contoso/claims answered 200"), "{shown}");
+
+    // The newest, in order.
+    for _ in 0..3 {
+        assert_eq!(platform.callout().await.0, 200);
+    }
+    for (limit, expected) in [("2", vec![3, 4]), ("0", vec![]), ("9", vec![1, 2, 3, 4])] {
+        let newest = records(&platform, &["--outcome", "answered", "--limit", limit]).await;
+        let numbers: Vec<_> = newest.iter().map(|record| record["seq"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

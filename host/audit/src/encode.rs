@@ -29,6 +29,8 @@ pub(crate) mod code {
     pub(crate) const ERASED: &str = "records_erased";
     /// The chain was not what its marks say when the store was opened.
     pub(crate) const BROKEN: &str = "chain_broken";
+    /// All of them.
+    pub(crate) const ALL: [&str; 5] = [LOST, COUNTED, RETIRED, ERASED, BROKEN];
 }
 
 /// Contexts that the store has, and their numbers there.

@@ -24,7 +24,7 @@ pub use auditor::{Auditor, Mode, Options, Verdict};
 pub use export::{Format, export};
 pub use history::{Erased, erase, retain};
 pub use key::KeyError;
-pub use read::{Entry, Filter, Reader};
+pub use read::{Entry, Filter, Reader, outcomes};
 pub use record::{Call, Claim, Context, Disclosure, MAX_CALLS, PluginVersion, Privacy, Record, Use};
 pub use store::StoreError;
 pub use verify::{Fault, Verified, verify};

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use claimsmith_contract::Outcome;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -13,7 +14,7 @@ use sqlx::{Connection as _, Row as _};
 use uuid::Uuid;
 
 use crate::chain::{self, Hash, is_somebody};
-use crate::encode::{micros, subject};
+use crate::encode::{code, micros, subject};
 use crate::key::Key;
 use crate::store::{self, StoreError};
 
@@ -31,6 +32,8 @@ pub struct Filter {
     pub user: Option<String>,
     /// The tenant.
     pub tenant: Option<String>,
+    /// The extension.
+    pub extension: Option<String>,
     /// The application that the user signed in to.
     pub application: Option<Uuid>,
     /// How the callout ended: an outcome's code.
@@ -41,6 +44,16 @@ pub struct Filter {
     pub since: Option<SystemTime>,
     /// Callouts that arrived before.
     pub until: Option<SystemTime>,
+    /// The verified token's key that is not wanted: the service's own, which its probes have.
+    pub without_key_id: Option<String>,
+    /// So many at most: the newest.
+    pub limit: Option<usize>,
+}
+
+/// The codes that a record's outcome can have: those of callouts, and those of what the store tells of itself.
+pub fn outcomes() -> impl Iterator<Item = &'static str> {
+    let of_callouts = Outcome::ALL.iter().map(|outcome| outcome.code());
+    of_callouts.chain(code::ALL)
 }
 
 /// A record as it is read. Members of `context`, `detail` and `personal` that a version does not know are kept.
@@ -93,10 +106,11 @@ impl KnownContext {
     }
 
     fn fits(&self, filter: &Filter) -> bool {
-        filter
-            .tenant
-            .as_deref()
-            .is_none_or(|tenant| self.text("tenant") == tenant)
+        let has = |member, wanted: &Option<String>| wanted.as_deref().is_none_or(|wanted| self.text(member) == wanted);
+        let unwanted = filter.without_key_id.as_deref();
+        has("tenant", &filter.tenant)
+            && has("extension", &filter.extension)
+            && unwanted.is_none_or(|unwanted| self.text("key_id") != unwanted)
             && filter
                 .version
                 .as_deref()
@@ -114,6 +128,22 @@ impl KnownContext {
     }
 }
 
+/// A page of records, from either end.
+macro_rules! page {
+    ($order:literal) => {
+        concat!(
+            "SELECT seq, time, context, outcome, correlation, application, subject, detail, personal, erased, hash
+             FROM record WHERE seq > ?1 AND seq < ?2
+             AND (?3 IS NULL OR correlation = ?3) AND (?4 IS NULL OR application = ?4)
+             AND (?5 IS NULL OR outcome = ?5) AND (?6 IS NULL OR time >= ?6) AND (?7 IS NULL OR time < ?7)
+             AND (?8 IS NULL OR subject IN (SELECT unhex(value) FROM json_each(?8)))
+             ORDER BY seq ",
+            $order,
+            " LIMIT ?9"
+        )
+    };
+}
+
 /// A store that is read.
 #[derive(Debug)]
 pub struct Reader {
@@ -125,6 +155,8 @@ pub struct Reader {
     page: VecDeque<SqliteRow>,
     last: i64,
     end: i64,
+    /// The newest ones that fit, the oldest of them last, when only so many are wanted.
+    newest: Option<Vec<Entry>>,
 }
 
 impl Reader {
@@ -142,6 +174,7 @@ impl Reader {
             page: VecDeque::new(),
             last: 0,
             end: i64::MAX,
+            newest: None,
         };
         if let Some(user) = reader.filter.user.clone() {
             let key = Key::read(path)?;
@@ -163,8 +196,7 @@ impl Reader {
         if let Some(tenant) = &self.filter.tenant {
             return Ok(vec![tenant.clone()]);
         }
-        let tenants = sqlx::query_scalar("SELECT DISTINCT text->>'tenant' FROM context");
-        Ok(tenants.fetch_all(&mut self.connection).await?)
+        self.known_tenants().await
     }
 
     /// The first record from which on all arrived at `time` or later, found by halving: records are written in nearly
@@ -190,6 +222,40 @@ impl Reader {
     /// # Errors
     /// [`StoreError`]
     pub async fn next(&mut self) -> Result<Option<Entry>, StoreError> {
+        let Some(limit) = self.filter.limit else {
+            return self.read_next().await;
+        };
+        if self.newest.is_none() {
+            let mut newest = Vec::new();
+            while newest.len() < limit
+                && let Some(entry) = self.read_next().await?
+            {
+                newest.push(entry);
+            }
+            self.newest = Some(newest);
+        }
+        Ok(self.newest.as_mut().and_then(Vec::pop))
+    }
+
+    /// The tenants that the store knows.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn known_tenants(&mut self) -> Result<Vec<String>, StoreError> {
+        let tenants = sqlx::query_scalar("SELECT DISTINCT text->>'tenant' FROM context ORDER BY 1");
+        Ok(tenants.fetch_all(&mut self.connection).await?)
+    }
+
+    /// The extensions that the store knows.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn known_extensions(&mut self) -> Result<Vec<String>, StoreError> {
+        let extensions = sqlx::query_scalar("SELECT DISTINCT text->>'extension' FROM context ORDER BY 1");
+        Ok(extensions.fetch_all(&mut self.connection).await?)
+    }
+
+    async fn read_next(&mut self) -> Result<Option<Entry>, StoreError> {
         loop {
             let Some(row) = self.page.pop_front() else {
                 if !self.read_page().await? {
@@ -210,27 +276,26 @@ impl Reader {
         // Several tenants, several pseudonyms: as JSON, because the statement is the same for any number.
         let subjects: Vec<_> = self.subjects.iter().map(hex::encode).collect();
         let subjects = filter.user.is_some().then(|| Value::from(subjects).to_string());
-        let rows = sqlx::query(
-            "SELECT seq, time, context, outcome, correlation, application, subject, detail, personal, erased, hash
-             FROM record WHERE seq > ?1 AND seq < ?2
-             AND (?3 IS NULL OR correlation = ?3) AND (?4 IS NULL OR application = ?4)
-             AND (?5 IS NULL OR outcome = ?5) AND (?6 IS NULL OR time >= ?6) AND (?7 IS NULL OR time < ?7)
-             AND (?8 IS NULL OR subject IN (SELECT unhex(value) FROM json_each(?8)))
-             ORDER BY seq LIMIT ?9",
-        )
-        .bind(self.last)
-        .bind(self.end)
-        .bind(id(filter.correlation_id))
-        .bind(id(filter.application))
-        .bind(filter.outcome.clone())
-        .bind(filter.since.map(micros))
-        .bind(filter.until.map(micros))
-        .bind(subjects)
-        .bind(PAGE)
-        .fetch_all(&mut self.connection)
-        .await?;
+        let is_backward = filter.limit.is_some();
+        let rows = sqlx::query(if is_backward { page!("DESC") } else { page!("ASC") })
+            .bind(self.last)
+            .bind(self.end)
+            .bind(id(filter.correlation_id))
+            .bind(id(filter.application))
+            .bind(filter.outcome.clone())
+            .bind(filter.since.map(micros))
+            .bind(filter.until.map(micros))
+            .bind(subjects)
+            .bind(PAGE)
+            .fetch_all(&mut self.connection)
+            .await?;
         let Some(last) = rows.last() else { return Ok(false) };
-        self.last = last.try_get("seq")?;
+        let last = last.try_get("seq")?;
+        if is_backward {
+            self.end = last;
+        } else {
+            self.last = last;
+        }
         self.page = rows.into();
         Ok(true)
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, bail};
 use claimsmith_audit::{Entry, Fault, Filter, Format, Reader};
 use claimsmith_catalog::HostConfig;
+use claimsmith_token::OWN_KEY_ID;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -108,14 +109,17 @@ struct FilterArguments {
     /// Of this tenant.
     #[arg(long)]
     tenant: Option<String>,
+    /// Of this extension.
+    #[arg(long)]
+    extension: Option<String>,
     /// Of sign-ins to this application (client) id.
     #[arg(long)]
     application: Option<Uuid>,
     /// With this outcome, for example `answered`.
-    #[arg(long)]
+    #[arg(long, value_parser = outcome)]
     outcome: Option<String>,
     /// With this version of a plugin: `1.2.3`, `name@1.2.3` or at least 8 digits of its digest.
-    #[arg(long)]
+    #[arg(long, value_parser = plugin_version)]
     plugin_version: Option<String>,
     /// From this time on: RFC 3339, or how long ago, such as `2h`.
     #[arg(long, value_parser = time)]
@@ -123,6 +127,12 @@ struct FilterArguments {
     /// Until this time.
     #[arg(long, value_parser = time)]
     until: Option<SystemTime>,
+    /// Without the callouts that the service makes itself.
+    #[arg(long)]
+    without_probes: bool,
+    /// So many records at most: the newest.
+    #[arg(long)]
+    limit: Option<usize>,
 }
 
 impl FilterArguments {
@@ -131,13 +141,44 @@ impl FilterArguments {
             correlation_id: self.correlation_id,
             user: self.user.clone(),
             tenant: self.tenant.clone(),
+            extension: self.extension.clone(),
             application: self.application,
             outcome: self.outcome.clone(),
             version: self.plugin_version.clone(),
             since: self.since,
             until: self.until,
+            without_key_id: self.without_probes.then(|| OWN_KEY_ID.to_owned()),
+            limit: self.limit,
         }
     }
+
+    /// Opens the store, and says when it knows nothing of a name: otherwise a typing error would look like no records.
+    async fn open(&self, store: &StoreArguments) -> anyhow::Result<Reader> {
+        let mut reader = Reader::open(&store.path()?, self.filter()).await?;
+        if let Some(tenant) = &self.tenant {
+            note_unknown("tenant", tenant, &reader.known_tenants().await?)?;
+        }
+        if let Some(extension) = &self.extension {
+            note_unknown("extension", extension, &reader.known_extensions().await?)?;
+        }
+        Ok(reader)
+    }
+}
+
+fn note_unknown(what: &str, name: &str, known: &[String]) -> std::io::Result<()> {
+    if known.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let known: Vec<_> = known
+        .iter()
+        .map(String::as_str)
+        .filter(|known| !known.is_empty())
+        .collect();
+    let known = known.join(", ");
+    writeln!(
+        std::io::stderr(),
+        "note: no record is of the {what} `{name}`; there are records of: {known}"
+    )
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -158,6 +199,29 @@ fn time(text: &str) -> Result<SystemTime, String> {
         .ok_or_else(|| "expected a time such as 2026-01-31T12:00:00Z, or how long ago it was, such as 2h".to_owned())
 }
 
+fn outcome(text: &str) -> Result<String, String> {
+    if claimsmith_audit::outcomes().any(|outcome| outcome == text) {
+        return Ok(text.to_owned());
+    }
+    let outcomes: Vec<_> = claimsmith_audit::outcomes().collect();
+    Err(format!("there is no such outcome; there are {}", outcomes.join(", ")))
+}
+
+fn plugin_version(text: &str) -> Result<String, String> {
+    let is_digest = text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_version = |text: &str| text.starts_with(|digit: char| digit.is_ascii_digit()) && text.contains('.');
+    let is_named = text
+        .split_once('@')
+        .is_some_and(|(name, version)| !name.is_empty() && is_version(version));
+    if is_digest {
+        return Ok(text.to_lowercase());
+    }
+    if is_version(text) || is_named {
+        return Ok(text.to_owned());
+    }
+    Err("expected a version such as 1.2.3, name@1.2.3 or at least 8 digits of a component's digest".to_owned())
+}
+
 fn place(text: &str) -> Result<(i64, [u8; 32]), String> {
     let parsed = text.split_once(':').and_then(|(seq, hash)| {
         let hash = hex::decode(hash).ok()?;
@@ -171,7 +235,7 @@ pub(crate) async fn audit(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.command {
         Command::Query { store, filter, json } => query(store, filter, *json).await,
         Command::Export { store, filter, format } => {
-            let mut reader = Reader::open(&store.path()?, filter.filter()).await?;
+            let mut reader = filter.open(store).await?;
             let format = match format {
                 ExportFormat::Jsonl => Format::JsonLines,
                 ExportFormat::Csv => Format::Csv,
@@ -200,7 +264,7 @@ pub(crate) async fn audit(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn query(store: &StoreArguments, filter: &FilterArguments, json: bool) -> anyhow::Result<()> {
-    let mut reader = Reader::open(&store.path()?, filter.filter()).await?;
+    let mut reader = filter.open(store).await?;
     let mut output = BufWriter::new(std::io::stdout().lock());
     if json {
         claimsmith_audit::export(&mut reader, Format::JsonLines, output).await?;
