@@ -233,6 +233,15 @@ async fn a_damaged_store_is_set_aside_at_the_next_start() {
     let path = store(platform.directory.path());
     let damaged = b"this is no database any more".repeat(1000);
     fs::write(&path, &damaged).unwrap();
+    let shown = audit(&platform, &["query"]).await.errors;
+    assert!(shown.contains("sets the store aside"), "{shown}");
+    let shown = audit(&platform, &["query", "--store", path.to_str().unwrap()])
+        .await
+        .errors;
+    assert!(
+        shown.contains("is damaged, or is none") && !shown.contains("aside"),
+        "{shown}"
+    );
 
     platform.host = Host::start(platform.directory.path(), "json").await;
     let told = |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("set aside"));

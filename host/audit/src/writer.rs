@@ -337,10 +337,8 @@ impl<'s> Writer<'s> {
         self.available = Some(false);
         self.shared.metrics.available.set(0.0);
         self.lost_since.get_or_insert_with(SystemTime::now);
-        if matches!(error, StoreError::Corrupt(_))
-            && let Err(error) = store::note_damaged(&self.shared.options.path)
-        {
-            tracing::error!(%error, "no word can be left for the next start");
+        if matches!(error, StoreError::Corrupt(_)) {
+            self.note_damaged();
         }
         if !matches!(error, StoreError::Locked(_) | StoreError::Full(_)) {
             self.store = None;
@@ -355,6 +353,17 @@ impl<'s> Writer<'s> {
                 drop(self.pending.drain(..too_many));
                 self.shared.lose(too_many as u64);
             }
+        }
+    }
+
+    fn note_damaged(&self) {
+        let path = &self.shared.options.path;
+        if store::was_damaged(path) {
+            return;
+        }
+        match store::note_damaged(path) {
+            Ok(()) => tracing::error!("the next start of the service sets the damaged audit store aside"),
+            Err(error) => tracing::error!(%error, "no word can be left for the next start"),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use claimsmith_audit::{Entry, Fault, Filter, Format, Reader};
+use claimsmith_audit::{Entry, Fault, Filter, Format, Reader, StoreError};
 use claimsmith_catalog::HostConfig;
 use claimsmith_token::OWN_KEY_ID;
 use clap::{Subcommand, ValueEnum};
@@ -232,7 +232,16 @@ fn place(text: &str) -> Result<(i64, [u8; 32]), String> {
 
 /// `claimsmith audit`
 pub(crate) async fn audit(arguments: &Arguments) -> anyhow::Result<()> {
-    match &arguments.command {
+    let (Command::Query { store, .. }
+    | Command::Export { store, .. }
+    | Command::Verify { store, .. }
+    | Command::Erase { store, .. }
+    | Command::Retain { store, .. }) = &arguments.command;
+    run(&arguments.command).await.map_err(|error| explained(error, store))
+}
+
+async fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
         Command::Query { store, filter, json } => query(store, filter, *json).await,
         Command::Export { store, filter, format } => {
             let mut reader = filter.open(store).await?;
@@ -260,6 +269,16 @@ pub(crate) async fn audit(arguments: &Arguments) -> anyhow::Result<()> {
             writeln!(output, "deleted {deleted} records")?;
             Ok(())
         }
+    }
+}
+
+/// Adds what becomes of a damaged store, where it is the service's.
+fn explained(error: anyhow::Error, store: &StoreArguments) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(StoreError::Corrupt(_)) if store.store.is_none() => {
+            error.context("a start of the service that finds this sets the store aside")
+        }
+        _ => error,
     }
 }
 

@@ -45,7 +45,10 @@ async fn a_probe_takes_the_whole_way_and_counts_apart() {
     })
     .await;
     let of_people = records(&platform, &["--without-probes"]).await;
-    assert!(!of_people.is_empty() && !of_people.iter().any(is_probe), "{of_people:?}");
+    assert!(
+        !of_people.is_empty() && !of_people.iter().any(is_probe),
+        "{of_people:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
