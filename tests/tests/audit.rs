@@ -10,6 +10,7 @@
 )]
 
 use std::fs;
+use std::process::Command;
 
 use claimsmith_tests::audit::{REQUIRED, assert_nowhere_in_store, audit, records, store};
 use claimsmith_tests::world::{self, APPLICATION, DIRECTORY, USER};
@@ -332,6 +333,19 @@ async fn filters_and_csv_show_what_was_asked_for() {
     assert!(lines[1].contains(&text("correlation_id")), "{csv}");
     let shown = audit(&platform, &["query"]).await.output;
     assert!(shown.contains("contoso/claims answered 200"), "{shown}");
+
+    // Whose reader goes away ends without a word.
+    for command in ["query", "query --json", "export", "export --format csv", "verify"] {
+        let to_nobody = format!("(sleep 0.2; \"$0\" audit {command}) | true");
+        let ended = Command::new("bash")
+            .args(["-c", &format!("{to_nobody}; exit ${{PIPESTATUS[0]}}")])
+            .arg(claimsmith_tests::host_program())
+            .current_dir(platform.directory.path())
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!((ended.status.code(), &*errors), (Some(141), ""), "{command}");
+    }
 
     // The newest, in order.
     for _ in 0..3 {

@@ -88,6 +88,7 @@ pub fn main() -> ExitCode {
     }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if has_no_reader(&error) => ExitCode::from(ENDED_BY_SIGPIPE),
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the last word of a command line program")]
             {
@@ -96,6 +97,20 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What a shell says of a command that the signal SIGPIPE ended, as it ends others whose output nobody reads any more.
+const ENDED_BY_SIGPIPE: u8 = 128 + 13;
+
+/// Whether whoever read the output has gone, as `head` does: nobody has to be told. A connection that broke is another thing.
+fn has_no_reader(error: &anyhow::Error) -> bool {
+    let is_pipe = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(is_pipe))
+        && !error
+            .chain()
+            .any(|cause| cause.downcast_ref::<reqwest::Error>().is_some())
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
