@@ -360,12 +360,12 @@ async fn a_lost_or_wrong_key_is_not_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_else_can_read_a_new_store_and_a_key_that_others_can_read_is_refused() {
     let open = fs::Permissions::from_mode(0o755);
-    let made = stage(REQUIRED).await;
-    let path = store(made.directory.path());
+    let prepared = stage(REQUIRED).await;
+    let path = store(prepared.directory.path());
     let directory = path.parent().unwrap();
     fs::create_dir(directory).unwrap();
     fs::set_permissions(directory, open).unwrap();
-    let mut platform = made.start().await;
+    let mut platform = prepared.start().await;
     assert_eq!(platform.callout().await.0, 200);
     for name in ["audit.db", "audit.db-wal", "audit.key"] {
         let mode = fs::metadata(directory.join(name)).unwrap().permissions().mode();

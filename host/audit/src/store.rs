@@ -75,7 +75,7 @@ pub enum StoreError {
     #[error("the audit store cannot be written: the disk is full, or the file as large as it may be")]
     Full(#[source] sqlx::Error),
     /// It is damaged, or no audit store.
-    #[error("the audit store is damaged, or is none: {0}")]
+    #[error("the audit store is damaged, or is none")]
     Corrupt(#[source] sqlx::Error),
     /// Anything else.
     #[error("the audit store cannot be used: {0}")]

@@ -113,7 +113,9 @@ fn has_no_reader(error: &anyhow::Error) -> bool {
     error
         .chain()
         .any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(is_pipe))
-        && !error.chain().any(|cause| cause.is::<reqwest::Error>())
+        && !error
+            .chain()
+            .any(|cause| cause.downcast_ref::<reqwest::Error>().is_some())
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
