@@ -282,6 +282,7 @@ fn made_of(facts: &mut Facts, outcome: Outcome, refusal: Option<&Refusal>, arriv
     let context = Context {
         tenant: extension
             .map(|extension| Arc::clone(&extension.tenant))
+            .or_else(|| facts.unavailable_tenant.clone())
             .unwrap_or_default(),
         extension: extension
             .map(|extension| Arc::clone(&extension.name))

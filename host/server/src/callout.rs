@@ -149,7 +149,11 @@ async fn answer(
     let catalog = app.catalog.get();
     facts.generation = catalog.generation();
 
-    let extension = route(&catalog, tenant, extension)?;
+    let extension = route(&catalog, tenant, extension).inspect_err(|refusal| {
+        if refusal.outcome == Outcome::TenantUnavailable {
+            facts.unavailable_tenant = Some(tenant.into());
+        }
+    })?;
     facts.extension = Some(Arc::clone(&extension));
     let deadline = arrived + extension.deadline.saturating_sub(Auditor::reserve(extension.deadline));
     admit(&head.method, &head.headers, app.max_body_bytes)?;

@@ -21,6 +21,8 @@ use crate::trace::{Ended, Tracer};
 #[derive(Default)]
 pub(crate) struct Facts {
     pub(crate) extension: Option<Arc<Extension>>,
+    /// The tenant that the path names, when it is configured and has nothing that serves: only names of the catalog.
+    pub(crate) unavailable_tenant: Option<Arc<str>>,
     pub(crate) correlation_id: Option<String>,
     pub(crate) generation: u64,
     pub(crate) stages: Stages,
