@@ -3,18 +3,22 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::allow_attributes,
     reason = "a test fails by panicking"
 )]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::time::Duration;
 
 use claimsmith_tests::world::DIRECTORY;
-use claimsmith_tests::{Host, Stage, plugin, run, world};
+use claimsmith_tests::{Authority, Host, Stage, plugin, run, world};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,7 +33,7 @@ async fn what_init_writes_is_accepted_and_serves() {
         (0, "0 tenants would be served, with 0 extensions and 0 bindings\n")
     );
 
-    // As it says: rename the example, put the plugin beside it, fill it in.
+    // As it says: rename the example, put the plugin into plugins/, fill it in.
     let tenant = new.join("tenants/contoso");
     fs::rename(new.join("tenants/.example"), &tenant).unwrap();
     fs::create_dir(tenant.join("plugins")).unwrap();
@@ -132,6 +136,88 @@ async fn check_finds_what_a_start_would_in_all_tenants() {
     assert!(
         ended.code == 1 && ended.output.contains("claimsmith.toml:2:"),
         "{ended:?}"
+    );
+}
+
+/// What `check` says of a configuration: its problems and its warnings, each as `key: what is wrong`.
+async fn checked(directory: &Path) -> (i32, Vec<String>, Vec<String>) {
+    let ended = run(directory, &["check", "--json"], "").await;
+    let report: Value = serde_json::from_str(&ended.output).unwrap();
+    let messages = |member: &str| {
+        let found = report[member].as_array().unwrap().iter();
+        found
+            .map(|found| found["message"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    (ended.code, messages("problems"), messages("warnings"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_finds_in_the_hosts_own_files_what_a_start_would_refuse() {
+    let directory = TempDir::new().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::create_dir(at("tenants")).unwrap();
+    fs::create_dir(at("cache")).unwrap();
+    fs::write(at("cache.key"), "0123456789abcdef0123456789abcdef").unwrap();
+    fs::write(at("file"), "").unwrap();
+    let allow = |name: &str, mode: u32| fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+    let long = "s".repeat(120);
+    let cases = [
+        ("log.filter = \"info,foo=bar=baz\"", "log.filter: ", 0o600, 0o700),
+        (
+            "log.filter = \"loud\"",
+            "log.filter: `loud` is no log filter",
+            0o600,
+            0o700,
+        ),
+        (
+            "[telemetry.traces]\notlp_endpoint = \"http://127.0.0.1:4318/v1/traces\"\nheaders = { authorization = \"file:/run/nosuch\" }",
+            "telemetry.traces: telemetry.traces.headers.authorization: ",
+            0o600,
+            0o700,
+        ),
+        (&format!("admin.socket = \"{long}\""), "admin.socket: ", 0o600, 0o700),
+        ("audit.path = \"file/audit/audit.db\"", "audit.path: ", 0o600, 0o700),
+        ("admin.state = \"file/state\"", "admin.state: ", 0o600, 0o700),
+        ("", "runtime.cache: ", 0o644, 0o700),
+        ("", "runtime.cache: ", 0o600, 0o777),
+    ];
+    for (config, expected, key, cache) in cases {
+        allow("cache.key", key);
+        allow("cache", cache);
+        let whole = format!(
+            "{config}\n[server]\nlisten = \"127.0.0.1:0\"\n[runtime.cache]\ndirectory = \"cache\"\nkey = \"cache.key\"\n"
+        );
+        fs::write(at("claimsmith.toml"), whole).unwrap();
+        let (code, problems, _) = checked(directory.path()).await;
+        assert_eq!(code, 1, "{config} {key:o} {cache:o}");
+        assert!(
+            problems.iter().any(|problem| problem.starts_with(expected)),
+            "{config}: {problems:?}"
+        );
+        let refused = timeout(Duration::from_secs(30), run(directory.path(), &["serve"], "")).await;
+        let refused = refused.unwrap_or_else(|_| panic!("{config} {key:o} {cache:o}: it serves"));
+        assert_eq!(refused.code, 1, "{config} {key:o} {cache:o}: {refused:?}");
+    }
+
+    // A start goes on without a store, and would refuse every callout.
+    fs::write(at("claimsmith.toml"), "audit.path = \"tenants\"").unwrap();
+    let (code, problems, _) = checked(directory.path()).await;
+    assert!(code == 1 && problems[0].contains("is a directory"), "{problems:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_warns_of_a_certificate_that_has_expired() {
+    let stage = Stage::new().await;
+    let pair = Authority::new().issue_expired("127.0.0.1");
+    fs::write(stage.file("cert.pem"), pair.certificate).unwrap();
+    fs::write(stage.file("key.pem"), pair.key).unwrap();
+    let stage = stage.host_config("server.tls.certificate = \"cert.pem\"\nserver.tls.key = \"key.pem\"");
+    let (code, problems, warnings) = checked(stage.directory.path()).await;
+    assert_eq!((code, problems), (0, Vec::new()));
+    assert!(
+        warnings[0].starts_with("server.tls: ") && warnings[0].contains("has expired"),
+        "{warnings:?}"
     );
 }
 

@@ -34,3 +34,4 @@ pub use convert::context;
 pub use server::{Server, StartError};
 pub use status::{Detail, Status, of as status};
 pub use tls::check_tls;
+pub use trace::check_traces;

@@ -67,17 +67,7 @@ struct Queue {
 impl Exporter {
     /// Starts the thread. Must be called within a tokio runtime.
     pub(super) fn start(endpoint: &Url, config: &TracesConfig) -> Result<Self, ExportError> {
-        let mut headers = HashMap::new();
-        for (name, secret) in &config.headers {
-            let value = secret.read_as_operator(&config.directory);
-            let value = value.map_err(|why| ExportError::Secret(name.clone(), why))?;
-            // The exporter leaves out what is no header field, without a word.
-            if HeaderName::from_str(name).is_err() || HeaderValue::from_str(&value).is_err() {
-                let why = "the name or the secret cannot be a header field".to_owned();
-                return Err(ExportError::Secret(name.clone(), why));
-            }
-            headers.insert(name.clone(), value.to_string());
-        }
+        let headers = headers(config)?;
         let client = reqwest::Client::builder()
             .timeout(REQUEST_TIME)
             // The headers' secrets are for nobody else.
@@ -149,6 +139,33 @@ fn resource(config: &TracesConfig) -> Resource {
         KeyValue::new("service.name", "claimsmith"),
         KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
         KeyValue::new("service.instance.id", Uuid::new_v4().to_string()),
+/// The header fields of requests to the collector.
+fn headers(config: &TracesConfig) -> Result<HashMap<String, String>, ExportError> {
+    let mut headers = HashMap::new();
+    for (name, secret) in &config.headers {
+        let value = secret.read_as_operator(&config.directory);
+        let value = value.map_err(|why| ExportError::Secret(name.clone(), why))?;
+        // The exporter leaves out what is no header field, without a word.
+        if HeaderName::from_str(name).is_err() || HeaderValue::from_str(&value).is_err() {
+            let why = "the name or the secret cannot be a header field".to_owned();
+            return Err(ExportError::Secret(name.clone(), why));
+        }
+        headers.insert(name.clone(), value.to_string());
+    }
+    Ok(headers)
+}
+
+/// Whether traces could be sent as they are configured, as far as nobody has to be asked.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_traces(config: &TracesConfig) -> Result<(), String> {
+    if config.otlp_endpoint.is_none() {
+        return Ok(());
+    }
+    headers(config).map(drop).map_err(|error| error.to_string())
+}
+
     ];
     let configured = config.resource.iter();
     let configured = configured.map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
