@@ -66,6 +66,46 @@ async fn what_init_writes_is_accepted_and_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_init_writes_for_a_state_directory_leaves_the_configuration_as_it_is() {
+    let directory = TempDir::new().unwrap();
+    let ended = run(directory.path(), &["init", "etc", "--state", "state \"of\" it"], "").await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.output.contains("put the plugin into plugins/"), "{ended:?}");
+    let (etc, state) = (directory.path().join("etc"), directory.path().join("state \"of\" it"));
+    let config = fs::read_to_string(etc.join("claimsmith.toml")).unwrap();
+    let config = config.replace("127.0.0.1:8080", "127.0.0.1:0");
+    let config = config.replace("# [admin]", "[admin]").replace("# state =", "state =");
+    fs::write(etc.join("claimsmith.toml"), config).unwrap();
+    let names = |of: &std::path::Path| {
+        let entries = fs::read_dir(of).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names(&etc);
+
+    let mut host = Host::start(&etc, "json").await;
+    host.terminate();
+    host.ended().await;
+    assert_eq!(names(&etc), before);
+    assert_eq!(names(&state), ["admin", "audit", "cache", "cache.key"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_cannot_be_written_is_told_with_its_key_and_once() {
+    let directory = TempDir::new().unwrap();
+    fs::create_dir(directory.path().join("tenants")).unwrap();
+    fs::write(directory.path().join("file"), "").unwrap();
+    let config = "server.listen = \"127.0.0.1:0\"\naudit.path = \"file/audit/audit.db\"\n";
+    fs::write(directory.path().join("claimsmith.toml"), config).unwrap();
+    let (status, printed) = Host::fail_to_start(directory.path()).await;
+    let told = printed.lines().last().unwrap();
+    assert_eq!(status.code(), Some(1), "{printed}");
+    assert!(told.starts_with("error: audit.path: "), "{told}");
+    assert_eq!(told.matches("(os error 20)").count(), 1, "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn init_changes_nothing_that_is_there() {
     let directory = TempDir::new().unwrap();
     fs::write(directory.path().join("claimsmith.toml"), "mine").unwrap();

@@ -91,7 +91,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the last word of a command line program")]
             {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", told(&error));
             }
             ExitCode::FAILURE
         }
@@ -102,6 +102,18 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     // What is wrong is what `check` prints: the log would say it once more.
     let filter = if matches!(cli.command, Command::Check(_)) {
         Some("off")
+/// An error with its causes, each once: some messages hold that of their cause.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
     } else {
         cli.log.as_deref()
     };

@@ -105,8 +105,8 @@ pub enum StartError {
     Telemetry(String),
     /// The audit store's directory or key cannot be used. (A store that is full, locked or damaged does not keep the
     /// service from starting.)
-    #[error(transparent)]
-    Audit(StoreError),
+    #[error("audit.path: {0}")]
+    Audit(#[source] StoreError),
     /// The directory of tenants cannot be read.
     #[error(transparent)]
     Tenants(ConfigError),
