@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use claimsmith_tests::world::DIRECTORY;
-use claimsmith_tests::{Authority, Host, Stage, plugin, run, world};
+use claimsmith_tests::{Authority, Host, Platform, Stage, eventually, plugin, run, world};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -259,6 +259,36 @@ async fn check_warns_of_a_certificate_that_has_expired() {
         warnings[0].starts_with("server.tls: ") && warnings[0].contains("has expired"),
         "{warnings:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_sent_to_a_host_that_knows_no_directorys_keys() {
+    let stage = Stage::new().await;
+    let tenant = world::directories_toml(&stage.entra) + &world::extension_toml("claims", "", "misbehaving", "");
+    // Nothing listens on the port of a listener that is gone.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let unreachable = tenant.replace(&stage.entra.address().to_string(), &gone.to_string());
+    let platform = stage.tenant("contoso", &unreachable).listen("json").await;
+    let tried = "uses of metadata documents wait";
+    eventually("each document has been tried", async || {
+        !readiness(&platform).await.1.to_string().contains(tried)
+    })
+    .await;
+    let (status, readiness) = readiness(&platform).await;
+    assert_eq!(status, 503, "{readiness}");
+    assert!(
+        readiness["reasons"][0].as_str().unwrap().contains("no keys"),
+        "{readiness}"
+    );
+}
+
+async fn readiness(platform: &Platform) -> (u16, Value) {
+    let url = format!("http://{}/readyz", platform.host.address);
+    let response = platform.http.get(url).send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
