@@ -55,7 +55,7 @@ pub(crate) fn init(arguments: &Arguments) -> anyhow::Result<()> {
     let example = Path::new("tenants").join(".example");
     writeln!(
         output,
-        "next: rename {} in {}, fill it in, put the plugin beside it, and run `claimsmith check`",
+        "next: rename {} in {}, fill its tenant.toml in, put the plugin into plugins/ beside that, and run `claimsmith check`",
         example.display(),
         arguments.directory.display()
     )?;

@@ -19,6 +19,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+/// What every command has: apart from a command's own options in its help.
+const LOGGING: &str = "Logging";
+
 /// A shared platform for Microsoft Entra's custom authentication extensions: validates Entra's callouts and runs
 /// tenant teams' sandboxed WebAssembly plugins, which produce the claims.
 #[derive(Debug, Parser)]
@@ -30,12 +33,13 @@ struct Cli {
         global = true,
         value_enum,
         default_value = "text",
-        env = "CLAIMSMITH_LOG_FORMAT"
+        env = "CLAIMSMITH_LOG_FORMAT",
+        help_heading = LOGGING
     )]
     log_format: logging::Format,
     /// Which log lines are written, for example `info` (the default) or `claimsmith_token=debug,warn`. `serve` takes
     /// `log.filter` of its configuration when nothing is said here.
-    #[arg(long, global = true, env = "CLAIMSMITH_LOG")]
+    #[arg(long, global = true, env = "CLAIMSMITH_LOG", help_heading = LOGGING)]
     log: Option<String>,
     #[command(subcommand)]
     command: Command,
@@ -98,10 +102,6 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
-    // What is wrong is what `check` prints: the log would say it once more.
-    let filter = if matches!(cli.command, Command::Check(_)) {
-        Some("off")
 /// An error with its causes, each once: some messages hold that of their cause.
 fn told(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
@@ -114,6 +114,10 @@ fn told(error: &anyhow::Error) -> String {
     text
 }
 
+fn run(cli: Cli) -> anyhow::Result<()> {
+    // What is wrong is what `check` prints: the log would say it once more.
+    let filter = if matches!(cli.command, Command::Check(_)) {
+        Some("off")
     } else {
         cli.log.as_deref()
     };
