@@ -292,6 +292,24 @@ async fn readiness(platform: &Platform) -> (u16, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_serves_and_is_taken_away_is_warned_of() {
+    let platform = Platform::start("[[extensions.claims.bindings]]\nplugin = \"misbehaving\"\n").await;
+    let tenants = platform.directory.path().join("tenants");
+    fs::rename(tenants.join("contoso"), platform.directory.path().join("elsewhere")).unwrap();
+    let removed = |line: &Value| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("tenant removed"))
+    };
+    let line = platform.host.log_line("the tenant is removed", removed).await;
+    assert_eq!(
+        (&line["level"], &line["tenant"]),
+        (&"WARN".into(), &"contoso".into()),
+        "{line}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_manager_is_told_what_becomes_of_the_service() {
     let stage = Stage::new().await;
     let socket = stage.file("notify");
