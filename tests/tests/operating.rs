@@ -310,6 +310,40 @@ async fn a_tenant_that_serves_and_is_taken_away_is_warned_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_strangers_send_is_told_now_and_then_and_with_their_address() {
+    let platform = Platform::start("[[extensions.claims.bindings]]\nplugin = \"misbehaving\"\n").await;
+    let mark = platform.host.log_mark();
+    let got = platform.http.get(platform.url()).send().await.unwrap();
+    assert_eq!(got.status(), 405);
+    let line = platform.host.callout_line(mark).await;
+    assert_eq!(
+        (&line["client"], &line["level"]),
+        (&"127.0.0.1".into(), &"WARN".into()),
+        "{line}"
+    );
+
+    let mark = platform.host.log_mark();
+    for _ in 0..200 {
+        let refused = platform
+            .http
+            .post(platform.url())
+            .json(&platform.body())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(refused.status(), 401);
+    }
+    let lines = || {
+        let log = platform.host.log_after(mark);
+        let told = log.into_iter().filter(|line| line["message"] == "callout refused");
+        told.collect::<Vec<_>>()
+    };
+    eventually("all of them have lines", async || lines().len() == 200).await;
+    let warnings = lines().iter().filter(|line| line["level"] == "WARN").count();
+    assert!((99..150).contains(&warnings), "{warnings}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_manager_is_told_what_becomes_of_the_service() {
     let stage = Stage::new().await;
     let socket = stage.file("notify");

@@ -26,6 +26,7 @@ pub mod schema;
 mod server;
 mod service;
 mod status;
+mod strangers;
 mod telemetry;
 mod tls;
 mod trace;
