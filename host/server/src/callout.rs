@@ -351,9 +351,10 @@ fn finish(
             } else {
                 app.strangers.tell(&facts.tenant())
             };
-            match told {
-                Some(untold) => tell_refusal!(Level::WARN, Some(untold).filter(|untold| *untold > 0)),
-                None => tell_refusal!(Level::DEBUG, None::<u64>),
+            if let Some(untold) = told {
+                tell_refusal!(Level::WARN, Some(untold).filter(|untold| *untold > 0));
+            } else {
+                tell_refusal!(Level::DEBUG, None::<u64>);
             }
             answer::refusal(&refusal, facts.correlation_id.as_deref())
         }

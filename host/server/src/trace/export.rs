@@ -205,7 +205,7 @@ impl SpanExporter for OnRuntime {
         };
         let is_first_failure = sent.is_err() && !self.queue.is_failing.load(Ordering::Relaxed);
         let why = if is_first_failure { self.inquire().await } else { None };
-        self.queue.note(count as u64, &sent, why);
+        self.queue.note(count as u64, &sent, why.as_deref());
         sent
     }
 }
@@ -224,7 +224,7 @@ impl OnRuntime {
 
 impl Queue {
     /// Counts a batch. Tells of the first that fails, and of the first that does not again.
-    fn note(&self, spans: u64, sent: &OTelSdkResult, why: Option<String>) {
+    fn note(&self, spans: u64, sent: &OTelSdkResult, why: Option<&str>) {
         let was_failing = self.is_failing.swap(sent.is_err(), Ordering::Relaxed);
         match sent {
             Ok(()) => {
