@@ -214,8 +214,9 @@ impl OnRuntime {
     /// Why the collector cannot be reached, of which the exporter says `network error` and no more. Asked without the headers,
     /// whose secrets belong to spans alone.
     async fn inquire(&self) -> Option<String> {
-        let asked = self.inquirer.head(self.endpoint.clone()).send();
-        let answer = self.runtime.spawn(asked).await.ok()?;
+        let request = self.inquirer.head(self.endpoint.clone());
+        // Also made there: it sets its timers at once.
+        let answer = self.runtime.spawn(async move { request.send().await }).await.ok()?;
         let error = answer.err()?.without_url();
         let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
         Some(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
