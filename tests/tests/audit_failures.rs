@@ -134,8 +134,17 @@ async fn a_full_disk_refuses_callouts_until_there_is_room() {
     .await;
     assert_eq!(refused, Some((503, "audit_unavailable".into())));
     assert!(metric(&platform, "claimsmith_audit_lost_total").await > 0.0);
+    let ready = format!("http://{}/readyz", platform.host.address);
+    let readiness = async || platform.http.get(&ready).send().await.unwrap();
+    eventually("nobody is sent here", async || readiness().await.status() == 503).await;
+    let told = readiness().await.text().await.unwrap();
+    assert!(told.contains("the audit store cannot be written"), "{told}");
     fs::remove_file(filler).unwrap();
     drop(file);
+    eventually("somebody is sent here again", async || {
+        readiness().await.status() == 200
+    })
+    .await;
     eventually("callouts are answered again", async || {
         platform.callout().await.0 == 200
     })

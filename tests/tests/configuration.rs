@@ -10,7 +10,7 @@
 
 use std::fs;
 
-use claimsmith_tests::{Host, Platform, Stage, cases, eventually, world};
+use claimsmith_tests::{Host, Platform, Stage, cases, eventually, run, world};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -137,6 +137,16 @@ async fn a_tenant_with_a_mistake_is_not_served_and_nobody_else_notices() {
             "{mistake}: a tenant's mistakes are its own matter"
         );
     }
+
+    // Who watches sees whose outage it is.
+    let labels = ["tenant=\"bad-0\"", "extension=\"\"", "outcome=\"tenant_unavailable\""];
+    assert!((platform.metric("claimsmith_callouts_total", &labels).await - 1.0).abs() < f64::EPSILON);
+    eventually("its record names it", async || {
+        let find = ["audit", "query", "--tenant", "bad-0", "--json"];
+        let found = run(platform.directory.path(), &find, "").await;
+        found.output.contains("tenant_unavailable")
+    })
+    .await;
 
     // A mended tenant serves from then on.
     fs::write(platform.directory.path().join("tenants/bad-0/tenant.toml"), &good).unwrap();

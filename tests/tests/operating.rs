@@ -3,18 +3,22 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::allow_attributes,
     reason = "a test fails by panicking"
 )]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::time::Duration;
 
 use claimsmith_tests::world::DIRECTORY;
-use claimsmith_tests::{Host, Platform, Stage, eventually, plugin, run, world};
+use claimsmith_tests::{Authority, Host, Platform, Stage, eventually, plugin, run, world};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,7 +33,7 @@ async fn what_init_writes_is_accepted_and_serves() {
         (0, "0 tenants would be served, with 0 extensions and 0 bindings\n")
     );
 
-    // As it says: rename the example, put the plugin beside it, fill it in.
+    // As it says: rename the example, put the plugin into plugins/, fill it in.
     let tenant = new.join("tenants/contoso");
     fs::rename(new.join("tenants/.example"), &tenant).unwrap();
     fs::create_dir(tenant.join("plugins")).unwrap();
@@ -59,6 +63,46 @@ async fn what_init_writes_is_accepted_and_serves() {
         status["tenants"]["contoso"]["extensions"]["profile"]["bindings"][0]["plugin"],
         "attribute-map"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_init_writes_for_a_state_directory_leaves_the_configuration_as_it_is() {
+    let directory = TempDir::new().unwrap();
+    let ended = run(directory.path(), &["init", "etc", "--state", "state \"of\" it"], "").await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.output.contains("put the plugin into plugins/"), "{ended:?}");
+    let (etc, state) = (directory.path().join("etc"), directory.path().join("state \"of\" it"));
+    let config = fs::read_to_string(etc.join("claimsmith.toml")).unwrap();
+    let config = config.replace("127.0.0.1:8080", "127.0.0.1:0");
+    let config = config.replace("# [admin]", "[admin]").replace("# state =", "state =");
+    fs::write(etc.join("claimsmith.toml"), config).unwrap();
+    let names = |of: &std::path::Path| {
+        let entries = fs::read_dir(of).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names(&etc);
+
+    let mut host = Host::start(&etc, "json").await;
+    host.terminate();
+    host.ended().await;
+    assert_eq!(names(&etc), before);
+    assert_eq!(names(&state), ["admin", "audit", "cache", "cache.key"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_cannot_be_written_is_told_with_its_key_and_once() {
+    let directory = TempDir::new().unwrap();
+    fs::create_dir(directory.path().join("tenants")).unwrap();
+    fs::write(directory.path().join("file"), "").unwrap();
+    let config = "server.listen = \"127.0.0.1:0\"\naudit.path = \"file/audit/audit.db\"\n";
+    fs::write(directory.path().join("claimsmith.toml"), config).unwrap();
+    let (status, printed) = Host::fail_to_start(directory.path()).await;
+    let told = printed.lines().last().unwrap();
+    assert_eq!(status.code(), Some(1), "{printed}");
+    assert!(told.starts_with("error: audit.path: "), "{told}");
+    assert_eq!(told.matches("(os error 20)").count(), 1, "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,6 +177,170 @@ async fn check_finds_what_a_start_would_in_all_tenants() {
         ended.code == 1 && ended.output.contains("claimsmith.toml:2:"),
         "{ended:?}"
     );
+}
+
+/// What `check` says of a configuration: its problems and its warnings, each as `key: what is wrong`.
+async fn checked(directory: &Path) -> (i32, Vec<String>, Vec<String>) {
+    let ended = run(directory, &["check", "--json"], "").await;
+    let report: Value = serde_json::from_str(&ended.output).unwrap();
+    let messages = |member: &str| {
+        let found = report[member].as_array().unwrap().iter();
+        found
+            .map(|found| found["message"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    (ended.code, messages("problems"), messages("warnings"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_finds_in_the_hosts_own_files_what_a_start_would_refuse() {
+    let directory = TempDir::new().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::create_dir(at("tenants")).unwrap();
+    fs::create_dir(at("cache")).unwrap();
+    fs::write(at("cache.key"), "0123456789abcdef0123456789abcdef").unwrap();
+    fs::write(at("file"), "").unwrap();
+    let allow = |name: &str, mode: u32| fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+    let long = "s".repeat(120);
+    let cases = [
+        ("log.filter = \"info,foo=bar=baz\"", "log.filter: ", 0o600, 0o700),
+        (
+            "log.filter = \"loud\"",
+            "log.filter: `loud` is no log filter",
+            0o600,
+            0o700,
+        ),
+        (
+            "[telemetry.traces]\notlp_endpoint = \"http://127.0.0.1:4318/v1/traces\"\nheaders = { authorization = \"file:/run/nosuch\" }",
+            "telemetry.traces: telemetry.traces.headers.authorization: ",
+            0o600,
+            0o700,
+        ),
+        (&format!("admin.socket = \"{long}\""), "admin.socket: ", 0o600, 0o700),
+        ("audit.path = \"file/audit/audit.db\"", "audit.path: ", 0o600, 0o700),
+        ("admin.state = \"file/state\"", "admin.state: ", 0o600, 0o700),
+        ("", "runtime.cache: ", 0o644, 0o700),
+        ("", "runtime.cache: ", 0o600, 0o777),
+    ];
+    for (config, expected, key, cache) in cases {
+        allow("cache.key", key);
+        allow("cache", cache);
+        let whole = format!(
+            "{config}\n[server]\nlisten = \"127.0.0.1:0\"\n[runtime.cache]\ndirectory = \"cache\"\nkey = \"cache.key\"\n"
+        );
+        fs::write(at("claimsmith.toml"), whole).unwrap();
+        let (code, problems, _) = checked(directory.path()).await;
+        assert_eq!(code, 1, "{config} {key:o} {cache:o}");
+        assert!(
+            problems.iter().any(|problem| problem.starts_with(expected)),
+            "{config}: {problems:?}"
+        );
+        let refused = timeout(Duration::from_secs(30), run(directory.path(), &["serve"], "")).await;
+        let refused = refused.unwrap_or_else(|_| panic!("{config} {key:o} {cache:o}: it serves"));
+        assert_eq!(refused.code, 1, "{config} {key:o} {cache:o}: {refused:?}");
+    }
+
+    // A start goes on without a store, and would refuse every callout.
+    fs::write(at("claimsmith.toml"), "audit.path = \"tenants\"").unwrap();
+    let (code, problems, _) = checked(directory.path()).await;
+    assert!(code == 1 && problems[0].contains("is a directory"), "{problems:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_warns_of_a_certificate_that_has_expired() {
+    let stage = Stage::new().await;
+    let pair = Authority::new().issue_expired("127.0.0.1");
+    fs::write(stage.file("cert.pem"), pair.certificate).unwrap();
+    fs::write(stage.file("key.pem"), pair.key).unwrap();
+    let stage = stage.host_config("server.tls.certificate = \"cert.pem\"\nserver.tls.key = \"key.pem\"");
+    let (code, problems, warnings) = checked(stage.directory.path()).await;
+    assert_eq!((code, problems), (0, Vec::new()));
+    assert!(
+        warnings[0].starts_with("server.tls: ") && warnings[0].contains("has expired"),
+        "{warnings:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_sent_to_a_host_that_knows_no_directorys_keys() {
+    let stage = Stage::new().await;
+    let tenant = world::directories_toml(&stage.entra) + &world::extension_toml("claims", "", "misbehaving", "");
+    // Nothing listens on the port of a listener that is gone.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let unreachable = tenant.replace(&stage.entra.address().to_string(), &gone.to_string());
+    let platform = stage.tenant("contoso", &unreachable).listen("json").await;
+    let tried = "uses of metadata documents wait";
+    eventually("each document has been tried", async || {
+        !readiness(&platform).await.1.to_string().contains(tried)
+    })
+    .await;
+    let (status, readiness) = readiness(&platform).await;
+    assert_eq!(status, 503, "{readiness}");
+    assert!(
+        readiness["reasons"][0].as_str().unwrap().contains("no keys"),
+        "{readiness}"
+    );
+}
+
+async fn readiness(platform: &Platform) -> (u16, Value) {
+    let url = format!("http://{}/readyz", platform.host.address);
+    let response = platform.http.get(url).send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_serves_and_is_taken_away_is_warned_of() {
+    let platform = Platform::start("[[extensions.claims.bindings]]\nplugin = \"misbehaving\"\n").await;
+    let tenants = platform.directory.path().join("tenants");
+    fs::rename(tenants.join("contoso"), platform.directory.path().join("elsewhere")).unwrap();
+    let removed = |line: &Value| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("tenant removed"))
+    };
+    let line = platform.host.log_line("the tenant is removed", removed).await;
+    assert_eq!(
+        (&line["level"], &line["tenant"]),
+        (&"WARN".into(), &"contoso".into()),
+        "{line}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_strangers_send_is_told_now_and_then_and_with_their_address() {
+    let platform = Platform::start("[[extensions.claims.bindings]]\nplugin = \"misbehaving\"\n").await;
+    let mark = platform.host.log_mark();
+    let got = platform.http.get(platform.url()).send().await.unwrap();
+    assert_eq!(got.status(), 405);
+    let line = platform.host.callout_line(mark).await;
+    assert_eq!(
+        (&line["client"], &line["level"]),
+        (&"127.0.0.1".into(), &"WARN".into()),
+        "{line}"
+    );
+
+    let mark = platform.host.log_mark();
+    for _ in 0..200 {
+        let refused = platform
+            .http
+            .post(platform.url())
+            .json(&platform.body())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(refused.status(), 401);
+    }
+    let lines = || {
+        let log = platform.host.log_after(mark);
+        let told = log.into_iter().filter(|line| line["message"] == "callout refused");
+        told.collect::<Vec<_>>()
+    };
+    eventually("all of them have lines", async || lines().len() == 200).await;
+    let warnings = lines().iter().filter(|line| line["level"] == "WARN").count();
+    assert!((99..150).contains(&warnings), "{warnings}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

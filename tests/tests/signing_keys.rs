@@ -27,6 +27,20 @@ async fn behind_proxy(host_config: &str, mood: Mood) -> (Platform, Documents) {
     (stage.start().await, documents)
 }
 
+/// The same with documents that cannot be fetched: each has been tried once, and the host is not ready.
+async fn behind_broken_proxy(host_config: &str, mood: Mood) -> (Platform, Documents) {
+    let (stage, documents) = stage_behind_proxy(host_config, mood).await;
+    let platform = stage.listen("json").await;
+    let url = format!("http://{}/readyz", platform.host.address);
+    eventually("each document has been tried", async || {
+        let readiness = platform.http.get(&url).send().await.unwrap();
+        assert_eq!(readiness.status(), 503);
+        !readiness.text().await.unwrap().contains("first fetch")
+    })
+    .await;
+    (platform, documents)
+}
+
 async fn stage_behind_proxy(host_config: &str, mood: Mood) -> (Stage, Documents) {
     let (entra, documents) = Documents::start(world::config(), mood).await;
     let stage = Stage::with(entra).host_config(host_config);
@@ -144,7 +158,7 @@ async fn a_flood_causes_one_fetch_of_each_of_many_documents() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_out_of_reach_is_not_asked_for_each_callout() {
-    let (platform, documents) = behind_proxy("", Mood::Refuse).await;
+    let (platform, documents) = behind_broken_proxy("", Mood::Refuse).await;
     let before = asked(&documents, V2_DOCUMENT);
     let mut calls = JoinSet::new();
     for _ in 0..100 {
@@ -224,7 +238,7 @@ async fn keys_that_roll_again_are_found_when_the_window_is_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_without_reachable_keys_mends_itself() {
     for mood in [Mood::Refuse, Mood::Hang] {
-        let (platform, documents) = behind_proxy("token.timeout = \"1s\"", mood).await;
+        let (platform, documents) = behind_broken_proxy("token.timeout = \"1s\"", mood).await;
         let mark = platform.host.log_mark();
         let response = platform.call(&platform.token(), &platform.body()).await;
         assert_eq!(response.status(), 503, "{mood:?}");

@@ -70,6 +70,8 @@ pub(crate) struct Shared {
     refusals: Mutex<Refusals>,
     pub(crate) lost: AtomicU64,
     pub(crate) closing: AtomicBool,
+    /// Whether the store could be written when that was tried last.
+    pub(crate) available: AtomicBool,
     writer: OnceLock<Thread>,
     pub(crate) metrics: Metrics,
 }
@@ -154,6 +156,7 @@ impl Auditor {
             refusals: Mutex::default(),
             lost: AtomicU64::new(0),
             closing: AtomicBool::new(false),
+            available: AtomicBool::new(true),
             writer: OnceLock::new(),
             metrics: Metrics::register(),
         });
@@ -178,6 +181,13 @@ impl Auditor {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.shared.options.mode
+    }
+
+    /// Whether callouts are refused for want of records: they have to be kept, and the store could not be written when that was
+    /// tried last. The writer tries again by itself.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        self.mode() == Mode::Required && !self.shared.available.load(Ordering::Relaxed)
     }
 
     /// How much of a callout's time plugins leave to what comes after them: a tenth of `deadline`, 50 ms at most. Without it a

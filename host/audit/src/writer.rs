@@ -335,6 +335,7 @@ impl<'s> Writer<'s> {
             tracing::error!(%error, consequence, "the audit store cannot be written");
         }
         self.available = Some(false);
+        self.shared.available.store(false, Ordering::Relaxed);
         self.shared.metrics.available.set(0.0);
         self.lost_since.get_or_insert_with(SystemTime::now);
         if matches!(error, StoreError::Corrupt(_)) {
@@ -380,6 +381,7 @@ impl<'s> Writer<'s> {
             tracing::warn!("the audit store can be written again");
         }
         if self.available != Some(true) {
+            self.shared.available.store(true, Ordering::Relaxed);
             self.shared.metrics.available.set(1.0);
         }
         self.available = Some(true);

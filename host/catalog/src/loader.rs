@@ -303,7 +303,16 @@ impl Loader {
         }
         for name in previous.tenants.keys().filter(|name| !tenants.contains_key(*name)) {
             metrics::gauge!("claimsmith_tenant_mistakes", "tenant" => name.clone()).set(0.0);
-            tracing::info!(tenant = name, generation, "tenant removed");
+            let served = previous.tenants.get(name).is_some_and(|slot| slot.serving.is_some());
+            if served {
+                tracing::warn!(
+                    tenant = name,
+                    generation,
+                    "tenant removed: its directory is gone, and its callouts are refused (unknown_tenant)"
+                );
+            } else {
+                tracing::info!(tenant = name, generation, "tenant removed");
+            }
         }
         let alive = Alive::default();
         changed.then_some(Catalog {

@@ -34,7 +34,7 @@ impl Source {
     /// Deserialises the whole file; unknown keys are errors of the target types.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         toml::from_str(&self.text).map_err(|error| {
-            let message = with_nearest_key(error.message());
+            let message = taught(&with_nearest_key(error.message()));
             match error.span() {
                 Some(span) => self.error_at(span, message),
                 None => ConfigError::in_file(&self.path, message),
@@ -103,6 +103,50 @@ pub(crate) fn steps(path: &str) -> Vec<Step<'_>> {
     steps
 }
 
+/// What a wrong value's message ends with in the words of a library or of Rust, and what is said instead.
+const ENDS: [(&str, &str); 9] = [
+    (
+        "expected struct ProbeConfig",
+        "expected a table: {}, or { upstreams = true }",
+    ),
+    ("expected a nonzero u32", "expected a whole number from 1"),
+    ("expected u16", "expected a whole number"),
+    ("expected u32", "expected a whole number"),
+    ("expected u64", "expected a whole number"),
+    ("expected usize", "expected a whole number"),
+    ("expected f64", "expected a number, such as 0.1"),
+    (
+        "invalid socket address syntax",
+        "invalid address; expected an IP address and a port, such as 127.0.0.1:8080",
+    ),
+    (
+        "expected a duration",
+        "expected a time with its unit, such as 250ms, 90s, 5min, 4h or 90d",
+    ),
+];
+/// What messages about ids begin with, which the `uuid` crate writes.
+const NO_UUID: &str = "UUID parsing failed: ";
+
+/// A message of serde's or of a value's own type in words that say what to write.
+fn taught(message: &str) -> String {
+    if let Some(why) = message.strip_prefix(NO_UUID) {
+        return format!(
+            "invalid id ({why}); expected a directory's or an application's id, a GUID such as \
+             00000000-1111-2222-3333-444444444444"
+        );
+    }
+    for (end, instead) in ENDS {
+        if let Some(before) = message.strip_suffix(end) {
+            return format!("{before}{instead}");
+        }
+    }
+    // `expected struct` with a name of Rust's.
+    match message.rsplit_once("expected struct ") {
+        Some((before, name)) if !name.contains(' ') => format!("{before}expected a table"),
+        _ => message.to_owned(),
+    }
+}
+
 /// Adds the nearest known key to serde's "unknown field" message, which lists the known ones.
 pub(crate) fn with_nearest_key(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
@@ -154,6 +198,41 @@ mod tests {
             error.to_string(),
             "tenant.toml:2:3: unknown field `audience`, expected `audiences`; did you mean `audiences`?"
         );
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_told_what_to_write() {
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "only their types matter")]
+        struct Values {
+            address: Option<std::net::SocketAddr>,
+            rate: Option<std::num::NonZeroU32>,
+            ratio: Option<f64>,
+            id: Option<uuid::Uuid>,
+            sample: Option<Sample>,
+            #[serde(default, with = "humantime_serde")]
+            time: std::time::Duration,
+        }
+        for (text, expected) in [
+            (
+                "address = \"localhost:8080\"",
+                "invalid address; expected an IP address and a port, such as 127.0.0.1:8080",
+            ),
+            ("rate = 0", "invalid value: integer `0`, expected a whole number from 1"),
+            (
+                "ratio = \"x\"",
+                "invalid type: string \"x\", expected a number, such as 0.1",
+            ),
+            ("id = \"x\"", "a GUID such as 00000000-1111-2222-3333-444444444444"),
+            ("sample = true", "invalid type: boolean `true`, expected a table"),
+            (
+                "time = \"90\"",
+                "expected a time with its unit, such as 250ms, 90s, 5min, 4h or 90d",
+            ),
+        ] {
+            let error = source(text).parse::<Values>().expect_err(text);
+            assert!(error.message.ends_with(expected), "{}", error.message);
+        }
     }
 
     #[test]

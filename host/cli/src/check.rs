@@ -1,18 +1,21 @@
 //! `claimsmith check`: a whole configuration, as a start would load it, without serving.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::bail;
 use claimsmith_admin::Store;
-use claimsmith_catalog::{Catalog, ConfigError, ConfigErrors, HostConfig, Loader};
+use claimsmith_catalog::{AdminConfig, Catalog, ConfigError, ConfigErrors, HostConfig, Loader};
 use claimsmith_runtime::Runtime;
 use claimsmith_token::MetadataStore;
 use claimsmith_upstreams::vault::Vault;
 use serde::Serialize;
 
-use crate::compiler;
+use crate::{compiler, logging};
+
+/// How long the path of a unix socket can be.
+const MAX_SOCKET_BYTES: usize = 107;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -29,6 +32,8 @@ pub(crate) struct Arguments {
 struct Report {
     valid: bool,
     problems: Vec<Problem>,
+    /// What keeps nothing from starting, or only this user.
+    warnings: Vec<Problem>,
     /// What would be served.
     tenants: usize,
     extensions: usize,
@@ -70,22 +75,20 @@ pub(crate) async fn check(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Loads all tenants as a start would. Nothing is written, nothing listens, and nobody is asked but Vault.
 async fn load(mut config: HostConfig, arguments: &Arguments) -> anyhow::Result<Report> {
-    let mut problems = Vec::new();
-    if let Some(tls) = &config.server.tls
-        && let Err(message) = claimsmith_server::check_tls(tls)
-    {
-        problems.push(of_host(arguments, format!("server.tls: {message}")));
-    }
+    let Found {
+        problems: mut found,
+        warnings,
+    } = of_the_host(&config);
     let vault = config
         .vault
         .as_ref()
         .map(Vault::load)
         .transpose()
-        .unwrap_or_else(|found| {
-            let problem = |found: &claimsmith_upstreams::Problem| {
-                of_host(arguments, format!("vault.{}: {}", found.path, found.message))
-            };
-            problems.extend(found.iter().map(problem));
+        .unwrap_or_else(|problems| {
+            let told = problems
+                .iter()
+                .map(|problem| format!("vault.{}: {}", problem.path, problem.message));
+            found.extend(told);
             None
         });
     // Components are compiled for their settings to be checked; another user's cache is not to be written to.
@@ -108,9 +111,16 @@ async fn load(mut config: HostConfig, arguments: &Arguments) -> anyhow::Result<R
     if let Some(admin) = &config.admin {
         match Store::read_active_versions(&admin.state).await {
             Ok(versions) => loader = loader.with_versions(Arc::new(versions)),
-            Err(error) => problems.push(of_host(arguments, format!("admin.state: {error}"))),
+            Err(error) => found.push(format!("admin.state: {error}")),
         }
     }
+    let in_file = |messages: Vec<String>| {
+        messages
+            .into_iter()
+            .map(|message| of_host(arguments, message))
+            .collect()
+    };
+    let mut problems: Vec<_> = in_file(found);
     let catalog = match loader.load(&Catalog::default()).await {
         Ok(catalog) => catalog.unwrap_or_default(),
         Err(error) => {
@@ -126,6 +136,7 @@ async fn load(mut config: HostConfig, arguments: &Arguments) -> anyhow::Result<R
     Ok(Report {
         valid: problems.is_empty(),
         problems,
+        warnings: in_file(warnings),
         tenants: tenants.len(),
         extensions: catalog.extensions().count(),
         bindings: catalog
@@ -133,6 +144,122 @@ async fn load(mut config: HostConfig, arguments: &Arguments) -> anyhow::Result<R
             .map(|(.., extension)| extension.bindings().count())
             .sum(),
     })
+}
+
+/// What was found in `claimsmith.toml`, each with its key.
+#[derive(Default)]
+struct Found {
+    problems: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Checks what a start uses besides tenants. Nothing is made or written, and nobody is asked.
+fn of_the_host(config: &HostConfig) -> Found {
+    let mut found = Found::default();
+    let mut wrong = |key: &str, result: Result<(), String>| {
+        found
+            .problems
+            .extend(result.err().map(|message| format!("{key}: {message}")));
+    };
+    let filter = config.log.filter.as_deref();
+    wrong(
+        "log.filter",
+        filter.map_or(Ok(()), |filter| told(logging::check(filter))),
+    );
+    wrong(
+        "telemetry.traces",
+        claimsmith_server::check_traces(&config.telemetry.traces),
+    );
+    if let Some(cache) = config.runtime.cache.options() {
+        wrong("runtime.cache", told(claimsmith_runtime::check_cache(&cache)));
+    }
+    let socket = config.admin.as_ref().map(AdminConfig::socket);
+    wrong("admin.socket", socket.as_deref().map_or(Ok(()), fits_a_socket));
+    match config.server.tls.as_ref().map(claimsmith_server::check_tls) {
+        Some(Ok(warning)) => found
+            .warnings
+            .extend(warning.map(|warning| format!("server.tls: {warning}"))),
+        Some(Err(message)) => found.problems.push(format!("server.tls: {message}")),
+        None => {}
+    }
+    for (key, directory) in written(config) {
+        match obstacle(&directory) {
+            Some(Obstacle::ForAll(message)) => found.problems.push(format!("{key}: {message}")),
+            Some(Obstacle::ForThisUser(message)) => found.warnings.push(format!("{key}: {message}")),
+            None => {}
+        }
+    }
+    if config.audit.path.is_dir() {
+        let path = config.audit.path.display();
+        found.problems.push(format!(
+            "audit.path: {path} is a directory; expected the path of a file"
+        ));
+    }
+    found
+}
+
+fn told<E: std::fmt::Display>(result: Result<(), E>) -> Result<(), String> {
+    result.map_err(|error| error.to_string())
+}
+
+/// The directories that are written to, by the keys that name them or a file in them.
+fn written(config: &HostConfig) -> Vec<(&'static str, PathBuf)> {
+    let parent = |file: &Path| file.parent().unwrap_or(Path::new("")).to_owned();
+    let mut written = vec![("audit.path", parent(&config.audit.path))];
+    if let Some(cache) = config.runtime.cache.options() {
+        written.push(("runtime.cache.key", parent(&cache.key)));
+        written.push(("runtime.cache.directory", cache.directory));
+    }
+    written.extend(config.admin.as_ref().map(|admin| ("admin.state", admin.state.clone())));
+    written
+}
+
+fn fits_a_socket(path: &Path) -> Result<(), String> {
+    let bytes = path.as_os_str().len();
+    if bytes <= MAX_SOCKET_BYTES {
+        return Ok(());
+    }
+    Err(format!(
+        "{} has {bytes} bytes, expected at most {MAX_SOCKET_BYTES}: set admin.socket to a shorter path",
+        path.display()
+    ))
+}
+
+/// What keeps a directory from being made or written to.
+enum Obstacle {
+    ForAll(String),
+    /// The service's user may be another.
+    ForThisUser(String),
+}
+
+fn obstacle(directory: &Path) -> Option<Obstacle> {
+    let directory = std::path::absolute(directory).ok()?;
+    let there = directory.ancestors().find(|ancestor| ancestor.exists())?;
+    if !there.is_dir() {
+        return Some(Obstacle::ForAll(format!(
+            "{} cannot be made: {} is no directory",
+            directory.display(),
+            there.display()
+        )));
+    }
+    can_write(there).err().map(|error| {
+        Obstacle::ForThisUser(format!(
+            "{} is written to, and this user may not write in {} ({error}): the service's user has to",
+            directory.display(),
+            there.display()
+        ))
+    })
+}
+
+#[cfg(unix)]
+fn can_write(directory: &Path) -> std::io::Result<()> {
+    use rustix::fs::{Access, access};
+    Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+#[cfg(not(unix))]
+fn can_write(_: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 fn of_host(arguments: &Arguments, message: String) -> Problem {
@@ -165,6 +292,9 @@ fn print(report: &Report, as_json: bool) -> anyhow::Result<()> {
     }
     for problem in &report.problems {
         writeln!(output, "{}", problem.text)?;
+    }
+    for warning in &report.warnings {
+        writeln!(output, "warning: {}", warning.text)?;
     }
     writeln!(
         output,

@@ -20,6 +20,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+/// What every command has: apart from a command's own options in its help.
+const LOGGING: &str = "Logging";
+
 /// A shared platform for Microsoft Entra's custom authentication extensions: validates Entra's callouts and runs
 /// tenant teams' sandboxed WebAssembly plugins, which produce the claims.
 #[derive(Debug, Parser)]
@@ -31,12 +34,13 @@ struct Cli {
         global = true,
         value_enum,
         default_value = "text",
-        env = "CLAIMSMITH_LOG_FORMAT"
+        env = "CLAIMSMITH_LOG_FORMAT",
+        help_heading = LOGGING
     )]
     log_format: logging::Format,
     /// Which log lines are written, for example `info` (the default) or `claimsmith_token=debug,warn`. `serve` takes
     /// `log.filter` of its configuration when nothing is said here.
-    #[arg(long, global = true, env = "CLAIMSMITH_LOG")]
+    #[arg(long, global = true, env = "CLAIMSMITH_LOG", help_heading = LOGGING)]
     log: Option<String>,
     #[command(subcommand)]
     command: Command,
@@ -97,7 +101,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the last word of a command line program")]
             {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", told(&error));
             }
             ExitCode::FAILURE
         }
@@ -118,12 +122,25 @@ fn has_no_reader(error: &anyhow::Error) -> bool {
             .any(|cause| cause.downcast_ref::<reqwest::Error>().is_some())
 }
 
+/// An error with its causes, each once: some messages hold that of their cause.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 fn run(cli: Cli) -> anyhow::Result<()> {
     // What is wrong is what they print: the log would say it once more.
     let filter = match cli.command {
-        Command::Check(_) => Some("off"),
+        Command::Check(_) | Command::Healthcheck(_) => Some("off"),
         Command::Push(_)
         | Command::Activate(_)
+        | Command::Forget(_)
         | Command::Rollback(_)
         | Command::Versions(_)
         | Command::Status(_)

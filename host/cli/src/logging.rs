@@ -6,10 +6,10 @@
 use std::io::{IsTerminal as _, stderr};
 use std::panic::PanicHookInfo;
 
-use anyhow::Context as _;
-use claimsmith_server::controls::install_log_filter;
+use claimsmith_server::controls::{ControlError, install_log_filter};
 use clap::ValueEnum;
 use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::{EnvFilter, reload};
 
 /// How log lines are written.
@@ -30,8 +30,10 @@ const DEFAULT_FILTER: &str = "info";
 /// When `filter` is no filter.
 pub(crate) fn start(format: Format, filter: Option<&str>) -> anyhow::Result<WorkerGuard> {
     let first = filter.unwrap_or(DEFAULT_FILTER).to_owned();
-    let filter = EnvFilter::try_new(&first)
-        .with_context(|| format!("`{first}` is no log filter; expected a level or `target=level` pairs"))?;
+    let filter = parse(&first).map_err(|why| ControlError::LogFilter {
+        filter: first.clone(),
+        why,
+    })?;
     let (writer, guard) = tracing_appender::non_blocking(stderr());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match format {
@@ -59,9 +61,34 @@ pub(crate) fn start(format: Format, filter: Option<&str>) -> anyhow::Result<Work
 /// Lets the service change the filter; `first` is what it comes back to.
 fn can_be_changed(first: String, reload: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static) {
     install_log_filter(move |filter| {
-        let filter = EnvFilter::try_new(filter.unwrap_or(&first)).map_err(|error| error.to_string())?;
+        let filter = parse(filter.unwrap_or(&first))?;
         reload(filter).map_err(|error| error.to_string())
     });
+}
+
+/// Whether a text is a filter of log lines.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check(filter: &str) -> Result<(), ControlError> {
+    parse(filter).map(drop).map_err(|why| ControlError::LogFilter {
+        filter: filter.to_owned(),
+        why,
+    })
+}
+
+/// Reads a filter. A bare word would be taken as a target of which everything is logged: what is meant as a level and is
+/// misspelt would leave the log without a line.
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    let words = filter.split(',').map(str::trim).filter(|word| !word.is_empty());
+    for word in words {
+        if !word.contains(['=', '[']) && word.parse::<LevelFilter>().is_err() {
+            return Err(format!(
+                "`{word}` is none of the levels error, warn, info, debug, trace and off"
+            ));
+        }
+    }
+    EnvFilter::try_new(filter).map_err(|error| error.to_string())
 }
 
 /// A panic is a defect of the host: a record like any other, so that machines that read the log see it.

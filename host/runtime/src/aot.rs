@@ -13,7 +13,7 @@ mod entry;
 mod key;
 
 pub(crate) use cache::{Cache, Found, Kept};
-pub use cache::{CacheError, CacheOptions};
+pub use cache::{CacheError, CacheOptions, check_cache};
 pub(crate) use code::CompiledCode;
 
 use std::hash::{Hash as _, Hasher};

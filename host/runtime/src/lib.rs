@@ -44,7 +44,7 @@ mod turns;
 /// Whether this build can run plugins outside the sandbox (feature `native-plugins`): only a benchmark's can.
 pub const HAS_NATIVE_PLUGINS: bool = cfg!(feature = "native-plugins");
 
-pub use aot::{CacheError, CacheOptions};
+pub use aot::{CacheError, CacheOptions, check_cache};
 pub use binding::{Binding, PluginName};
 pub use breaker::{Breaker, BreakerOptions, BreakerPermit, BreakerState};
 /// The plugin interface's types, as the host gives and gets them: one module for each interface.

@@ -308,9 +308,7 @@ fn made_of(facts: &mut Facts, outcome: Outcome, refusal: Option<&Refusal>, arriv
     let extension = facts.extension.as_deref();
     let (token, duration) = (notes.token, arrived.elapsed());
     let context = Context {
-        tenant: extension
-            .map(|extension| Arc::clone(&extension.tenant))
-            .unwrap_or_default(),
+        tenant: facts.tenant(),
         extension: extension
             .map(|extension| Arc::clone(&extension.name))
             .unwrap_or_default(),

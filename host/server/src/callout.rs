@@ -22,7 +22,7 @@ use futures::FutureExt as _;
 use http_body_util::Either;
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use tracing::{Instrument as _, Span, field};
+use tracing::{Instrument as _, Level, Span, field};
 
 use crate::answer::{self, Answer, Refusal, status_and_title};
 use crate::audit;
@@ -33,8 +33,8 @@ use crate::invoke::{guard, invoke};
 use crate::password;
 use crate::request::{RequestBody, admit, discard, read_body};
 use crate::server::App;
+use crate::service::Peer;
 use crate::telemetry;
-use crate::trace::Tracer;
 
 /// The path of callouts, for the router.
 pub(crate) const PATH: &str = "/tenants/{tenant}/extensions/{extension}";
@@ -69,7 +69,9 @@ pub(crate) async fn handle_unusual(
     // A path whose bytes are no text names nobody.
     let (tenant, extension) = path.map_or_else(|_| Default::default(), |Path(names)| names);
     let (head, body) = request.into_parts();
-    answer_named(&app, (&tenant, &extension), &head, Either::Right(body), None, None).await
+    // Absent where there is no connection.
+    let peer = head.extensions.get::<Peer>().map(|Peer(peer)| *peer);
+    answer_named(&app, (&tenant, &extension), &head, Either::Right(body), peer, None).await
 }
 
 async fn answer_named(
@@ -107,7 +109,7 @@ async fn answer_named(
         let answered = audit::record(&app.audit, answered, &mut callout.facts, arrived).await;
         callout.facts.stages.end();
         let client = || peer.map(|peer| client::address(peer, &head.headers, &app.trusted_proxies));
-        let response = finish(app.tracer.as_ref(), answered, &callout.facts, arrived, client);
+        let response = finish(app, answered, &callout.facts, arrived, client);
         callout.is_answered = true;
         if discarded {
             discard(body).await;
@@ -149,7 +151,11 @@ async fn answer(
     let catalog = app.catalog.get();
     facts.generation = catalog.generation();
 
-    let extension = route(&catalog, tenant, extension)?;
+    let extension = route(&catalog, tenant, extension).inspect_err(|refusal| {
+        if refusal.outcome == Outcome::TenantUnavailable {
+            facts.unavailable_tenant = Some(tenant.into());
+        }
+    })?;
     facts.extension = Some(Arc::clone(&extension));
     let deadline = arrived + extension.deadline.saturating_sub(Auditor::reserve(extension.deadline));
     admit(&head.method, &head.headers, app.max_body_bytes)?;
@@ -290,7 +296,7 @@ fn cross_check(callout: &Callout<'_>, token: &ValidToken) -> Result<(), Refusal>
 
 /// The answer, and the line that tells of the callout.
 fn finish(
-    tracer: Option<&Tracer>,
+    app: &App,
     answered: Result<Vec<u8>, Refusal>,
     facts: &Facts,
     arrived: Instant,
@@ -301,7 +307,7 @@ fn finish(
         .as_ref()
         .map_or_else(|refusal| refusal.outcome, |_| Outcome::Answered);
     telemetry::count_callout(facts, outcome, took);
-    if let Some(tracer) = tracer {
+    if let Some(tracer) = &app.tracer {
         tell(tracer, facts, outcome, (arrived, took));
     }
     // Rounded to microseconds: more digits would only pretend.
@@ -321,20 +327,35 @@ fn finish(
             answer::action(body)
         }
         Err(refusal) => {
-            let status = status_and_title(refusal.outcome).0;
-            tracing::warn!(
-                outcome = refusal.outcome.code(),
-                status = status.as_u16(),
-                duration_ms,
-                client = client().map(tracing::field::display),
-                generation = facts.generation,
-                entra_error = refusal.entra_error.map(EntraError::code),
-                reason = refusal.detail,
-                guest_backtrace = refusal.guest_backtrace(),
-                guest_stderr = refusal.guest_stderr(),
-                guest_stdout = refusal.guest_stdout(),
-                "callout refused"
-            );
+            macro_rules! tell_refusal {
+                ($level:expr, $untold:expr) => {
+                    tracing::event!(
+                        $level,
+                        outcome = refusal.outcome.code(),
+                        status = status_and_title(refusal.outcome).0.as_u16(),
+                        duration_ms,
+                        client = client().map(tracing::field::display),
+                        generation = facts.generation,
+                        entra_error = refusal.entra_error.map(EntraError::code),
+                        reason = refusal.detail,
+                        guest_backtrace = refusal.guest_backtrace(),
+                        guest_stderr = refusal.guest_stderr(),
+                        guest_stdout = refusal.guest_stdout(),
+                        untold = $untold,
+                        "callout refused"
+                    )
+                };
+            }
+            let told = if facts.is_of_known_caller {
+                Some(0)
+            } else {
+                app.strangers.tell(&facts.tenant())
+            };
+            if let Some(untold) = told {
+                tell_refusal!(Level::WARN, Some(untold).filter(|untold| *untold > 0));
+            } else {
+                tell_refusal!(Level::DEBUG, None::<u64>);
+            }
             answer::refusal(&refusal, facts.correlation_id.as_deref())
         }
     }

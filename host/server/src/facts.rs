@@ -21,6 +21,8 @@ use crate::trace::{Ended, Tracer};
 #[derive(Default)]
 pub(crate) struct Facts {
     pub(crate) extension: Option<Arc<Extension>>,
+    /// The tenant that the path names, when it is configured and has nothing that serves: only names of the catalog.
+    pub(crate) unavailable_tenant: Option<Arc<str>>,
     pub(crate) correlation_id: Option<String>,
     pub(crate) generation: u64,
     pub(crate) stages: Stages,
@@ -84,6 +86,15 @@ pub(crate) struct Gone {
 }
 
 impl Facts {
+    /// The tenant that the path names; empty when it names none.
+    pub(crate) fn tenant(&self) -> Arc<str> {
+        let of_extension = self.extension.as_ref().map(|extension| &extension.tenant);
+        of_extension
+            .or(self.unavailable_tenant.as_ref())
+            .map(Arc::clone)
+            .unwrap_or_default()
+    }
+
     /// What a run of its own has come to: for all whose callout it was, and for the one that began it.
     pub(crate) fn told(mut self, answered: Result<Vec<u8>, Refusal>) -> (Told, Gone) {
         self.stages.end();

@@ -36,7 +36,8 @@ pub(crate) struct Readiness {
 /// Whether callouts should be sent here: 200, or 503 with reasons.
 ///
 /// Metadata documents count only until each has been tried once after the start, well or not: later a document is one
-/// tenant's matter, and must not take the others out of service.
+/// tenant's matter, and must not take the others out of service. Without the keys of any, and while records have to be kept
+/// and cannot, every callout is refused: another host may do better, and if none does, nobody loses an answer.
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>) {
     let catalog = app.catalog.get();
     let mut reasons = Vec::new();
@@ -46,10 +47,17 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Rea
     if !catalog.serves() {
         reasons.push("no tenant is configured with valid files".to_owned());
     }
+    if app.audit.refuses() {
+        reasons.push("the audit store cannot be written, and audit.mode is \"required\"".to_owned());
+    }
+    let extensions = catalog.extensions();
+    let documents = extensions.flat_map(|(_, _, extension)| extension.token_policy.documents());
+    let documents: Vec<_> = documents.collect();
+    if !documents.is_empty() && !documents.iter().any(|document| document.has_keys()) {
+        reasons.push("no keys could be fetched yet to check bearer tokens with".to_owned());
+    }
     if !app.was_ready() {
-        let extensions = catalog.extensions();
-        let documents = extensions.flat_map(|(_, _, extension)| extension.token_policy.documents());
-        let unfetched = documents.filter(|document| !document.was_fetched()).count();
+        let unfetched = documents.iter().filter(|document| !document.was_fetched()).count();
         if unfetched > 0 {
             reasons.push(format!(
                 "{unfetched} uses of metadata documents wait for their first fetch"

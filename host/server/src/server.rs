@@ -26,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::answer::{self, Refusal};
 use crate::repeats::Repeats;
 use crate::service::Answers;
+use crate::strangers::Strangers;
 use crate::tls::Tls;
 use crate::trace::Tracer;
 use crate::{callout, controls, health, listener, openapi, probe, quiet, status, telemetry};
@@ -44,6 +45,7 @@ pub(crate) struct App {
     /// Whose `x-forwarded-for` is believed.
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) repeats: Repeats,
+    pub(crate) strangers: Strangers,
     /// Absent while no traces are made.
     pub(crate) tracer: Option<Tracer>,
     places: Arc<Semaphore>,
@@ -105,8 +107,8 @@ pub enum StartError {
     Telemetry(String),
     /// The audit store's directory or key cannot be used. (A store that is full, locked or damaged does not keep the
     /// service from starting.)
-    #[error(transparent)]
-    Audit(StoreError),
+    #[error("audit.path: {0}")]
+    Audit(#[source] StoreError),
     /// The directory of tenants cannot be read.
     #[error(transparent)]
     Tenants(ConfigError),
@@ -203,6 +205,7 @@ impl Server {
         let app = App {
             audit,
             repeats: Repeats::new(config.repeated_callouts),
+            strangers: Strangers::default(),
             tracer,
             catalog,
             max_body_bytes: config.server.max_body_bytes,

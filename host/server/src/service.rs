@@ -17,6 +17,10 @@ use hyper_util::service::TowerToHyperService;
 use crate::callout;
 use crate::server::App;
 
+/// Whose connection a request of the router's came over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
 /// Answers requests. A callout as Entra sends it takes none of the router's allocations, of which there are a dozen.
 #[derive(Clone)]
 pub(crate) struct Answers {
@@ -44,11 +48,12 @@ impl Service<Request<Incoming>> for Answers {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if request.method() == Method::POST && callout::plain_names(request.uri().path()).is_some() {
             let answer = callout::handle(Arc::clone(&self.app), request, self.peer);
             return Box::pin(answer.map(|answer| Ok(answer.map(Either::Left))));
         }
+        request.extensions_mut().insert(Peer(self.peer));
         let answer = self.router.call(request);
         Box::pin(answer.map(|answer| answer.map(|answer| answer.map(Either::Right))))
     }

@@ -213,11 +213,12 @@ fn describe_more() {
     describe_gauge!("claimsmith_build_info", "1, with the version that runs");
 }
 
-/// Counts a callout: of its extension, or of none when the path led to none. One that the service makes itself counts as a
+/// Counts a callout: of its extension, or of its tenant or nobody when the path led to none. One that the service makes itself counts as a
 /// probe alone.
 pub(crate) fn count_callout(facts: &Facts, outcome: Outcome, took: Duration) {
     let Some(extension) = facts.extension.as_deref() else {
-        counter!("claimsmith_callouts_total", "tenant" => "", "extension" => "", "outcome" => outcome.code())
+        let tenant = facts.unavailable_tenant.as_deref().unwrap_or_default().to_owned();
+        counter!("claimsmith_callouts_total", "tenant" => tenant, "extension" => "", "outcome" => outcome.code())
             .increment(1);
         return;
     };

@@ -21,6 +21,10 @@ use x509_parser::parse_x509_certificate;
 /// Larger files hold no certificate.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// What is told of a certificate whose time is over.
+const EXPIRED: &str =
+    "the certificate has expired: clients will refuse it; replace the files, which are read again by themselves";
+
 /// What handshakes are made with: the files as they were last read and found good.
 #[derive(Debug)]
 pub(crate) struct Tls {
@@ -91,12 +95,17 @@ impl Tls {
     }
 }
 
-/// Whether a certificate and its key can be served.
+/// Whether a certificate and its key can be served, and what should be known of them all the same.
 ///
 /// # Errors
 /// What is wrong with which file.
-pub fn check_tls(config: &TlsConfig) -> Result<(), String> {
-    Tls::load(config.clone()).map(|_| ())
+pub fn check_tls(config: &TlsConfig) -> Result<Option<String>, String> {
+    let files = Files::read(config)?;
+    files.server_config(config)?;
+    let first = CertificateDer::pem_slice_iter(&files.certificate).next();
+    let expires = first.and_then(Result::ok).and_then(|first| expiry(&first));
+    let told = || format!("{}: {EXPIRED}", config.certificate.display());
+    Ok(expires.is_some_and(has_passed).then(told))
 }
 
 impl Files {
@@ -154,13 +163,15 @@ fn expiry(certificate: &CertificateDer<'_>) -> Option<i64> {
 fn tell_expiry(config: &TlsConfig, expires: i64) {
     #[expect(clippy::cast_precision_loss, reason = "seconds until the year 9999 are below 2^52")]
     metrics::gauge!("claimsmith_tls_certificate_expires_timestamp_seconds").set(expires as f64);
+    if has_passed(expires) {
+        tracing::warn!(certificate = %config.certificate.display(), "{EXPIRED}");
+    }
+}
+
+/// Whether a time, in seconds since 1970, is over.
+fn has_passed(time: i64) -> bool {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
-    if Duration::from_secs(u64::try_from(expires).unwrap_or_default()) <= now {
-        tracing::warn!(
-            certificate = %config.certificate.display(),
-            "the certificate has expired: clients will refuse it; replace the files, which are read again by themselves"
-        );
-    }
+    Duration::from_secs(u64::try_from(time).unwrap_or_default()) <= now
 }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 pub(crate) use self::export::ExportError;
 use self::export::Exporter;
+pub use self::export::check_traces;
 pub(crate) use self::spans::Ended;
 use crate::controls;
 

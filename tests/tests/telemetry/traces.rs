@@ -293,7 +293,15 @@ async fn whatever_the_collector_does_callouts_are_answered() {
                 .as_str()
                 .is_some_and(|text| text.starts_with("traces cannot be sent"))
         });
-        assert_eq!(told.count(), 1);
+        let told: Vec<_> = told.collect();
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0]["endpoint"].as_str().unwrap().ends_with("/v1/traces"),
+            "{}",
+            told[0]
+        );
+        let why = told[0].to_string();
+        assert!(why.contains("refused") || why.contains("status code"), "{why}");
     }
 
     // One that hangs holds a request; what does not fit the queue meanwhile is dropped.

@@ -61,7 +61,8 @@ impl CacheConfig {
     }
 
     /// What the runtime's cache is opened with, if there is to be one.
-    pub(super) fn options(&self) -> Option<CacheOptions> {
+    #[must_use]
+    pub fn options(&self) -> Option<CacheOptions> {
         Some(CacheOptions {
             directory: self.directory.clone()?,
             key: self.key.clone()?,

@@ -86,6 +86,35 @@ pub(crate) struct Cache {
     max_entry_bytes: usize,
 }
 
+/// Whether what is there of a cache would be refused, whoever the service's user is: whoever checks a configuration may be
+/// somebody else. Nothing is made.
+///
+/// # Errors
+/// [`CacheError`]
+pub fn check_cache(options: &CacheOptions) -> Result<(), CacheError> {
+    let directory = options.directory.as_path();
+    if let Some(metadata) = existing(directory)? {
+        if !metadata.is_dir() {
+            return Err(CacheError::unusable(directory, &io::ErrorKind::NotADirectory.into()));
+        }
+        check_mode(&metadata).map_err(|reason| CacheError::Directory {
+            path: directory.to_owned(),
+            reason,
+        })?;
+    }
+    super::key::check(&options.key)
+}
+
+/// What is at a path; nothing where nothing is yet, or where only another user may look.
+pub(super) fn existing(path: &Path) -> Result<Option<fs::Metadata>, CacheError> {
+    use io::ErrorKind::{NotFound, PermissionDenied};
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => Ok(None),
+        Err(error) => Err(CacheError::unusable(path, &error)),
+    }
+}
+
 /// What the cache has of a component.
 pub(crate) enum Found {
     /// Code that has been verified.
@@ -107,7 +136,8 @@ impl Cache {
         let unusable = |error| CacheError::unusable(directory, &error);
         make_directory(directory).map_err(unusable)?;
         let metadata = fs::metadata(directory).map_err(unusable)?;
-        check_directory(&metadata).map_err(|reason| CacheError::Directory {
+        let checked = check_mode(&metadata).and_then(|()| check_owner(&metadata));
+        checked.map_err(|reason| CacheError::Directory {
             path: directory.to_owned(),
             reason,
         })?;
@@ -326,7 +356,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
 
 /// Whether nobody else can put files there.
 #[cfg(unix)]
-fn check_directory(metadata: &fs::Metadata) -> Result<(), String> {
+fn check_mode(metadata: &fs::Metadata) -> Result<(), String> {
     use std::os::unix::fs::MetadataExt as _;
     if metadata.mode() & 0o022 != 0 {
         return Err(format!(
@@ -334,11 +364,11 @@ fn check_directory(metadata: &fs::Metadata) -> Result<(), String> {
             metadata.mode() & 0o7777
         ));
     }
-    check_owner(metadata)
+    Ok(())
 }
 
 #[cfg(not(unix))]
-fn check_directory(_metadata: &fs::Metadata) -> Result<(), String> {
+fn check_mode(_metadata: &fs::Metadata) -> Result<(), String> {
     Ok(())
 }
 

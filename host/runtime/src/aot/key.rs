@@ -35,21 +35,12 @@ impl Key {
             opened => opened,
         };
         let file = file.map_err(unusable)?;
-        check(&file.metadata().map_err(unusable)?).map_err(|reason| CacheError::Key {
-            path: path.to_owned(),
-            reason,
-        })?;
+        let metadata = file.metadata().map_err(unusable)?;
+        let checked = check_mode(&metadata).and_then(|()| super::cache::check_owner(&metadata));
+        checked.map_err(|reason| refused(path, reason))?;
         let mut secret = Vec::new();
         file.take(MAX_BYTES).read_to_end(&mut secret).map_err(unusable)?;
-        if secret.len() < MIN_BYTES {
-            return Err(CacheError::Key {
-                path: path.to_owned(),
-                reason: format!(
-                    "it has {} bytes, expected at least {MIN_BYTES} random ones; delete it to have one made",
-                    secret.len()
-                ),
-            });
-        }
+        check_length(path, secret.len() as u64)?;
         Ok(Self::of(&secret))
     }
 
@@ -71,6 +62,33 @@ impl Key {
     pub(super) fn id(&self) -> &[u8; 16] {
         &self.id
     }
+}
+
+/// Whether a key that is there would be refused whoever the service's user is. Nothing is read of it, or made.
+///
+/// # Errors
+/// As [`Key::read_or_make`].
+pub(super) fn check(path: &Path) -> Result<(), CacheError> {
+    let Some(metadata) = super::cache::existing(path)? else {
+        return Ok(());
+    };
+    check_mode(&metadata).map_err(|reason| refused(path, reason))?;
+    check_length(path, metadata.len())
+}
+
+fn refused(path: &Path, reason: String) -> CacheError {
+    CacheError::Key {
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+fn check_length(path: &Path, bytes: u64) -> Result<(), CacheError> {
+    if bytes >= MIN_BYTES as u64 {
+        return Ok(());
+    }
+    let reason = format!("it has {bytes} bytes, expected at least {MIN_BYTES} random ones; delete it to have one made");
+    Err(refused(path, reason))
 }
 
 /// Makes a key file: whole and with its mode, or not at all. Another process may have been faster, and then its key stands.
@@ -98,9 +116,9 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether nobody else can read or replace it.
+/// Whether nobody but its owner can read it.
 #[cfg(unix)]
-fn check(metadata: &fs::Metadata) -> Result<(), String> {
+fn check_mode(metadata: &fs::Metadata) -> Result<(), String> {
     use std::os::unix::fs::MetadataExt as _;
     if !metadata.is_file() {
         return Err("it is no regular file".to_owned());
@@ -112,10 +130,10 @@ fn check(metadata: &fs::Metadata) -> Result<(), String> {
             metadata.mode() & 0o7777
         ));
     }
-    super::cache::check_owner(metadata)
+    Ok(())
 }
 
 #[cfg(not(unix))]
-fn check(_metadata: &fs::Metadata) -> Result<(), String> {
+fn check_mode(_metadata: &fs::Metadata) -> Result<(), String> {
     Ok(())
 }

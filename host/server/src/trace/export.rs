@@ -62,27 +62,20 @@ struct Queue {
     dropped: Counter,
     /// Whether the last request failed.
     is_failing: AtomicBool,
+    /// Where requests go to, for the log: without a user, a password or a query.
+    endpoint: String,
 }
 
 impl Exporter {
     /// Starts the thread. Must be called within a tokio runtime.
     pub(super) fn start(endpoint: &Url, config: &TracesConfig) -> Result<Self, ExportError> {
-        let mut headers = HashMap::new();
-        for (name, secret) in &config.headers {
-            let value = secret.read_as_operator(&config.directory);
-            let value = value.map_err(|why| ExportError::Secret(name.clone(), why))?;
-            // The exporter leaves out what is no header field, without a word.
-            if HeaderName::from_str(name).is_err() || HeaderValue::from_str(&value).is_err() {
-                let why = "the name or the secret cannot be a header field".to_owned();
-                return Err(ExportError::Secret(name.clone(), why));
-            }
-            headers.insert(name.clone(), value.to_string());
-        }
+        let headers = headers(config)?;
         let client = reqwest::Client::builder()
             .timeout(REQUEST_TIME)
             // The headers' secrets are for nobody else.
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
+        let inquirer = client.clone();
         let mut exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_http_client(client)
@@ -100,11 +93,14 @@ impl Exporter {
             failed: spans("failed"),
             dropped: spans("dropped"),
             is_failing: AtomicBool::new(false),
+            endpoint: format!("{}{}", endpoint.origin().ascii_serialization(), endpoint.path()),
         });
         let exporter = OnRuntime {
             exporter: Arc::new(exporter),
             runtime: Handle::current(),
             queue: Arc::clone(&queue),
+            inquirer,
+            endpoint: endpoint.clone(),
         };
         let options = BatchConfigBuilder::default()
             // Its own bound is never met: what it is given has been counted, and it takes a batch out before that is.
@@ -143,6 +139,33 @@ impl Exporter {
     }
 }
 
+/// The header fields of requests to the collector.
+fn headers(config: &TracesConfig) -> Result<HashMap<String, String>, ExportError> {
+    let mut headers = HashMap::new();
+    for (name, secret) in &config.headers {
+        let value = secret.read_as_operator(&config.directory);
+        let value = value.map_err(|why| ExportError::Secret(name.clone(), why))?;
+        // The exporter leaves out what is no header field, without a word.
+        if HeaderName::from_str(name).is_err() || HeaderValue::from_str(&value).is_err() {
+            let why = "the name or the secret cannot be a header field".to_owned();
+            return Err(ExportError::Secret(name.clone(), why));
+        }
+        headers.insert(name.clone(), value.to_string());
+    }
+    Ok(headers)
+}
+
+/// Whether traces could be sent as they are configured, as far as nobody has to be asked.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_traces(config: &TracesConfig) -> Result<(), String> {
+    if config.otlp_endpoint.is_none() {
+        return Ok(());
+    }
+    headers(config).map(drop).map_err(|error| error.to_string())
+}
+
 /// What the spans are of.
 fn resource(config: &TracesConfig) -> Resource {
     let own = [
@@ -164,6 +187,9 @@ struct OnRuntime {
     exporter: Arc<opentelemetry_otlp::SpanExporter>,
     runtime: Handle,
     queue: Arc<Queue>,
+    /// Finds out why the collector cannot be reached.
+    inquirer: reqwest::Client,
+    endpoint: Url,
 }
 
 impl SpanExporter for OnRuntime {
@@ -177,14 +203,29 @@ impl SpanExporter for OnRuntime {
             Ok(Err(_)) => Err(OTelSdkError::Timeout(EXPORT_TIME)),
             Err(error) => Err(OTelSdkError::InternalFailure(error.to_string())),
         };
-        self.queue.note(count as u64, &sent);
+        let is_first_failure = sent.is_err() && !self.queue.is_failing.load(Ordering::Relaxed);
+        let why = if is_first_failure { self.inquire().await } else { None };
+        self.queue.note(count as u64, &sent, why.as_deref());
         sent
+    }
+}
+
+impl OnRuntime {
+    /// Why the collector cannot be reached, of which the exporter says `network error` and no more. Asked without the headers,
+    /// whose secrets belong to spans alone.
+    async fn inquire(&self) -> Option<String> {
+        let request = self.inquirer.head(self.endpoint.clone());
+        // Also made there: it sets its timers at once.
+        let answer = self.runtime.spawn(async move { request.send().await }).await.ok()?;
+        let error = answer.err()?.without_url();
+        let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        Some(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
     }
 }
 
 impl Queue {
     /// Counts a batch. Tells of the first that fails, and of the first that does not again.
-    fn note(&self, spans: u64, sent: &OTelSdkResult) {
+    fn note(&self, spans: u64, sent: &OTelSdkResult, why: Option<&str>) {
         let was_failing = self.is_failing.swap(sent.is_err(), Ordering::Relaxed);
         match sent {
             Ok(()) => {
@@ -196,7 +237,8 @@ impl Queue {
             Err(error) => {
                 self.failed.increment(spans);
                 if !was_failing {
-                    tracing::warn!(%error, spans, "traces cannot be sent; they are dropped until the collector takes them");
+                    let endpoint = self.endpoint.as_str();
+                    tracing::warn!(endpoint, %error, why, spans, "traces cannot be sent; they are dropped until the collector takes them");
                 }
             }
         }
