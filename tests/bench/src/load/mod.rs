@@ -72,8 +72,8 @@ pub struct Measured {
     pub p999: f64,
     /// The largest latency.
     pub max: f64,
-    /// The share of the time in which the generator's core was busy: near 1 in a closed loop, it was the generator that
-    /// was measured. An open loop spins, and is always near 1.
+    /// The share of the time in which the generator had something to do: near 1 in a closed loop, it was the generator that
+    /// was measured. It is not known of an open loop, and 1.
     pub generator_busy: f64,
     /// Whether callouts that were due were sent; false when more waited than the generator holds.
     pub kept_up: bool,
@@ -85,6 +85,8 @@ pub struct Measured {
 pub(crate) struct Tally {
     latencies: Histogram<u64>,
     elapsed: Duration,
+    /// Of that, the time in which nothing was to be done.
+    idle: Duration,
     kept_up: bool,
     tokens_used_up: bool,
 }
@@ -97,6 +99,7 @@ impl Tally {
         Ok(Self {
             latencies: Histogram::new_with_bounds(1, MAX_LATENCY_US, 3)?,
             elapsed: Duration::ZERO,
+            idle: Duration::ZERO,
             kept_up: true,
             tokens_used_up: false,
         })
@@ -107,7 +110,7 @@ impl Tally {
         self.latencies.saturating_record(microseconds);
     }
 
-    fn measured(&self, busy: Duration) -> Measured {
+    fn measured(&self) -> Measured {
         let latency = |quantile| milliseconds(self.latencies.value_at_quantile(quantile));
         let seconds = self.elapsed.as_secs_f64();
         let requests = self.latencies.len();
@@ -119,7 +122,7 @@ impl Tally {
             p99: latency(0.99),
             p999: latency(0.999),
             max: milliseconds(self.latencies.max()),
-            generator_busy: busy.as_secs_f64() / seconds,
+            generator_busy: 1.0 - self.idle.as_secs_f64() / seconds,
             kept_up: self.kept_up,
             tokens_used_up: self.tokens_used_up,
         }
@@ -157,10 +160,8 @@ async fn work(job: &Job) -> Result<Measured> {
         .await
         .context("while warming up")?;
     let requests = Requests::of(job)?;
-    let before = crate::process::cpu_time(std::process::id())?;
     let tally = pace::run(&mut connections, &requests, job.pace, job.duration).await?;
-    let busy = crate::process::cpu_time(std::process::id())?.saturating_sub(before);
-    Ok(tally.measured(busy))
+    Ok(tally.measured())
 }
 
 #[cfg(test)]

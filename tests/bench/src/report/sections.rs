@@ -92,8 +92,8 @@ pub(super) fn subjects(results: &Results) -> String {
     format!(
         "## What is compared
 
-Each subject runs alone, with every thread on one core; the load generator, one thread, has the other. Callouts are real
-HTTP/1.1 over kept connections: a tokenIssuanceStart body of 1.5 KB, and a bearer token signed with RS256 and a key of
+Each subject runs alone, with every thread on one core; the load generator, one thread, has the other, and never sleeps, or
+the subjects' core would pay for waking it. Callouts are real HTTP/1.1 over kept connections: a tokenIssuanceStart body of 1.5 KB, and a bearer token signed with RS256 and a key of
 2,048 bits. Every answer is compared byte by byte with the right one, and a wrong one ends the run. Before it is measured,
 a subject must answer the good callout as expected and refuse a token that is missing, forged, expired, for another
 audience or of another caller, and a body that is cut off, of another tenant or without correlation id.
