@@ -341,10 +341,7 @@ async fn activate(
     };
     let manager = Arc::clone(&api.manager);
     let activated = to_the_end(async move { manager.activate(&asked, &request.versions, manner).await }).await?;
-    Ok(Json(ActivationAnswer {
-        plan: activated.plan,
-        generation: activated.generation,
-    }))
+    Ok(Json(activated.into()))
 }
 
 async fn roll_back(
@@ -362,10 +359,7 @@ async fn roll_back(
     let asked = asked_to(request.plan, identity, &tenant, &request.reason)?;
     let manager = Arc::clone(&api.manager);
     let rolled_back = to_the_end(async move { manager.roll_back(&asked, &request.plugin, request.plan).await }).await?;
-    Ok(Json(ActivationAnswer {
-        plan: rolled_back.plan,
-        generation: rolled_back.generation,
-    }))
+    Ok(Json(rolled_back.into()))
 }
 
 /// The tenant need not exist: it must not.

@@ -11,7 +11,7 @@ use claimsmith_catalog::{ActivationError, Activator, Managed, SignatureError, Si
 use claimsmith_runtime::{Digest, Plugin};
 use tokio::sync::OwnedMutexGuard;
 
-pub(crate) use self::activation::Manner;
+pub(crate) use self::activation::{Activated, Manner};
 use crate::problem::{Code, Refusal};
 use crate::store::{Action, Done, Of, Pushed, Room, Store, VersionRow};
 

@@ -8,6 +8,7 @@ use claimsmith_contract::schema::without_null;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::manager::Activated;
 use crate::plan::Plan;
 use crate::store::{ActiveRow, LogLine, OnDisk, VersionRow};
 
@@ -51,6 +52,15 @@ pub(crate) struct ActivationAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = without_null)]
     pub(crate) generation: Option<u64>,
+}
+
+impl From<Activated> for ActivationAnswer {
+    fn from(activated: Activated) -> Self {
+        Self {
+            plan: activated.plan,
+            generation: activated.generation,
+        }
+    }
 }
 
 /// A version that was pushed.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
-use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use claimsmith_catalog::{BindingMeters, Catalog, Seen};
 use claimsmith_contract::Outcome;
@@ -16,6 +16,7 @@ use claimsmith_runtime::{BreakerState, Usage};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::answer::status_and_title;
 use crate::course::Course;
 use crate::facts::Facts;
 use crate::server::App;
@@ -252,25 +253,10 @@ pub(crate) fn count_callout(facts: &Facts, outcome: Outcome, took: Duration) {
     });
 }
 
-/// Whether a callout was refused for its token, or for want of keys to check it with.
-const fn is_token_failure(outcome: Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::TokenMissing
-            | Outcome::TokenMalformed
-            | Outcome::TokenAlgorithm
-            | Outcome::TokenUnknownKey
-            | Outcome::TokenSignature
-            | Outcome::TokenExpired
-            | Outcome::TokenNotYetValid
-            | Outcome::TokenIssuer
-            | Outcome::TokenAudience
-            | Outcome::TokenVersion
-            | Outcome::TokenCaller
-            | Outcome::TokenTenant
-            | Outcome::TenantMismatch
-            | Outcome::KeysUnavailable
-    )
+/// Whether a callout was refused for its token, or for want of keys to check it with: what is answered 401, and two more.
+fn is_token_failure(outcome: Outcome) -> bool {
+    let is_unauthorized = status_and_title(outcome).0 == StatusCode::UNAUTHORIZED;
+    is_unauthorized || matches!(outcome, Outcome::TenantMismatch | Outcome::KeysUnavailable)
 }
 
 /// Counts an invocation, also one that was not begun. Not of a probe: what is counted is what people sign in with.
