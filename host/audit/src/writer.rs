@@ -20,9 +20,12 @@ use crate::key::Key;
 use crate::record::Context;
 use crate::store::{self, Store, StoreError};
 
-/// How long the writer sleeps when nobody waits for it. Records of `best_effort` are as old as this before they are
-/// written; `required` wakes it.
+/// How long the writer sleeps when nobody waits for it and nothing has come meanwhile. Records of `best_effort` are as old
+/// as this before they are written; `required` wakes it.
 const NAP: Duration = Duration::from_millis(100);
+/// The same while records come. A large batch takes a core from callouts for some milliseconds, which is most of what the
+/// slowest of them wait; a batch has at least what comes in this time, so that its transaction is worth it.
+const SHORT_NAP: Duration = Duration::from_millis(10);
 /// Records of one batch.
 const BATCH_RECORDS: usize = 1024;
 /// Bytes of one batch's texts, after which no more records are added.
@@ -151,6 +154,7 @@ impl<'s> Writer<'s> {
             let closing = self.shared.closing.load(Ordering::Relaxed);
             self.shared.take(&mut self.empty);
             self.pending.extend(self.empty.drain(..));
+            let nap = if self.pending.is_empty() { NAP } else { SHORT_NAP };
             #[expect(clippy::cast_precision_loss, reason = "no queue has 2^52 records")]
             self.shared.metrics.queue.set(self.pending.len() as f64);
             let went_well = runtime.block_on(self.turn(closing));
@@ -160,8 +164,10 @@ impl<'s> Writer<'s> {
                 runtime.block_on(self.end());
                 return;
             }
-            if self.pending.is_empty() || !went_well {
+            if !went_well {
                 std::thread::park_timeout(NAP);
+            } else if self.pending.is_empty() {
+                std::thread::park_timeout(nap);
             }
         }
     }

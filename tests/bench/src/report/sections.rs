@@ -264,7 +264,7 @@ pub(super) fn scale(results: &Results) -> String {
 16 connections call all bindings in turn, each an extension of its own, in up to 100 tenants. Digests are `attribute-map`
 with another number in a custom section: the same code, which nothing shares. Memory is `Rss` of `/proc/PID/smaps_rollup`,
 when the host is ready and after every binding has been called; the figures take the latter. A warm start has every
-component in the cache of compiled plugins.{cold}
+component in the cache of compiled plugins, and files that were not changed in its last seconds.{cold}
 
 {}",
         table(header, &rows, 0)
