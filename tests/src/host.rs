@@ -10,6 +10,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use crate::signals;
+
 /// How long anything that must happen may take: generous, because nothing waits for it when it happens.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -281,8 +283,7 @@ impl Host {
 
     /// Asks the host to stop, as a service manager does.
     pub fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        signals::signal(self.child.id(), "TERM");
     }
 
     /// Kills the process at once, and waits until it is gone.

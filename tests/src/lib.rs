@@ -25,6 +25,7 @@ pub mod otlp;
 mod postgres;
 pub mod raw;
 mod redis;
+pub mod signals;
 pub mod slapd;
 pub mod smtp;
 pub mod soak;

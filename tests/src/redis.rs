@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::{Identity, eventually};
+use crate::{Identity, eventually, signals};
 
 /// What it is asked with.
 const PASSWORD: &str = "planted-redis-5d1c";
@@ -89,17 +89,16 @@ impl RedisServer {
 
     /// Has it accept connections and answer nothing.
     pub fn pause(&self) {
-        self.signal("-STOP");
+        signals::pause(self.pid());
     }
 
     /// Has it go on.
     pub fn resume(&self) {
-        self.signal("-CONT");
+        signals::resume(self.pid());
     }
 
-    fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     /// What it answers a command: the first bytes of it.

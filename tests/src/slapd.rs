@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::Authority;
+use crate::{Authority, signals};
 
 /// The directory's base.
 pub const BASE: &str = "dc=contoso,dc=example";
@@ -99,12 +99,12 @@ impl Slapd {
 
     /// Has it do nothing: connections are made, and nothing is answered.
     pub fn pause(&self) {
-        self.signal("-STOP");
+        signals::pause(self.child.id());
     }
 
     /// Has it go on.
     pub fn resume(&self) {
-        self.signal("-CONT");
+        signals::resume(self.child.id());
     }
 
     /// What it has said, which holds each operation.
@@ -125,11 +125,6 @@ impl Slapd {
         connections.sort_unstable();
         connections.dedup();
         connections.len()
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     fn wait(&mut self) {

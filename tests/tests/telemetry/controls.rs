@@ -1,8 +1,7 @@
 use std::fs;
-use std::process::Command;
 
 use claimsmith_tests::otlp::{Collector, Health};
-use claimsmith_tests::{Host, Platform, eventually, host_config};
+use claimsmith_tests::{Host, Platform, eventually, host_config, signals};
 use serde_json::Value;
 
 use crate::ECHO;
@@ -16,21 +15,20 @@ fn configure(platform: &Platform, more: &str) {
 }
 
 fn hang_up(host: &Host) {
-    assert!(
-        Command::new("kill")
-            .args(["-HUP", &host.pid().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    signals::signal(host.pid(), "HUP");
 }
 
-/// Whether a callout that is answered has a line.
+/// Whether a callout that is answered has a line, which can come after the answer.
 async fn tells(platform: &Platform) -> bool {
     let mark = platform.host.log_mark();
     assert_eq!(platform.callout().await.0, 200);
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    platform.host.log_after(mark).iter().any(is_answered)
+    for _ in 0..50 {
+        if platform.host.log_after(mark).iter().any(is_answered) {
+            return true;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    false
 }
 
 #[tokio::test(flavor = "multi_thread")]
