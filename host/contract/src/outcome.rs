@@ -111,6 +111,9 @@ outcomes! {
     PluginAnswerLimit = "plugin_answer_limit",
     /// The plugin could not be instantiated.
     PluginInstantiation = "plugin_instantiation",
+    /// The callout ended before the plugin did: its client had gone, or another binding beside it had failed. Of
+    /// invocations alone.
+    PluginCutShort = "plugin_cut_short",
     /// The plugin failed too often, and is not invoked for a while.
     PluginQuarantined = "plugin_quarantined",
     /// The deadline came before the plugin's answer.

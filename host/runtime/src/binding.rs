@@ -20,7 +20,7 @@ use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::recording::{Recording, Taping};
 use crate::reuse::{Isolation, Kept};
-use crate::run::{Report, Run};
+use crate::run::{CutShort, Report, Run};
 use crate::runtime::{Host, LIFECYCLE_TIME};
 use crate::share::{BindingPlaces, TenantShare};
 use crate::trace::{Terms, UpstreamUse};
@@ -197,7 +197,7 @@ impl Binding {
     }
 
     /// An invocation: in an idle instance of the binding's own, or in a new one.
-    fn begin(&self, limits: Limits, terms: Terms) -> Run<'_> {
+    fn begin<'a>(&'a self, limits: Limits, terms: Terms<'_>) -> Run<'a> {
         let grants = match terms.upstreams {
             UpstreamUse::Granted => Arc::clone(&self.grants),
             UpstreamUse::Withheld => return self.run(Arc::default(), limits, terms.deadline),
@@ -214,11 +214,11 @@ impl Binding {
     /// Ends an invocation. Its instance is dropped, unless it has answered well and instances of this binding are kept.
     fn end<A: Answer>(
         &self,
-        run: &mut Option<Run<'_>>,
+        begun: &mut Begun<'_, '_>,
         ended: Result<wasmtime::Result<Result<A, Failure>>, Elapsed>,
-        terms: Terms,
+        terms: Terms<'_>,
     ) -> Report<A> {
-        let Some(mut run) = run.take() else {
+        let Some(mut run) = begun.run.take() else {
             return Report::refused(InvocationError::Instantiation(ALREADY_ENDED.to_owned()));
         };
         let Report {
@@ -262,8 +262,25 @@ impl Binding {
 /// No invocation ends twice: only to have no panic in its place.
 const ALREADY_ENDED: &str = "the invocation has ended already";
 
-fn begun<'r, 'a>(run: &'r mut Option<Run<'a>>) -> wasmtime::Result<&'r mut Run<'a>> {
-    run.as_mut().ok_or_else(|| wasmtime::Error::msg(ALREADY_ENDED))
+/// An invocation that has begun and, until it is taken out of here, not ended. Dropped with it, it leaves what is known.
+struct Begun<'r, 't> {
+    run: Option<Run<'r>>,
+    cut_short: Option<&'t CutShort>,
+}
+
+impl<'r> Begun<'r, '_> {
+    fn get(&mut self) -> wasmtime::Result<&mut Run<'r>> {
+        self.run.as_mut().ok_or_else(|| wasmtime::Error::msg(ALREADY_ENDED))
+    }
+}
+
+impl Drop for Begun<'_, '_> {
+    fn drop(&mut self) {
+        if let (Some(run), Some(cut_short)) = (&mut self.run, self.cut_short) {
+            let (usage, journal) = run.so_far();
+            cut_short.leave(usage, journal);
+        }
+    }
 }
 
 /// Declares the invocation of each event: its interface, its function there, what it is given and what it answers.
@@ -271,11 +288,11 @@ macro_rules! invocations {
     ($($(#[$doc:meta])* $event:ident: $call:ident($($argument:ident: $given:ty),*) -> $answer:ty;)*) => {
         impl Binding {$(
             $(#[$doc])*
-            pub async fn $event(
+            pub async fn $event<'t>(
                 &self,
                 context: Context<'_>,
                 $($argument: $given,)*
-                terms: impl Into<Terms>,
+                terms: impl Into<Terms<'t>>,
             ) -> Report<$answer> {
                 let terms = terms.into();
                 let deadline = terms.deadline;
@@ -293,22 +310,25 @@ macro_rules! invocations {
                 if let Some(native) = <$answer as crate::native::Native>::of(&self.plugin) {
                     return self.invoke_natively(native, &context, &limits, deadline).await;
                 }
-                let mut run = Some(self.begin(limits, terms));
-                if let Some(run) = run.as_mut() {
+                let mut begun = Begun {
+                    run: Some(self.begin(limits, terms)),
+                    cut_short: terms.cut_short,
+                };
+                if let Some(run) = begun.run.as_mut() {
                     run.store.data_mut().belongs_to(context.correlation_id, terms.trace);
                 }
-                $(if let (Some(run), Some(secret)) = (run.as_mut(), $argument.secret()) {
+                $(if let (Some(run), Some(secret)) = (begun.run.as_mut(), $argument.secret()) {
                     run.store.data_mut().log.keep_out(secret);
                 })*
                 let call = async {
-                    let begun = begun(&mut run)?;
+                    let run = begun.get()?;
                     let callout = (&context, $(&$argument,)*);
-                    begun.store.data_mut().tape.given(stringify!($event), &callout)?;
-                    let instance = begun.instantiate().await?;
-                    let guest = indices.load(&mut begun.store, &instance)?;
-                    let answer = guest.$call(&mut begun.store, context, $($argument),*).await?;
+                    run.store.data_mut().tape.given(stringify!($event), &callout)?;
+                    let instance = run.instantiate().await?;
+                    let guest = indices.load(&mut run.store, &instance)?;
+                    let answer = guest.$call(&mut run.store, context, $($argument),*).await?;
                     // In the same turn: the end of an invocation that has answered takes short.
-                    Ok(self.end(&mut run, Ok(Ok(answer)), terms))
+                    Ok(self.end(&mut begun, Ok(Ok(answer)), terms))
                 };
                 let mut turns = self.host.shared.turns(&self.tenant);
                 let ended = match timeout_at(deadline, turns.run(call)).await {
@@ -317,7 +337,7 @@ macro_rules! invocations {
                     Err(elapsed) => Err(elapsed),
                 };
                 turns.be_long();
-                turns.run(async { self.end(&mut run, ended, terms) }).await
+                turns.run(async { self.end(&mut begun, ended, terms) }).await
             }
         )*}
     };

@@ -43,7 +43,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use crate::engine::EPOCH_TICK;
-use crate::journal::{CapabilityCall, Digester};
+use crate::journal::{CUT_SHORT, CapabilityCall, Digester};
 use crate::recording::Call;
 use crate::state::CallState;
 use crate::trace::TraceContext;
@@ -161,7 +161,23 @@ impl CallState {
             upstream,
             arguments,
         };
-        let result = match self.tape.replay(|| asked)? {
+        let mut call = CapabilityCall {
+            function,
+            upstream: self.journal.name(upstream),
+            is_granted,
+            arguments,
+            result: CUT_SHORT,
+            status: None,
+            sent_bytes,
+            received_bytes: 0,
+            began: began.saturating_duration_since(self.started),
+            took: Duration::ZERO,
+            span,
+        };
+        let recorded = self.tape.replay(|| asked)?;
+        // Before it is made: whoever drops it in the middle has asked all the same.
+        let listed = self.journal.begin(&call);
+        let result = match recorded {
             Some(recorded) => recorded,
             None if self.budget.capability_call() => {
                 let until = self.end_of_call(began, timeout);
@@ -177,26 +193,16 @@ impl CallState {
             None => Err(E::quota_exceeded()),
         };
         self.tape.record(|| asked, &result);
-        let took = began.elapsed();
+        call.took = began.elapsed();
         // The epoch went on meanwhile, which is not time that the guest has computed.
-        self.has_waited |= took >= EPOCH_TICK;
-        let call = CapabilityCall {
-            function,
-            upstream: self.journal.name(upstream),
-            is_granted,
-            arguments,
-            result: result.as_ref().map_or_else(E::code, |_| "ok"),
-            status: result.as_ref().ok().and_then(R::status),
-            sent_bytes,
-            received_bytes: result.as_ref().map_or(0, R::bytes),
-            began: began.saturating_duration_since(self.started),
-            took,
-            span,
-        };
+        self.has_waited |= call.took >= EPOCH_TICK;
+        call.result = result.as_ref().map_or_else(E::code, |_| "ok");
+        call.status = result.as_ref().ok().and_then(R::status);
+        call.received_bytes = result.as_ref().map_or(0, R::bytes);
         if !self.tape.is_replay() {
             self.tell(&call, known);
         }
-        self.journal.list(call);
+        self.journal.end(listed, call);
         Ok(result)
     }
 

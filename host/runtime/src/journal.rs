@@ -11,6 +11,8 @@ use crate::recording::Recording;
 
 /// Calls that are listed; further ones are counted. More than any invocation can make by default.
 const MAX_LISTED: usize = 64;
+/// The result of a call that was still being made when its invocation was dropped.
+pub(crate) const CUT_SHORT: &str = "cut_short";
 
 /// A call of a capability.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct CapabilityCall {
     pub is_granted: bool,
     /// The SHA-256 of what was asked: equal for equal calls, and tells nothing of them.
     pub arguments: Digest,
-    /// `ok`, or the error the guest was given.
+    /// `ok`, or the error the guest was given, or `cut_short` if the guest was dropped meanwhile.
     pub result: &'static str,
     /// What the upstream's protocol says of the result: an HTTP status.
     pub status: Option<u16>,
@@ -78,12 +80,29 @@ impl Journal {
         known.map_or_else(|| clean(name).into(), |call| Arc::clone(&call.upstream))
     }
 
-    pub(crate) fn list(&mut self, call: CapabilityCall) {
-        if self.calls.len() < MAX_LISTED {
-            self.calls.push(call);
-        } else {
+    /// Lists a call that is about to be made: where, if there is room.
+    pub(crate) fn begin(&mut self, call: &CapabilityCall) -> Option<usize> {
+        if self.calls.len() >= MAX_LISTED {
             self.unlisted += 1;
+            return None;
         }
+        self.calls.push(call.clone());
+        Some(self.calls.len() - 1)
+    }
+
+    /// Lists how a call has ended that had begun there.
+    pub(crate) fn end(&mut self, listed: Option<usize>, call: CapabilityCall) {
+        if let Some(begun) = listed.and_then(|index| self.calls.get_mut(index)) {
+            *begun = call;
+        }
+    }
+
+    /// What is listed when the invocation is dropped so long after its start.
+    pub(crate) fn cut_short(mut self, after: Duration) -> Self {
+        for call in self.calls.iter_mut().filter(|call| call.result == CUT_SHORT) {
+            call.took = after.saturating_sub(call.began);
+        }
+        self
     }
 }
 

@@ -73,7 +73,7 @@ pub use pagemap::PagemapScan;
 pub use plugin::{Digest, NotADigest, Plugin};
 pub use recording::{Divergence, RecordedCall, Recording, RecordingError};
 pub use reuse::{InstanceReuse, Isolation};
-pub use run::{Report, Usage};
+pub use run::{CutShort, Report, Usage};
 pub use runtime::{Precompiled, Runtime, RuntimeOptions};
 pub use share::TenantShare;
 pub use trace::{Terms, TraceContext, UpstreamUse};

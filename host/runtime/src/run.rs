@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -67,6 +67,22 @@ pub struct Usage {
     pub host_calls: usize,
     /// Log records that exceeded `log_records` or `log_bytes` and were dropped.
     pub suppressed_log_records: usize,
+}
+
+/// What an invocation leaves that was dropped before its end, as its client went away: what it used, and what it had asked
+/// of upstreams.
+#[derive(Debug, Default)]
+pub struct CutShort(Mutex<Option<(Usage, Journal)>>);
+
+impl CutShort {
+    /// What is left; nothing of an invocation that came to its end, or that never began.
+    pub fn take(&mut self) -> Option<(Usage, Journal)> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn leave(&self, usage: Usage, journal: Journal) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((usage, journal));
+    }
 }
 
 /// The store of one invocation. Dropping it frees everything the guest had.
@@ -194,15 +210,7 @@ impl<'a> Run<'a> {
                 ..state.words()
             },
         };
-        let instantiated = state.instantiated.unwrap_or(state.started);
-        let usage = Usage {
-            elapsed: state.started.elapsed(),
-            instantiated: instantiated.saturating_duration_since(state.started),
-            cpu: EPOCH_TICK * state.cpu_ticks,
-            memory_bytes: state.limiter.memory_bytes(),
-            host_calls: state.budget.calls(),
-            suppressed_log_records: state.log.suppressed(),
-        };
+        let usage = self.usage();
         let state = self.store.data_mut();
         let log = state.log.take();
         let mut journal = std::mem::take(&mut state.journal);
@@ -213,6 +221,26 @@ impl<'a> Run<'a> {
             words,
             journal,
             log,
+        }
+    }
+
+    /// What it has used and asked of upstreams so far, when there is no end to it.
+    pub(crate) fn so_far(&mut self) -> (Usage, Journal) {
+        let usage = self.usage();
+        let journal = std::mem::take(&mut self.store.data_mut().journal);
+        (usage, journal.cut_short(usage.elapsed))
+    }
+
+    fn usage(&self) -> Usage {
+        let state = self.store.data();
+        let instantiated = state.instantiated.unwrap_or(state.started);
+        Usage {
+            elapsed: state.started.elapsed(),
+            instantiated: instantiated.saturating_duration_since(state.started),
+            cpu: EPOCH_TICK * state.cpu_ticks,
+            memory_bytes: state.limiter.memory_bytes(),
+            host_calls: state.budget.calls(),
+            suppressed_log_records: state.log.suppressed(),
         }
     }
 

@@ -5,6 +5,8 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use tokio::time::Instant;
 
+use crate::run::CutShort;
+
 /// The trace that an invocation belongs to (W3C Trace Context).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceContext {
@@ -27,13 +29,15 @@ impl TraceContext {
 
 /// The terms of one invocation. A deadline alone stands for the usual ones.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct Terms<'a> {
     /// Until when it may take.
     pub deadline: Instant,
     /// Its trace; without one, upstreams are told the correlation id as that.
     pub trace: Option<TraceContext>,
     /// Whether upstreams may be called. An invocation that may not has an instance of its own, whatever the binding says.
     pub upstreams: UpstreamUse,
+    /// What becomes known of it when it is dropped before its end; without it, nothing does.
+    pub cut_short: Option<&'a CutShort>,
 }
 
 /// Whether an invocation may call its binding's upstreams.
@@ -46,12 +50,13 @@ pub enum UpstreamUse {
     Withheld,
 }
 
-impl From<Instant> for Terms {
+impl From<Instant> for Terms<'_> {
     fn from(deadline: Instant) -> Self {
         Self {
             deadline,
             trace: None,
             upstreams: UpstreamUse::Granted,
+            cut_short: None,
         }
     }
 }

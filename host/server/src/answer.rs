@@ -148,6 +148,11 @@ pub(crate) fn status_and_title(outcome: Outcome) -> (StatusCode, &'static str) {
             StatusCode::INTERNAL_SERVER_ERROR,
             "The plugin answered what Entra does not accept",
         ),
+        // Of invocations alone.
+        Outcome::PluginCutShort => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The callout ended before the plugin did",
+        ),
         // For records alone: nobody is there to read it. What web servers write into their logs for it.
         Outcome::ClientGone => (
             StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use claimsmith_catalog::{BindingMeters, BoundPlugin, Extension};
 use claimsmith_contract::{GuardError, Outcome};
-use claimsmith_runtime::{Binding, BreakerPermit, BreakerState, InvocationError, Journal, Report, Terms, Usage};
+use claimsmith_runtime::{
+    Binding, BreakerPermit, BreakerState, CutShort, InvocationError, Journal, Report, Terms, Usage,
+};
 use tokio::time::Instant;
 
 use crate::answer::Refusal;
@@ -21,7 +23,9 @@ pub(crate) struct Attempt<'e> {
     pub(crate) bound: &'e BoundPlugin,
     /// What is invoked: the binding, or the version before it.
     pub(crate) binding: &'e Binding,
-    pub(crate) terms: Terms,
+    deadline: Instant,
+    /// What an invocation leaves that is dropped with the callout.
+    cut_short: CutShort,
     began: Instant,
     /// Which of the callout's invocations it is.
     noted: usize,
@@ -74,7 +78,8 @@ impl<'e> Attempt<'e> {
             meters,
             bound,
             binding,
-            terms: invocations.course.terms(deadline),
+            deadline,
+            cut_short: CutShort::default(),
             began,
             noted: 0,
             permit,
@@ -92,10 +97,7 @@ impl<'e> Attempt<'e> {
             log,
         } = report;
         let outcome = result.as_ref().map_or_else(outcome, |_| Outcome::Answered);
-        let name = &self.bound.name;
-        self.noted = self.invocations.note(name, self.binding, outcome, &usage, &journal);
-        let course = &self.invocations.course;
-        course.note(name, self.binding, self.began, outcome, &usage, Left { journal, log });
+        self.note(outcome, &usage, Left { journal, log });
         let version = self.binding.version();
         tracing::debug!(
             plugin = &*self.bound.name,
@@ -106,8 +108,6 @@ impl<'e> Attempt<'e> {
             host_calls = usage.host_calls,
             "plugin invoked"
         );
-        telemetry::count_invocation(course, self.meters, outcome);
-        telemetry::note_usage(course, self.meters, &usage);
         result.map_err(|error| {
             if let Some(limit) = error.limit() {
                 self.meters.count_limit(limit);
@@ -132,6 +132,20 @@ impl<'e> Attempt<'e> {
 }
 
 impl Attempt<'_> {
+    /// What it is invoked with.
+    pub(crate) fn terms(&self) -> Terms<'_> {
+        self.invocations.course.terms(self.deadline, &self.cut_short)
+    }
+
+    /// Notes how the invocation went, for the record, the trace and the metrics.
+    fn note(&mut self, outcome: Outcome, usage: &Usage, left: Left) {
+        let (name, course) = (&self.bound.name, &self.invocations.course);
+        self.noted = self.invocations.note(name, self.binding, outcome, usage, &left.journal);
+        course.note(name, self.binding, self.began, outcome, usage, left);
+        telemetry::count_invocation(course, self.meters, outcome);
+        telemetry::note_usage(course, self.meters, usage);
+    }
+
     /// When leave to invoke was given.
     pub(crate) fn began(&self) -> Instant {
         self.began
@@ -143,8 +157,8 @@ impl Attempt<'_> {
     }
 
     /// It answered what Entra does not accept.
-    pub(crate) fn refused(self, error: &GuardError) -> Failed {
-        if let Some(permit) = self.permit {
+    pub(crate) fn refused(mut self, error: &GuardError) -> Failed {
+        if let Some(permit) = self.permit.take() {
             permit.failed();
         }
         let version = self.binding.version();
@@ -159,9 +173,19 @@ impl Attempt<'_> {
     }
 
     /// It answered, and what it answered is not used.
-    pub(crate) fn ran(self) {
-        if let Some(permit) = self.permit {
+    pub(crate) fn ran(mut self) {
+        if let Some(permit) = self.permit.take() {
             permit.ran();
+        }
+    }
+}
+
+/// A callout that is dropped, or another binding's failure, ends the invocation with it: what it did is noted all the same.
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if let Some((usage, journal)) = self.cut_short.take() {
+            let log = Vec::new();
+            self.note(Outcome::PluginCutShort, &usage, Left { journal, log });
         }
     }
 }
@@ -169,7 +193,7 @@ impl Attempt<'_> {
 /// Tells the breakers how it went after the guard. Claims of several bindings that are no answer together are the fault of
 /// all: each was one alone.
 pub(crate) fn settle(invoked: Invoked<'_>, is_answer: bool) {
-    for permit in invoked.from.into_iter().filter_map(|attempt| attempt.permit) {
+    for permit in invoked.from.into_iter().filter_map(|mut attempt| attempt.permit.take()) {
         if is_answer {
             permit.succeeded();
         } else {

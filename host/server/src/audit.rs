@@ -58,6 +58,14 @@ pub(crate) struct Invoked {
 }
 
 impl Invoked {
+    /// Puts them into a record that was made before they had ended.
+    pub(crate) fn complete(self, record: &mut Record) {
+        record.context.plugins = self.plugins;
+        record.uses = self.uses;
+        record.calls = self.calls;
+        record.unlisted_calls = self.unlisted_calls;
+    }
+
     /// What its lists take. What they name is shared with other callouts.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.plugins) + size_of_val(&*self.uses) + size_of_val(&*self.calls)
@@ -290,10 +298,17 @@ pub(crate) async fn record(
     }
 }
 
-/// Records a callout whose client has gone away before it was answered.
+/// Records a callout whose client has gone away before it was answered. Where a run of its own goes on, that does.
 pub(crate) fn record_gone(auditor: &Auditor, facts: &mut Facts, arrived: Instant) {
     let is_known = facts.audit.token.is_some();
     let record = made_of(facts, Outcome::ClientGone, None, arrived);
+    let record = match facts.run.take() {
+        None => record,
+        Some(run) => match run.send(record) {
+            Ok(()) => return,
+            Err(record) => record,
+        },
+    };
     if is_known {
         auditor.note(record);
     } else {

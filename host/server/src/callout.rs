@@ -179,7 +179,11 @@ async fn answer(
     if extension.composition.joins_repeats && !course.is_probe() {
         // Of a callout that joins another's run, it is the time that it waited.
         facts.stages.begin(Stage::Invoke);
-        return Box::pin(app.repeats.answer(&extension, &body, place, deadline, facts)).await;
+        return Box::pin(
+            app.repeats
+                .answer(&app.audit, &extension, &body, place, deadline, facts),
+        )
+        .await;
     }
     run(&extension, &callout, deadline, facts).await
 }

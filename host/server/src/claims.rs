@@ -136,7 +136,7 @@ impl<'e> Asked<'e, '_, '_> {
     async fn invoked(self, bound: &'e BoundPlugin, time: (Instant, usize)) -> Result<Answered<'e>, Failed> {
         let mut attempt = Attempt::begin(self.extension, bound, self.invocations, time)?;
         let context: wit::callout::Context<'_> = convert::context(self.callout, self.additional);
-        let report = attempt.binding.token_issuance_start(context, attempt.terms).await;
+        let report = attempt.binding.token_issuance_start(context, attempt.terms()).await;
         let claims = attempt.ended(report)?;
         let claims = match self.acceptable(bound, claims) {
             Ok(claims) => claims,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use claimsmith_catalog::{ExtensionMeters, Stage};
 use claimsmith_contract::Outcome;
-use claimsmith_runtime::{Binding, Journal, LogRecord, Terms, UpstreamUse, Usage};
+use claimsmith_runtime::{Binding, CutShort, Journal, LogRecord, Terms, UpstreamUse, Usage};
 use claimsmith_token::TokenPolicy;
 use tokio::time::Instant;
 
@@ -106,7 +106,7 @@ impl Course {
     }
 
     /// The terms of the callout's invocations.
-    pub(crate) fn terms(&self, deadline: Instant) -> Terms {
+    pub(crate) fn terms<'a>(&self, deadline: Instant, cut_short: &'a CutShort) -> Terms<'a> {
         let may_call = self.probe.as_ref().is_none_or(|probe| probe.upstreams);
         Terms {
             deadline,
@@ -116,6 +116,7 @@ impl Course {
             } else {
                 UpstreamUse::Withheld
             },
+            cut_short: Some(cut_short),
         }
     }
 

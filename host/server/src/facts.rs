@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::request::Parts;
+use claimsmith_audit::Record;
 use claimsmith_catalog::Extension;
 use claimsmith_contract::Outcome;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -32,6 +34,8 @@ pub(crate) struct Facts {
     pub(crate) is_by_entra: bool,
     pub(crate) audit: audit::Notes,
     pub(crate) invocations: audit::Invocations,
+    /// Takes the record if the client goes away while a run of its own goes on.
+    pub(crate) run: Option<oneshot::Sender<Record>>,
 }
 
 /// A callout that is not answered yet. When its client closes the connection it is dropped, which leaves a record too.

@@ -72,7 +72,7 @@ pub(crate) async fn invoke<'e>(
                 identifier: &code.identifier,
                 code: code.code.expose(),
             };
-            let report = attempt.binding.email_otp_send(context(), given, attempt.terms).await;
+            let report = attempt.binding.email_otp_send(context(), given, attempt.terms()).await;
             let answered = attempt.ended(report);
             let answered = answered.map_err(|failed| failed.without(code.code.expose()));
             answered.map(|()| Action::OtpSent)
@@ -84,7 +84,7 @@ pub(crate) async fn invoke<'e>(
             };
             let report = attempt
                 .binding
-                .password_submit(context(), credentials, attempt.terms)
+                .password_submit(context(), credentials, attempt.terms())
                 .await;
             let answered = attempt.ended(report);
             let answered = answered.map_err(|failed| failed.without(&password.password));
@@ -125,7 +125,7 @@ async fn invoke_sign_up(
         attributes: &convert::sign_up_attributes(sign_up, &values),
         identities: &convert::identities(&sign_up.identities),
     };
-    let (binding, terms) = (attempt.binding, attempt.terms);
+    let (binding, terms) = (attempt.binding, attempt.terms());
     if event == Event::AttributeCollectionStart {
         let report = binding.attribute_collection_start(context, given, terms).await;
         let answered = attempt.ended(report);
@@ -147,7 +147,7 @@ async fn validate(
         claims: &convert::named_texts(&verified_id.claims),
         additional_info: &convert::named_texts(&verified_id.additional_info),
     };
-    let (binding, terms) = (attempt.binding, attempt.terms);
+    let (binding, terms) = (attempt.binding, attempt.terms());
     let report = binding.verified_id_claim_validation(context, given, terms).await;
     let answered = attempt.ended(report);
     answered.map(|verdict| Action::Verdict(convert::verdict(verdict)))

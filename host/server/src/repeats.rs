@@ -6,16 +6,18 @@
 //! attempt is a second one.
 //!
 //! The first callout's run is a task of its own, until the deadline at most: Entra ends the connection at its time limit
-//! before it tries again, and what was begun must be there to be joined.
+//! before it tries again, and what was begun must be there to be joined. When its client has gone, the run completes that
+//! callout's record with its invocations.
 //!
 //! The run belongs to the trace of the callout that began it, and is told of there, if that is still there at its end.
 //! Callouts that join it, or get its answer, tell of no invocations: their `invoke` stage is the time that they waited.
 
 use std::future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
-use claimsmith_audit::Claim;
+use claimsmith_audit::{Auditor, Claim, Record};
 use claimsmith_catalog::{Extension, RepeatsConfig};
 use claimsmith_contract::{Callout, Outcome, ParseError};
 use moka::future::Cache;
@@ -23,7 +25,8 @@ use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::answer::Refusal;
@@ -88,6 +91,7 @@ type Memory = Cache<Key, State>;
 pub(crate) struct Repeats {
     config: RepeatsConfig,
     tenants: Cache<Arc<str>, Memory>,
+    runs: TaskTracker,
 }
 
 impl Repeats {
@@ -95,7 +99,20 @@ impl Repeats {
         // A memory that nobody has used for so long has nothing left that could be found.
         let tenants = Cache::builder().max_capacity(MAX_TENANTS);
         let tenants = tenants.time_to_idle(config.keep_for * 2).build();
-        Self { config, tenants }
+        Self {
+            config,
+            tenants,
+            runs: TaskTracker::new(),
+        }
+    }
+
+    /// Waits for the runs whose clients have gone, within this time: they end with their deadlines.
+    pub(crate) async fn close(&self, within: Duration) {
+        self.runs.close();
+        if timeout(within, self.runs.wait()).await.is_err() {
+            let runs = self.runs.len();
+            tracing::warn!(runs, "runs of callouts whose clients had gone were cut off");
+        }
     }
 
     async fn of(&self, tenant: &Arc<str>) -> Memory {
@@ -109,6 +126,7 @@ impl Repeats {
     /// Answers a callout: as the one before that it repeats, or by a run of its own, which takes the callout's `place`.
     pub(crate) async fn answer(
         &self,
+        auditor: &Arc<Auditor>,
         extension: &Arc<Extension>,
         body: &Bytes,
         place: OwnedSemaphorePermit,
@@ -140,9 +158,14 @@ impl Repeats {
                         deadline,
                     };
                     let (tell, mut gone) = oneshot::channel();
+                    let (leave, left) = oneshot::channel();
+                    facts.run = Some(leave);
                     let run = hand_on(whole.run(), tell, sender, memory.clone(), key.clone());
-                    drop(tokio::spawn(run.in_current_span()));
+                    let auditor = Arc::clone(auditor);
+                    let run = async move { complete(left, &*run.await, &auditor).await };
+                    drop(self.runs.spawn(run.in_current_span()));
                     let told = ended(running, None).await?;
+                    facts.run = None;
                     if let Ok(gone) = gone.try_recv() {
                         facts.take_over(gone);
                     }
@@ -220,6 +243,14 @@ async fn forget(memory: &Memory, key: Key, ended: &Running) {
     drop(memory.entry(key).and_compute_with(decide).await);
 }
 
+/// Completes the record of the callout that began a run and whose client has gone since, if it has left one.
+async fn complete(left: oneshot::Receiver<Record>, told: &Told, auditor: &Auditor) {
+    if let Ok(mut record) = left.await {
+        told.invocations.clone().complete(&mut record);
+        auditor.note(record);
+    }
+}
+
 /// Tells how a run ended, and keeps its answer if it has one.
 async fn hand_on(
     run: impl Future<Output = (Told, Gone)>,
@@ -227,7 +258,7 @@ async fn hand_on(
     sender: watch::Sender<Option<Arc<Told>>>,
     memory: Memory,
     key: Key,
-) {
+) -> Arc<Told> {
     let (told, gone) = run.await;
     let told = Arc::new(told);
     if told.answered.is_ok() {
@@ -237,7 +268,8 @@ async fn hand_on(
     }
     // Nobody may be left to hear it. How it went is there before its end is told.
     drop(tell.send(gone));
-    drop(sender.send(Some(told)));
+    drop(sender.send(Some(Arc::clone(&told))));
+    told
 }
 
 /// A callout's run by itself. The body has been parsed before, for its sender; what was found in it lives as long as that

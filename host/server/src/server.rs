@@ -41,7 +41,7 @@ pub(crate) struct App {
     /// What `/openapi.json` answers.
     pub(crate) openapi: Bytes,
     pub(crate) runtime: Arc<Runtime>,
-    pub(crate) audit: Auditor,
+    pub(crate) audit: Arc<Auditor>,
     /// Whose `x-forwarded-for` is believed.
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) repeats: Repeats,
@@ -203,7 +203,7 @@ impl Server {
             _ => None,
         };
         let app = App {
-            audit,
+            audit: Arc::new(audit),
             repeats: Repeats::new(config.repeated_callouts),
             strangers: Strangers::default(),
             tracer,
@@ -291,6 +291,7 @@ impl Server {
         }
         watching.abort();
         probing.abort();
+        app.repeats.close(config.server.drain_timeout).await;
         app.audit.close(config.server.drain_timeout).await;
         if let Some(tracer) = &app.tracer {
             tracer.stop().await;
