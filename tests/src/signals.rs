@@ -28,7 +28,7 @@ pub fn resume(pid: u32) {
     signal(pid, "CONT");
 }
 
-/// Whether each thread's state is `T`: proc_pid_stat(5), the first field after the name, which is in parentheses.
+/// Whether each thread's state is `T`: `proc_pid_stat(5)`, the first field after the name, which is in parentheses.
 fn threads_have_stopped(pid: u32) -> bool {
     fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(|thread| {
         let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();

@@ -359,6 +359,21 @@ async fn filters_and_csv_show_what_was_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn claims_that_were_not_answered_are_not_in_the_record() {
+    let stage = Stage::new().await.host_config(REQUIRED);
+    let toml = [
+        world::directories_toml(&stage.entra),
+        world::extension_toml("claims", "", "misbehaving", "settings.mode = \"too_many_bytes\""),
+    ]
+    .concat();
+    let platform = stage.tenant("contoso", &toml).start().await;
+    assert_eq!(platform.callout().await.0, 500);
+    let found = records(&platform, &["--outcome", "claims_too_large"]).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0]["claims"].as_array().is_none_or(Vec::is_empty), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_answers_at_the_deadline_leaves_time_for_its_record() {
     let stage = Stage::new().await.host_config(REQUIRED);
     let toml = [

@@ -182,7 +182,10 @@ async fn a_callout_whose_client_goes_away_has_its_record() {
         records(&platform, &["--outcome", "client_gone"]).await.len() == 1
     })
     .await;
-    assert_eq!(records(&platform, &[]).await.len(), 1);
+    let all = records(&platform, &[]).await;
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0]["plugins"][0]["plugin"], "misbehaving", "{all:?}");
+    assert_eq!(all[0]["invocations"][0]["outcome"], "plugin_cut_short", "{all:?}");
     let gone = "claimsmith_callouts_total{tenant=\"contoso\",extension=\"claims\",outcome=\"client_gone\"}";
     assert!((metric(&platform, gone).await - 1.0).abs() < 0.1);
 }

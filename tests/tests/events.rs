@@ -249,6 +249,31 @@ async fn a_password_is_migrated_updated_tried_again_or_blocked_and_is_in_no_log(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_of_any_characters_is_in_no_log() {
+    let platform = start(&[("migration", "action = \"blab\"")]).await;
+    for before in [
+        "",
+        "tab\t",
+        "\"quoted\" ",
+        "back\\slash",
+        "bidi\u{202e}",
+        "line\u{2028}",
+        "ä\u{1f511}",
+    ] {
+        let password = format!("{before}hunter2");
+        let mark = platform.host.log_mark();
+        let request = SubmitPasswordRequest::new(CUSTOMERS, "lin@example.org", &password, "Shop");
+        platform.entra.submit_password(&request).await.unwrap();
+        let line = platform.host.callout_line(mark).await;
+        let stderr = line["guest_stderr"].as_str().unwrap_or_default();
+        assert!(stderr.contains("is left out"), "{line}");
+    }
+    for line in platform.host.log() {
+        assert!(!line.to_string().contains("hunter2"), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_plugin_is_given_is_what_was_typed() {
     let password = "p\"\\ä\u{1f511}";
     let platform = start(&[(

@@ -16,7 +16,7 @@ macro_rules! outcomes {
             /// Whether somebody is told of it in an answer, and not of an action.
             #[must_use]
             pub fn is_refusal(self) -> bool {
-                !matches!(self, Self::Answered | Self::ClientGone)
+                !matches!(self, Self::Answered | Self::ClientGone | Self::PluginCutShort)
             }
 
             /// The stable `snake_case` code.

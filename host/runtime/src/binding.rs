@@ -16,6 +16,7 @@ use crate::bindings::{
 use crate::capability::Grants;
 use crate::error::{BindError, InvocationError, ReuseNotAllowed, SettingsProblem};
 use crate::guest_text::clean;
+use crate::kept_out::{KeptOut, LEFT_OUT};
 use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::recording::{Recording, Taping};
@@ -228,7 +229,8 @@ impl Binding {
             journal,
             log,
         } = run.finish(ended);
-        let answer = result.and_then(|answer| answer.map_err(failure));
+        let secret = run.store.data().log.secret();
+        let answer = result.and_then(|answer| answer.map_err(|failed| failure(failed, secret)));
         let result = answer.and_then(|answer| bounded(answer, run.limits().answer_items));
         // An instance without grants is for no other invocation.
         let is_usual = terms.upstreams == UpstreamUse::Granted;
@@ -476,11 +478,15 @@ pub(crate) fn bounded<A: Answer>(answer: A, most: usize) -> Result<A, Invocation
     Ok(answer)
 }
 
-pub(crate) fn failure(failure: Failure) -> InvocationError {
+pub(crate) fn failure(failure: Failure, secret: Option<&KeptOut>) -> InvocationError {
+    let said = |message: String| match secret {
+        Some(secret) if secret.is_in(&message) => LEFT_OUT.to_owned(),
+        _ => clean(&message),
+    };
     match failure {
-        Failure::Unavailable(message) => InvocationError::Unavailable(clean(&message)),
-        Failure::Rejected(message) => InvocationError::Rejected(clean(&message)),
-        Failure::Internal(message) => InvocationError::Internal(clean(&message)),
+        Failure::Unavailable(message) => InvocationError::Unavailable(said(message)),
+        Failure::Rejected(message) => InvocationError::Rejected(said(message)),
+        Failure::Internal(message) => InvocationError::Internal(said(message)),
     }
 }
 

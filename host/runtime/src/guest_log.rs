@@ -2,17 +2,13 @@
 
 use std::time::SystemTime;
 
-use zeroize::Zeroizing;
-
 use crate::bindings::log::{Field, Level};
 use crate::guest_text::clean;
+use crate::kept_out::{KeptOut, LEFT_OUT};
 use crate::limits::Limits;
 
 /// Further fields of a record are dropped.
 const MAX_FIELDS: usize = 16;
-
-/// Instead of a record that holds a secret. All of it is left out: where a short secret was cut out, it could be guessed.
-const LEFT_OUT: &str = "a log record held the secret that the plugin was given, and is left out";
 
 /// What an invocation may still log. It has no `Debug`, because it knows a secret.
 pub(crate) struct GuestLog {
@@ -20,7 +16,7 @@ pub(crate) struct GuestLog {
     bytes_left: usize,
     suppressed: usize,
     /// The one-time code or password that the invocation was given.
-    secret: Option<Zeroizing<String>>,
+    secret: Option<KeptOut>,
     /// What was written, if somebody wants it for a trace.
     kept: Option<Vec<LogRecord>>,
 }
@@ -72,14 +68,17 @@ impl GuestLog {
 
     /// Keeps a one-time code or password out of what is logged from now on.
     pub(crate) fn keep_out(&mut self, secret: &str) {
-        self.secret = Some(Zeroizing::new(secret.to_owned()));
+        self.secret = Some(KeptOut::new(secret));
+    }
+
+    /// The one-time code or password that is kept out.
+    pub(crate) fn secret(&self) -> Option<&KeptOut> {
+        self.secret.as_ref()
     }
 
     fn holds_secret(&self, message: &str, fields: &[Field]) -> bool {
-        let Some(secret) = self.secret.as_deref().filter(|secret| !secret.is_empty()) else {
-            return false;
-        };
-        let holds = |text: &str| text.contains(secret.as_str());
+        let Some(secret) = &self.secret else { return false };
+        let holds = |text: &str| secret.is_in(text);
         holds(message) || fields.iter().any(|field| holds(&field.key) || holds(&field.value))
     }
 

@@ -12,6 +12,7 @@ use wasmtime_wasi_io::streams::{OutputStream, StreamError, StreamResult};
 
 use crate::budget::Transfer;
 use crate::guest_text::clean_lines;
+use crate::kept_out::{KeptOut, LEFT_OUT};
 
 /// How much of the beginning and of the end of a stream is kept: a panic says why first, and comes last.
 const KEPT_BYTES: usize = 2 << 10;
@@ -73,9 +74,12 @@ impl Output {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
     }
 
-    /// What is kept, fit for a log.
-    pub(crate) fn text(&self) -> String {
+    /// What is kept, fit for a log, if it does not hold the secret.
+    pub(crate) fn text(&self, secret: Option<&KeptOut>) -> String {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if secret.is_some_and(|secret| kept.may_hold(secret)) {
+            return LEFT_OUT.to_owned();
+        }
         kept.text()
     }
 }
@@ -99,6 +103,13 @@ impl Kept {
         self.last.drain(..dropped);
         self.last.extend(rest);
         self.left_out = self.left_out.saturating_add(cut + dropped);
+    }
+
+    /// Where something is cut, it could be the secret that is, and the rest of it could be kept.
+    fn may_hold(&self, secret: &KeptOut) -> bool {
+        let mut bytes = self.first.clone();
+        bytes.extend(&self.last);
+        self.left_out > 0 || secret.is_in(&String::from_utf8_lossy(&bytes))
     }
 
     fn text(&self) -> String {
@@ -160,6 +171,7 @@ impl OutputStream for Output {
 #[cfg(test)]
 mod tests {
     use super::{KEPT_BYTES, Kept};
+    use crate::kept_out::KeptOut;
 
     #[test]
     fn the_beginning_and_the_end_are_kept_and_the_rest_is_counted() {
@@ -185,6 +197,21 @@ mod tests {
         let text = kept.text();
         assert!(text.starts_with('\u{fffd}') && text.ends_with('\u{fffd}'), "{text}");
         assert!(text.len() < 2 * KEPT_BYTES + 40, "{}", text.len());
+    }
+
+    #[test]
+    fn a_secret_is_found_before_anything_is_replaced_and_suspected_where_something_is_cut() {
+        let secret = KeptOut::new("hunter\t2");
+        let kept = |parts: &[&[u8]]| {
+            let mut kept = Kept::default();
+            parts.iter().for_each(|part| kept.add(part));
+            kept
+        };
+        assert!(kept(&[b"it is hun", b"ter\t2"]).may_hold(&secret));
+        let astride = vec![b'x'; KEPT_BYTES - 3];
+        assert!(kept(&[&astride, b"hunter\t2"]).may_hold(&secret));
+        assert!(!kept(&[&astride, b"hunter"]).may_hold(&secret));
+        assert!(kept(&[&[b'x'; 3 * KEPT_BYTES]]).may_hold(&secret));
     }
 
     #[test]

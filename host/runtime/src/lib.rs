@@ -25,6 +25,7 @@ mod guest_log;
 mod guest_output;
 mod guest_text;
 mod journal;
+mod kept_out;
 mod limits;
 mod linker;
 #[cfg(feature = "native-plugins")]

@@ -83,7 +83,7 @@ impl Binding {
         let ended = timeout_at(deadline, turns.run(call)).await;
         let ended = turns.run(async { ended }).await;
         let answer = ended.map_err(|_| InvocationError::DeadlineExceeded);
-        let answer = answer.and_then(|answer| answer.map_err(failure));
+        let answer = answer.and_then(|answer| answer.map_err(|failed| failure(failed, None)));
         Report {
             result: answer.and_then(|answer| bounded(answer, limits.answer_items)),
             usage: Usage {

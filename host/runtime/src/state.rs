@@ -135,7 +135,8 @@ impl CallState {
 
     /// What the guest has written so far, for the log of its failure.
     pub(crate) fn words(&self) -> GuestWords {
-        let text = |output: fn(&Wasi) -> &Output| self.wasi.as_deref().map(|wasi| output(wasi).text());
+        let secret = self.log.secret();
+        let text = |output: fn(&Wasi) -> &Output| self.wasi.as_deref().map(|wasi| output(wasi).text(secret));
         GuestWords {
             stderr: text(|wasi| &wasi.stderr).unwrap_or_default(),
             stdout: text(|wasi| &wasi.stdout).unwrap_or_default(),

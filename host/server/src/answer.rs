@@ -62,23 +62,6 @@ impl Refusal {
         self.words.as_ref()?.frames()
     }
 
-    /// The same, without what a plugin said if that holds the secret that it was given. All of it is left out: where a
-    /// short secret was cut out, it could be guessed.
-    pub(crate) fn without(self, secret: &str) -> Self {
-        let holds = |text: &str| text.contains(secret);
-        let in_words = |words: &GuestWords| holds(&words.stderr) || holds(&words.stdout);
-        let words = self.words.as_deref();
-        if secret.is_empty() || !(holds(&self.detail) || words.is_some_and(in_words)) {
-            return self;
-        }
-        let detail = "what the plugin said holds the secret that it was given, and is left out".to_owned();
-        Self {
-            detail,
-            words: None,
-            ..self
-        }
-    }
-
     /// A refusal of a request whose sender can mend it.
     pub(crate) fn with_errors(outcome: Outcome, errors: Vec<String>) -> Self {
         Self {

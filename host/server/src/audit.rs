@@ -354,7 +354,7 @@ fn made_of(facts: &mut Facts, outcome: Outcome, refusal: Option<&Refusal>, arriv
         calls: invoked.calls,
         unlisted_calls: invoked.unlisted_calls,
         repeat: notes.repeat,
-        claims: notes.claims,
+        claims: if is_answered { notes.claims } else { Vec::new() },
         user: notes.user,
         privacy: extension.map(|extension| extension.privacy).unwrap_or_default(),
     }

@@ -74,7 +74,6 @@ pub(crate) async fn invoke<'e>(
             };
             let report = attempt.binding.email_otp_send(context(), given, attempt.terms()).await;
             let answered = attempt.ended(report);
-            let answered = answered.map_err(|failed| failed.without(code.code.expose()));
             answered.map(|()| Action::OtpSent)
         }
         (EventData::EncryptedPassword(_), Some(password), _) => {
@@ -87,7 +86,6 @@ pub(crate) async fn invoke<'e>(
                 .password_submit(context(), credentials, attempt.terms())
                 .await;
             let answered = attempt.ended(report);
-            let answered = answered.map_err(|failed| failed.without(&password.password));
             answered.map(|action| Action::Password(convert::password_action(action)))
         }
         (EventData::VerifiedId(verified_id), ..) => validate(&mut attempt, context(), verified_id).await,

@@ -16,16 +16,6 @@ pub(crate) struct Failed {
     pub(crate) noted: usize,
 }
 
-impl Failed {
-    /// The same, without what a plugin said if that holds the secret that it was given.
-    pub(crate) fn without(self, secret: &str) -> Self {
-        Self {
-            refusal: self.refusal.without(secret),
-            ..self
-        }
-    }
-}
-
 /// Whether a binding's failure policy covers what happened. What a plugin decides (`plugin_rejected`) is no failure: a
 /// sign-in that a plugin refuses must not go through because the plugin may also fail. What is wrong before or after the
 /// invocations is no binding's failure.

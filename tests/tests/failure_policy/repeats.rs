@@ -139,10 +139,8 @@ async fn a_failure_is_not_remembered_and_nobody_gets_an_answer_without_a_token()
     assert_eq!(response.status(), 400);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_whose_client_has_gone_is_there_to_be_joined() {
-    let platform = start("", &[joining()]).await;
-    let body = told(&platform, "nap");
+/// A callout whose client goes away when its run has begun.
+async fn abandon(platform: &Platform, body: &Value) {
     let text = body.to_string();
     let request = format!(
         "POST /tenants/contoso/extensions/claims HTTP/1.1\r\nhost: claimsmith\r\nauthorization: Bearer {}\r\n\
@@ -152,10 +150,42 @@ async fn a_run_whose_client_has_gone_is_there_to_be_joined() {
     );
     let client = raw::send(platform.host.address, request.as_bytes()).await;
     eventually("the run has begun", async || {
-        metric(&platform, "claimsmith_live_instances", &[]).await > 0
+        metric(platform, "claimsmith_live_instances", &[]).await > 0
     })
     .await;
     drop(client);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_nobody_joins_is_in_the_record_of_the_callout_that_began_it() {
+    let platform = start(REQUIRED, &[joining()]).await;
+    abandon(&platform, &told(&platform, "nap")).await;
+    eventually("the record is written", async || {
+        records(&platform, &[]).await.len() == 1
+    })
+    .await;
+    let record = &records(&platform, &[]).await[0];
+    assert_eq!(record["outcome"], "client_gone", "{record}");
+    assert_eq!(record["plugins"][0]["plugin"], "misbehaving", "{record}");
+    assert_eq!(record["invocations"][0]["outcome"], "answered", "{record}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_nobody_joins_ends_before_the_host_does() {
+    let mut platform = start(REQUIRED, &[joining()]).await;
+    abandon(&platform, &told(&platform, "nap")).await;
+    platform.host.terminate();
+    assert!(platform.host.ended().await.success());
+    let all = records(&platform, &[]).await;
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!(all[0]["invocations"][0]["outcome"], "answered", "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_client_has_gone_is_there_to_be_joined() {
+    let platform = start("", &[joining()]).await;
+    let body = told(&platform, "nap");
+    abandon(&platform, &body).await;
     let (status, answer) = send(&platform, "claims", &body).await;
     assert_eq!(status, 200, "{answer}");
     assert_eq!(invocations(&platform).await, 1);

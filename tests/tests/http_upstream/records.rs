@@ -1,7 +1,7 @@
 //! What a callout's audit record tells of its calls.
 
-use claimsmith_tests::Upstream;
 use claimsmith_tests::audit::{assert_nowhere_in_store, audit, records};
+use claimsmith_tests::{Upstream, eventually};
 use serde_json::{Value, json};
 
 use super::{LOOPBACK, crm, probe, probing};
@@ -76,4 +76,26 @@ async fn a_record_lists_the_calls_and_nothing_of_what_was_asked() {
     for asked in ["members", "hello", "not-granted-and-telling"] {
         assert_nowhere_in_store(platform.directory.path(), asked);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_cut_off_with_its_client_is_in_the_record() {
+    let server = Upstream::start().await;
+    let platform = probing(LOOPBACK, &crm(&server, "timeout = \"5s\""), "[\"crm\"]").await;
+    let mut body = platform.body();
+    body["data"]["authenticationContext"]["user"]["displayName"] = json!(json!({ "path": "/hang" }).to_string());
+    let request = platform.http.post(platform.url()).bearer_auth(platform.token());
+    let client = tokio::spawn(request.json(&body).send());
+    eventually("the call is made", async || !server.received().is_empty()).await;
+    client.abort();
+    eventually("the record is written", async || {
+        records(&platform, &[]).await.len() == 1
+    })
+    .await;
+    let record = &records(&platform, &[]).await[0];
+    assert_eq!(record["outcome"], "client_gone", "{record}");
+    let call = &calls(record)[0];
+    let found = json!([call["function"], call["upstream"], call["result"]]);
+    assert_eq!(found, json!(["http.fetch", "crm", "cut_short"]), "{record}");
+    assert!(call["duration_us"].as_u64().unwrap() > 0, "{record}");
 }
