@@ -16,7 +16,7 @@ use crate::bindings::{
 use crate::capability::Grants;
 use crate::error::{BindError, InvocationError, ReuseNotAllowed, SettingsProblem};
 use crate::guest_text::clean;
-use crate::kept_out::{KeptOut, LEFT_OUT};
+use crate::kept_out::failure;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::recording::{Recording, Taping};
@@ -476,18 +476,6 @@ pub(crate) fn bounded<A: Answer>(answer: A, most: usize) -> Result<A, Invocation
         return Err(InvocationError::AnswerLimit { items, most });
     }
     Ok(answer)
-}
-
-pub(crate) fn failure(failure: Failure, secret: Option<&KeptOut>) -> InvocationError {
-    let said = |message: String| match secret {
-        Some(secret) if secret.is_in(&message) => LEFT_OUT.to_owned(),
-        _ => clean(&message),
-    };
-    match failure {
-        Failure::Unavailable(message) => InvocationError::Unavailable(said(message)),
-        Failure::Rejected(message) => InvocationError::Rejected(said(message)),
-        Failure::Internal(message) => InvocationError::Internal(said(message)),
-    }
 }
 
 impl fmt::Debug for Binding {

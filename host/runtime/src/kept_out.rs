@@ -2,6 +2,10 @@
 
 use zeroize::Zeroizing;
 
+use crate::bindings::callout::Failure;
+use crate::error::InvocationError;
+use crate::guest_text::clean;
+
 /// What is logged in place of a text that holds the secret. All of it is left out: where a short secret was cut out, it could
 /// be guessed.
 pub(crate) const LEFT_OUT: &str = "what the plugin said holds the secret that it was given, and is left out";
@@ -29,6 +33,19 @@ impl KeptOut {
     /// Whether a text holds it. The text has to be the guest's own: what was cleaned or cut can hide it in part.
     pub(crate) fn is_in(&self, text: &str) -> bool {
         self.0.iter().any(|form| text.contains(form.as_str()))
+    }
+}
+
+/// What a plugin says of its failure, cleaned, and without its secret.
+pub(crate) fn failure(failure: Failure, secret: Option<&KeptOut>) -> InvocationError {
+    let said = |message: String| match secret {
+        Some(secret) if secret.is_in(&message) => LEFT_OUT.to_owned(),
+        _ => clean(&message),
+    };
+    match failure {
+        Failure::Unavailable(message) => InvocationError::Unavailable(said(message)),
+        Failure::Rejected(message) => InvocationError::Rejected(said(message)),
+        Failure::Internal(message) => InvocationError::Internal(said(message)),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::binding::{Answer, Binding, bounded, failure};
+use crate::binding::{Answer, Binding, bounded};
 use crate::error::InvocationError;
 use crate::guest_output::GuestWords;
 use crate::interface::callout::{Context, Failure};
@@ -17,6 +17,7 @@ use crate::interface::{
     attribute_collection_start, attribute_collection_submit, password_submit, verified_id_claim_validation,
 };
 use crate::journal::Journal;
+use crate::kept_out::failure;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::run::{Report, Usage};

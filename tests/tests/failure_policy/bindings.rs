@@ -113,7 +113,10 @@ async fn bindings_in_order_share_the_time_and_in_parallel_have_all_of_it() {
         );
         let correlation_id = body["data"]["authenticationContext"]["correlationId"].as_str().unwrap();
         let filters = ["--correlation-id", correlation_id];
-        eventually("the record is written", async || records(&platform, &filters).await.len() == 1).await;
+        eventually("the record is written", async || {
+            records(&platform, &filters).await.len() == 1
+        })
+        .await;
         let records = records(&platform, &filters).await;
         let invocations = records[0]["invocations"].as_array().unwrap();
         let slept = invocations.iter().filter(|used| used["outcome"] == "deadline_exceeded");
