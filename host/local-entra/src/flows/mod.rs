@@ -1,7 +1,7 @@
 //! What users do beside signing in: sign up, ask for a one-time code, submit a password, recover an account.
 //!
 //! Each is one module: the request, how it can end, and the way there. A callout that fails is an outcome, not an error,
-//! and every outcome is in the sign-in log.
+//! and so is whatever comes of it after the first callout; every outcome is in the sign-in log.
 
 mod entry;
 mod page;
@@ -71,7 +71,7 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The user can't be created.
+    /// The user can't be created, and nobody was asked.
     #[error("the user can't be created: {0}")]
     NotCreated(&'static str),
     /// The directory can't do it.

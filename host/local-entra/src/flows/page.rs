@@ -22,19 +22,18 @@ pub(super) fn new_page(flow: &UserFlowConfig, request: &SignUpRequest) -> Vec<Co
 }
 
 /// What a user fills in must be on the page and fit; null empties a field.
-pub(super) fn fill_in(page: &mut [CollectedAttribute], values: &Map<String, Value>) -> Result<(), Error> {
+pub(super) fn check(page: &[CollectedAttribute], values: &Map<String, Value>) -> Result<(), Error> {
     for (name, value) in values {
         let refuse = |reason: String| Error::Submission {
             name: name.clone(),
             reason,
         };
-        let Some(attribute) = page.iter_mut().find(|attribute| attribute.name == *name) else {
+        let Some(attribute) = page.iter().find(|attribute| attribute.name == *name) else {
             return Err(refuse("the user flow's page does not have it".to_owned()));
         };
         if !value.is_null() && !attribute.value_type.accepts(value) {
             return Err(refuse(format!("it is not {}", attribute.value_type.expected())));
         }
-        attribute.value = value.clone();
     }
     Ok(())
 }

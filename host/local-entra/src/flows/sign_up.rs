@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::page::{fill_in, new_page, overwrite, values_of};
+use super::page::{check, new_page, overwrite, values_of};
 use super::{Circumstances, Error, Outcome, Visit};
 use crate::callout::{
     BlockPage, CalloutBody, CollectedAttribute, Event, Identity, ServicePrincipal, Start, Submit, ValidationError,
@@ -60,6 +60,11 @@ pub enum SignedUp {
         /// What the user sees.
         error: ValidationError,
     },
+    /// The extension let the user through, who could not be created all the same.
+    NotCreated {
+        /// Why.
+        reason: &'static str,
+    },
 }
 
 impl SignUpRequest {
@@ -100,7 +105,8 @@ impl Directory {
         let listener = visit.needed_listener(Event::AttributeCollectionSubmit)?;
         let mut page = new_page(flow, request);
         for values in request.submissions.iter().take(1) {
-            fill_in(&mut page, values)?;
+            check(&page, values)?;
+            overwrite(&mut page, values.clone());
         }
         Ok(body(&visit, listener, &page, request).0)
     }
@@ -108,17 +114,21 @@ impl Directory {
     /// Signs a user up.
     ///
     /// # Errors
-    /// When the application does not exist or has no user flow, a value does not fit the page, or the address is taken.
+    /// When the application does not exist or has no user flow, a submission does not fit the page, or the address is taken:
+    /// all of that is found before the extension is asked.
     pub async fn sign_up(&self, request: &SignUpRequest) -> Result<Outcome<SignedUp>, Error> {
         let (mut visit, flow) = self.page_for(request)?;
         if self.users().find(&request.email).is_some() {
             return Err(Error::NotCreated("another user has this address"));
         }
         let mut page = new_page(flow, request);
+        for values in &request.submissions {
+            check(&page, values)?;
+        }
         let result = match self.show(&mut visit, &mut page, request).await {
             Err(refusal) => Err(refusal),
             Ok(Some(page)) => Ok(SignedUp::Blocked { page }),
-            Ok(None) => self.collect(&mut visit, page, request).await?,
+            Ok(None) => self.collect(&mut visit, page, request).await,
         };
         let user_id = match &result {
             Ok(SignedUp::Created { user_id, .. }) => *user_id,
@@ -159,13 +169,14 @@ impl Directory {
         }
     }
 
-    /// Submits the page until it is taken, refused, or nothing is left to submit.
+    /// Submits the page until it is taken, refused, or nothing is left to submit. Callouts have been made: whatever becomes
+    /// of it is an outcome.
     async fn collect(
         &self,
         visit: &mut Visit<'_>,
         mut page: Vec<CollectedAttribute>,
         request: &SignUpRequest,
-    ) -> Result<Result<SignedUp, Refusal>, Error> {
+    ) -> Result<SignedUp, Refusal> {
         let shown = values_of(&page);
         let as_shown = [Map::new()];
         let submissions = if request.submissions.is_empty() {
@@ -175,39 +186,40 @@ impl Directory {
         };
         let mut error = None;
         for values in submissions {
-            fill_in(&mut page, values)?;
+            overwrite(&mut page, values.clone());
             let answer = match visit.listener(Event::AttributeCollectionSubmit) {
-                None => Ok(Submit::Continue),
+                None => Submit::Continue,
                 Some(listener) => {
                     let (body, sent) = body(visit, listener, &page, request);
                     let answered = self.callout(listener, &body).attribute_collection_submit(&sent).await;
-                    visit.record(answered)
+                    visit.record(answered)?
                 }
             };
             match answer {
-                Err(refusal) => return Ok(Err(refusal)),
-                Ok(Submit::Block(page)) => return Ok(Ok(SignedUp::Blocked { page })),
-                Ok(Submit::Invalid(found)) => {
+                Submit::Block(page) => return Ok(SignedUp::Blocked { page }),
+                Submit::Invalid(found) => {
                     error = Some(found);
                     continue;
                 }
-                Ok(Submit::Modify(values)) => overwrite(&mut page, values),
-                Ok(Submit::Continue) => {}
+                Submit::Modify(values) => overwrite(&mut page, values),
+                Submit::Continue => {}
             }
             let attributes = values_of(&page);
-            let user_id = self.create(attributes.clone(), request)?;
-            return Ok(Ok(SignedUp::Created {
-                user_id,
-                shown,
-                attributes,
-            }));
+            return Ok(match self.create(attributes.clone(), request) {
+                Ok(user_id) => SignedUp::Created {
+                    user_id,
+                    shown,
+                    attributes,
+                },
+                Err(reason) => SignedUp::NotCreated { reason },
+            });
         }
         let error = error.unwrap_or_default();
-        Ok(Ok(SignedUp::Invalid { error }))
+        Ok(SignedUp::Invalid { error })
     }
 
     /// Makes the user. A federated account has no `userPrincipalName`, as recorded from Entra.
-    fn create(&self, mut attributes: Map<String, Value>, request: &SignUpRequest) -> Result<Uuid, Error> {
+    fn create(&self, mut attributes: Map<String, Value>, request: &SignUpRequest) -> Result<Uuid, &'static str> {
         let id = Uuid::new_v4();
         let federated = |identity: &Identity| identity.sign_in_type == "federated" && identity.issuer != "mail";
         let mut text = |name: &str| match attributes.remove(name) {
@@ -228,7 +240,7 @@ impl Directory {
             user_type: Some("Member".to_owned()),
             ..UserConfig::default()
         };
-        self.users().add(User::new(profile)).map_err(Error::NotCreated)?;
+        self.users().add(User::new(profile))?;
         Ok(id)
     }
 }

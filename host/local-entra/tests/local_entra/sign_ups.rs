@@ -139,6 +139,44 @@ async fn a_block_page_or_a_last_validation_error_ends_it() {
     }
 }
 
+/// The extension was asked, so that whoever looks for its callouts finds them.
+#[tokio::test]
+async fn a_user_who_can_not_be_created_after_all_is_in_the_log_with_the_callouts() {
+    let extension = Extension::start(vec![
+        start_action("continueWithDefaultBehavior", json!({})),
+        submit_action("modifyAttributeValues", json!({"attributes": {"email": ada().user}})),
+    ])
+    .await;
+    let entra = start_config(at(&extension.url)).await;
+    let outcome = entra.sign_up(&request(json!({}))).await.unwrap();
+    assert_eq!(
+        json!(outcome.result.unwrap()),
+        json!({"result": "not_created", "reason": "another user has this address"})
+    );
+    assert_eq!(outcome.callouts.len(), 2);
+    let log = &entra.directory(TID).unwrap().sign_ins()[0];
+    assert_eq!(log.correlation_id, outcome.correlation_id);
+    assert!(log.user_id.is_nil() && log.callout.is_some());
+    assert_eq!(log.earlier_callouts.len(), 1);
+}
+
+/// A correction too: found when it is submitted, callouts would have been made for nothing.
+#[tokio::test]
+async fn a_correction_that_can_not_be_on_the_page_is_an_error_before_the_extension_is_asked() {
+    let extension = Extension::start(vec![
+        start_action("continueWithDefaultBehavior", json!({})),
+        submit_action("showValidationError", json!({"message": "no"})),
+    ])
+    .await;
+    let entra = start_config(at(&extension.url)).await;
+    let mut request = request(json!({"city": "P4ris"}));
+    request.submissions.push(object(json!({"city": 1})));
+    let error = entra.sign_up(&request).await.unwrap_err().to_string();
+    assert!(error.contains("`city`"), "{error}");
+    assert!(extension.seen().is_empty());
+    assert!(entra.directory(TID).unwrap().sign_ins().is_empty());
+}
+
 #[tokio::test]
 async fn what_can_not_be_on_the_page_is_an_error() {
     let entra = start_config(|config| {
