@@ -14,7 +14,7 @@ use claimsmith_tests::{Documents, Ended, Mood, Stage, Trap, run};
 use serde_json::{Value, json};
 
 /// Every check, in the order in which they are printed.
-const CHECKS: [&str; 11] = [
+const CHECKS: [&str; 12] = [
     "form",
     "algorithm",
     "issuer",
@@ -25,6 +25,7 @@ const CHECKS: [&str; 11] = [
     "directory",
     "audience",
     "version",
+    "own token",
     "caller",
 ];
 
@@ -218,6 +219,8 @@ fn for_others(desk: &Desk) -> Vec<Bad> {
     let version = ["3.0", "1.0 or 2.0", "no other is known"];
     let own = [OWN_APPLICATION, caller.as_str(), "accept_callers"];
     let nobody = ["azp is missing", caller.as_str(), "accept_callers"];
+    let scope = ["scp is \"User.Read\"", "without scp", "client_credentials"];
+    let of_user = ["idtyp is \"user\"", "idtyp app if any", "client_credentials"];
     let claim = |name: &str, value: Value| good().claim(name, value);
     vec![
         bad(
@@ -243,6 +246,8 @@ fn for_others(desk: &Desk) -> Vec<Bad> {
         bad(claim("ver", json!("3.0")), "version", "token_version", version),
         bad(claim("azp", json!(OWN_APPLICATION)), "caller", "token_caller", own),
         bad(good().without_claim("azp"), "caller", "token_caller", nobody),
+        bad(claim("scp", json!("User.Read")), "own token", "token_caller", scope),
+        bad(claim("idtyp", json!("user")), "own token", "token_caller", of_user),
     ]
 }
 
@@ -299,14 +304,15 @@ async fn everything_that_is_wrong_is_said_at_once() {
         .claim("exp", 1)
         .claim("aud", "x")
         .claim("ver", "3.0")
-        .claim("tid", "x");
+        .claim("tid", "x")
+        .claim("scp", "x");
     let ended = desk.explain(&["--json"], &desk.mint(&request)).await;
     let passed: Vec<_> = checks(&ended).iter().map(|check| check["passed"].as_bool()).collect();
     let (ok, refused, not_run) = (Some(true), Some(false), None);
     assert_eq!(
         passed,
         [
-            ok, refused, ok, refused, not_run, refused, ok, refused, refused, refused, not_run
+            ok, refused, ok, refused, not_run, refused, ok, refused, refused, refused, refused, not_run
         ]
     );
 

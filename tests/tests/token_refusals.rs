@@ -99,6 +99,41 @@ async fn an_application_of_accept_callers_is_answered_and_warned_about() {
     assert_refused(&platform, "claims", &own, "token_caller").await;
 }
 
+/// A person who is signed in to a listed application has tokens of it too, and must not call in its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_token_of_an_application_of_accept_callers_is_refused() {
+    let platform = platform().await;
+    let directory = platform.directory();
+    let own = || {
+        directory
+            .callout_token(EXTENSION)
+            .unwrap()
+            .claim("azp", OWN_APPLICATION)
+    };
+    let refused = [
+        (own().claim("scp", "user_impersonation"), "scp"),
+        (own().claim("scp", ""), "scp"),
+        (own().claim("scp", "User.Read").claim("idtyp", "user"), "scp"),
+        (own().claim("scp", "User.Read").claim("idtyp", "app"), "scp"),
+        (own().claim("idtyp", "user"), "idtyp"),
+        (own().claim("idtyp", "App"), "idtyp"),
+        // Entra's own service is no exception.
+        (directory.callout_token(EXTENSION).unwrap().claim("scp", "x"), "scp"),
+    ];
+    for (request, member) in refused {
+        let mark = platform.host.log_mark();
+        let token = directory.mint(&request).unwrap();
+        assert_eq!(call(&platform, "diagnosis", &token).await.status(), 401, "{request:?}");
+        let line = platform.host.callout_line(mark).await;
+        assert_eq!(line["outcome"], "token_caller", "{line}");
+        let reason = line["reason"].as_str().unwrap();
+        assert!(reason.contains(&format!("the token's {member} is ")), "{reason}");
+        assert!(reason.contains("client_credentials"), "{reason}");
+    }
+    let app = directory.mint(&own().claim("idtyp", "app")).unwrap();
+    assert_eq!(call(&platform, "diagnosis", &app).await.status(), 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_no_callout_is_looked_at_only_with_a_good_token() {
     let platform = platform().await;

@@ -45,6 +45,8 @@ impl Tokens {
             accept_callers: clients.collect(),
             algorithms: vec![Algorithm::RS256],
             leeway: config.clock_leeway,
+            // People call with tokens that an application got for them.
+            app_only: false,
         };
         Ok(Self {
             policy: TokenPolicy::new(policy),

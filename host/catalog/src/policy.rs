@@ -34,6 +34,7 @@ pub(crate) fn policy(config: &ExtensionConfig, directories: &[DirectoryConfig], 
         accept_callers: config.accept_callers.clone(),
         algorithms: config.algorithms.iter().map(|algorithm| (*algorithm).into()).collect(),
         leeway: config.clock_leeway,
+        app_only: true,
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) const CHECKS: &[(&str, Check)] = &[
     ("directory", |claims, _, directory, _| of_directory(claims, directory)),
     ("audience", |claims, policy, _, _| for_audience(claims, policy)),
     ("version", |claims, _, _, _| of_known_version(claims)),
+    ("own token", |claims, policy, _, _| of_application(claims, policy)),
     ("caller", |claims, policy, _, _| called_by(claims, policy).map(drop)),
 ];
 
@@ -85,6 +86,20 @@ fn of_known_version(claims: &Claims) -> Result<(), TokenError> {
     Err(TokenError::Version {
         found: quoted(&claims.ver),
     })
+}
+
+/// A token that an application got for a user has `scp`, whoever the application is; `idtyp` says what a token is where it
+/// is configured to be there.
+fn of_application(claims: &Claims, policy: &Policy) -> Result<(), TokenError> {
+    let scp = claims.scp.as_deref().map(|scp| ("scp", scp));
+    let idtyp = claims.idtyp.as_deref().filter(|idtyp| *idtyp != "app");
+    match scp.or(idtyp.map(|idtyp| ("idtyp", idtyp))) {
+        Some((member, found)) if policy.app_only => Err(TokenError::UserToken {
+            member,
+            found: quoted(found),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// `ver` chooses the member that names the caller. The other version's member is absent in Entra's tokens; one that

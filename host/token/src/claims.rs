@@ -37,6 +37,10 @@ pub(crate) struct Claims {
     pub(crate) tid: String,
     pub(crate) azp: Option<String>,
     pub(crate) appid: Option<String>,
+    /// In users' tokens: what the application may do for the user.
+    pub(crate) scp: Option<String>,
+    /// `app` or `user`, where it is configured to be there.
+    pub(crate) idtyp: Option<String>,
     /// Not checked, and recorded: it is left out when it is no short text.
     pub(crate) uti: Option<String>,
 }
@@ -127,6 +131,8 @@ impl Claims {
             tid: payload.text("tid")?,
             azp: payload.optional_text("azp")?,
             appid: payload.optional_text("appid")?,
+            scp: payload.optional_text("scp")?,
+            idtyp: payload.optional_text("idtyp")?,
             uti: payload
                 .optional_text("uti")
                 .ok()

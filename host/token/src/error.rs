@@ -109,6 +109,18 @@ pub enum TokenError {
         /// Who must call.
         expected: Uuid,
     },
+    /// The token is a user's, and only applications' own are accepted.
+    #[error(
+        "the token's {member} is {found}, as in a token that an application got for a user; callouts come with an \
+             application's own token, without scp and with idtyp app if any: get one by client credentials \
+             (grant_type=client_credentials)"
+    )]
+    UserToken {
+        /// `scp` or `idtyp`.
+        member: &'static str,
+        /// What the token says.
+        found: String,
+    },
     /// `tid` is not the directory's.
     #[error(
         "the token's tid is {found}, expected {expected}, the directory of its issuer and key; \
@@ -149,7 +161,7 @@ impl TokenError {
             Self::Expired { .. } => Outcome::TokenExpired,
             Self::NotYetValid { .. } => Outcome::TokenNotYetValid,
             Self::Version { .. } => Outcome::TokenVersion,
-            Self::Caller { .. } => Outcome::TokenCaller,
+            Self::Caller { .. } | Self::UserToken { .. } => Outcome::TokenCaller,
             Self::Tenant { .. } => Outcome::TokenTenant,
             Self::Audience { .. } => Outcome::TokenAudience,
         }

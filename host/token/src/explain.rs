@@ -139,6 +139,8 @@ impl TokenPolicy {
                 "directory" => format!("tid is {}", quoted(&claims.tid)),
                 "audience" => format!("aud is {}", quoted(&claims.aud)),
                 "version" => format!("ver is {}", quoted(&claims.ver)),
+                "own token" if !self.policy().app_only => "users' tokens are accepted too".to_owned(),
+                "own token" => "an application got it for itself".to_owned(),
                 _ => self.explain_caller(claims),
             };
             Explained::of(name, result.as_ref().map(|()| found))

@@ -89,6 +89,7 @@ impl OwnIssuer {
             accept_callers: Vec::new(),
             algorithms: vec![Algorithm::ES256],
             leeway: like.leeway,
+            app_only: like.app_only,
         })
     }
 
@@ -148,6 +149,7 @@ mod tests {
             accept_callers: Vec::new(),
             algorithms: vec![Algorithm::RS256, Algorithm::ES256],
             leeway: Duration::ZERO,
+            app_only: true,
         })
     }
 

@@ -38,6 +38,8 @@ pub struct Policy {
     pub algorithms: Vec<Algorithm>,
     /// How far clocks may differ when `exp` and `nbf` are checked.
     pub leeway: Duration,
+    /// Whether only tokens are accepted that an application got for itself, as Entra's callouts carry, and no user's.
+    pub app_only: bool,
 }
 
 /// An Entra directory and the documents that have its keys.

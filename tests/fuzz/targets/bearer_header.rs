@@ -64,6 +64,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
             accept_callers: Vec::new(),
             algorithms: vec![Algorithm::RS256],
             leeway: Duration::from_secs(60),
+            app_only: true,
         });
         for document in policy.documents() {
             document.wait_for_fetch(Instant::now() + Duration::from_secs(10)).await;
