@@ -113,10 +113,18 @@ impl Tokens {
                 "the token's iss is {found}, the documents of admin.token.metadata accept {accepted:?}; name the document \
                  of that issuer there if it is yours"
             ),
-            TokenError::UnknownKey { kid, issuer, known } => format!(
-                "no document of admin.token.metadata with issuer {issuer} has the token's kid {kid}, they have {known:?}; \
-                 name the document that has it there"
-            ),
+            TokenError::UnknownKey {
+                kid,
+                issuer,
+                known,
+                pause,
+            } => {
+                let pause = pause.as_ref().map(|pause| format!("; {pause}")).unwrap_or_default();
+                format!(
+                    "no document of admin.token.metadata with issuer {issuer} has the token's kid {kid}, they have {known:?}\
+                     {pause}; name the document that has it there"
+                )
+            }
             other => other.to_string(),
         }
     }

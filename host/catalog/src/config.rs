@@ -229,7 +229,7 @@ pub struct TokenConfig {
     /// How often metadata documents and keys are fetched again. Default 1 h.
     #[serde(with = "humantime_serde")]
     pub refresh_interval: Duration,
-    /// How often at most an unknown key id causes a fetch. Default 5 min.
+    /// How often at most, on average, an unknown key id causes a fetch. Default 5 min.
     #[serde(with = "humantime_serde")]
     pub unknown_key_interval: Duration,
     /// Whether documents may come over plain http from this machine: for a local Entra. Default false.

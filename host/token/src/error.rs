@@ -4,6 +4,8 @@ use claimsmith_contract::Outcome;
 use jsonwebtoken::Algorithm;
 use uuid::Uuid;
 
+use crate::metadata::FetchPause;
+
 /// Why a token is refused. The messages go to the log: they name what was found and expected, never the token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -36,10 +38,11 @@ pub enum TokenError {
         /// What the tenant's documents and configuration accept.
         accepted: Vec<String>,
     },
-    /// No document has the key.
+    /// No document has the key, as each was last fetched.
     #[error(
-        "no metadata document of issuer {issuer} has the token's kid {kid}, they have {known:?}; name the document that has it in the \
-             directory's metadata: external directories sign with keys that only their ciamlogin.com document has"
+        "no metadata document of issuer {issuer} has the token's kid {kid}, they have {known:?}; {}name the document that has it in the \
+             directory's metadata: external directories sign with keys that only their ciamlogin.com document has",
+        unless_new(pause.as_ref())
     )]
     UnknownKey {
         /// The token's key id.
@@ -48,10 +51,12 @@ pub enum TokenError {
         issuer: String,
         /// Key ids that the issuer's documents have.
         known: Vec<String>,
+        /// A document that was not fetched for the key.
+        pause: Option<FetchPause>,
     },
-    /// No document's keys could be fetched since the start.
+    /// A document that could have the key could not be fetched, since the start or when the key was looked for.
     #[error(
-        "the signing keys could not be fetched yet: {0}; check the directory's metadata URL, and that it can be \
+        "the signing keys could not be fetched: {0}; check the directory's metadata URL, and that it can be \
              reached from this machine"
     )]
     KeysUnavailable(String),
@@ -166,6 +171,13 @@ impl TokenError {
             Self::Audience { .. } => Outcome::TokenAudience,
         }
     }
+}
+
+/// What precedes the advice for a key that no document has, where it could be one that was published just now.
+fn unless_new(pause: Option<&FetchPause>) -> String {
+    pause
+        .map(|pause| format!("{pause}; if it is an older one, "))
+        .unwrap_or_default()
 }
 
 /// Text from an unverified token, fit for a log line: quoted, control characters escaped, at most 200 characters.

@@ -94,7 +94,7 @@ impl TokenPolicy {
             Ok(found) => found,
             Err(error @ TokenError::UnknownKey { .. }) => return [accepted, Explained::of("key", Err(&error)), no_key],
             Err(error @ TokenError::KeysUnavailable(_)) => {
-                let no_document = "not run: the document that names the issuer could not be fetched";
+                let no_document = "not run: a document that could name the issuer could not be fetched";
                 return [
                     Explained::skipped("issuer", no_document),
                     Explained::of("key", Err(&error)),

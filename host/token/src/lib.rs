@@ -2,8 +2,8 @@
 //!
 //! Keys come from configured metadata documents only ([`MetadataStore`]): nothing a token says of itself (`jku`, `x5u`,
 //! `jwk`, `iss`) is ever followed. Documents are fetched when they are first named, refreshed in the background, and
-//! keep their last good keys when a refresh fails; a callout causes a fetch only by a `kid` that no document has, at
-//! most once per document and [`MetadataOptions::unknown_key_interval`].
+//! keep their last good keys when a refresh fails; a callout causes a fetch only by a `kid` that no document has, on
+//! average at most once per document and [`MetadataOptions::unknown_key_interval`].
 //!
 //! [`TokenPolicy::validate`] runs the checks. What it accepted it remembers by the token's SHA-256 until the token
 //! expires or the document's keys change, so that a repeated token costs no RSA operation.
@@ -19,7 +19,7 @@ mod policy;
 pub use error::TokenError;
 pub use explain::Explained;
 pub use jsonwebtoken::Algorithm;
-pub use metadata::{FetchError, MetadataDocument, MetadataOptions, MetadataStore};
+pub use metadata::{FetchError, FetchPause, MetadataDocument, MetadataOptions, MetadataStore};
 pub use own_issuer::{OWN_KEY_ID, OwnIssuer, OwnIssuerError};
 pub use policy::{Caller, Directory, Policy, TokenPolicy, TrustedDocument, ValidToken, bearer_token};
 

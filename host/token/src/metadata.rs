@@ -1,6 +1,7 @@
 //! Metadata documents and their signing keys: fetched at first use, refreshed in the background.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -13,16 +14,19 @@ use url::Url;
 
 pub use self::fetch::FetchError;
 pub(crate) use self::keys::{Key, KeySet, PublishedKeys};
+use self::limit::FetchLimit;
 
 mod fetch;
 mod keys;
+mod limit;
 
 /// When documents are fetched.
 #[derive(Clone, Debug)]
 pub struct MetadataOptions {
     /// How often a document is fetched again (contract.md, section 2.2: hourly); each time up to a tenth earlier.
     pub refresh_interval: Duration,
-    /// How often at most a `kid` that no document has may cause a fetch (contract.md, section 2.2: 5 minutes).
+    /// How often on average a `kid` that no document has may cause a fetch at most (contract.md, section 2.2: 5 minutes); a
+    /// few may follow each other at once after a quiet time.
     pub unknown_key_interval: Duration,
     /// Whether documents may come over plain http from this machine: for a local Entra. Off, because tenant teams name the
     /// documents, and should not be able to make the host call what listens on its loopback.
@@ -104,10 +108,10 @@ impl MetadataStore {
 pub struct MetadataDocument {
     url: Url,
     keys: ArcSwapOption<KeySet>,
-    last_error: Mutex<Option<String>>,
+    last: Mutex<LastFetch>,
     fetches: watch::Sender<Fetches>,
-    unknown_key_interval: Duration,
-    last_wanted: Mutex<Option<Wanted>>,
+    /// How often tokens may have it fetched; absent when nobody fetches it.
+    limit: Option<FetchLimit>,
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -122,12 +126,44 @@ struct Fetches {
     wanted: u64,
 }
 
-/// A fetch that an unknown key has caused.
-#[derive(Clone, Copy, Debug)]
-struct Wanted {
-    at: Instant,
-    /// Its number in [`Fetches`].
-    number: u64,
+/// The last fetch that has finished.
+#[derive(Clone, Debug, Default)]
+struct LastFetch {
+    /// When it finished; absent when none has.
+    at: Option<Instant>,
+    /// Why it failed, if it did.
+    error: Option<String>,
+}
+
+/// What a document can tell of a key that it does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refreshed {
+    /// It was fetched for the key: it has no such key.
+    Fetched,
+    /// It was not fetched for the key, because too many keys were unknown before: it had none when it was last fetched.
+    Paused(FetchPause),
+    /// It could not be fetched, or not yet: whether it has the key is not known.
+    Failed(String),
+}
+
+/// A document that is not fetched again for an unknown key for a while, because it was lately.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchPause {
+    url: Url,
+    fetched_before: Duration,
+    again_in: Duration,
+}
+
+impl fmt::Display for FetchPause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, .. } = self;
+        let (before, again) = (self.fetched_before.as_secs(), self.again_in.as_secs() + 1);
+        write!(
+            formatter,
+            "{url} was fetched {before} s ago and is asked for an unknown kid again in {again} s at the earliest, so a key \
+             that was published since is not known yet"
+        )
+    }
 }
 
 impl Drop for MetadataDocument {
@@ -144,10 +180,11 @@ impl MetadataDocument {
         let document = Arc::new(Self {
             url,
             keys: ArcSwapOption::empty(),
-            last_error: Mutex::default(),
+            last: Mutex::default(),
             fetches: watch::Sender::default(),
-            unknown_key_interval: options.unknown_key_interval,
-            last_wanted: Mutex::default(),
+            limit: client
+                .as_ref()
+                .and_then(|_| FetchLimit::new(options.unknown_key_interval)),
             task: Mutex::default(),
         });
         if let Some(client) = client {
@@ -167,11 +204,9 @@ impl MetadataDocument {
         Arc::new(Self {
             url,
             keys: ArcSwapOption::from_pointee(keys),
-            last_error: Mutex::default(),
+            last: Mutex::default(),
             fetches: watch::Sender::new(fetched),
-            // Nobody fetches what an unknown key would cause to be fetched: asked once, it is not asked again.
-            unknown_key_interval: Duration::MAX,
-            last_wanted: Mutex::default(),
+            limit: None,
             task: Mutex::default(),
         })
     }
@@ -210,8 +245,12 @@ impl MetadataDocument {
     /// Why the last fetch failed, or that none has finished.
     #[must_use]
     pub fn last_error(&self) -> String {
-        let error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let error = self.last_fetch().error;
         error.unwrap_or_else(|| format!("{} has not been fetched yet", self.url))
+    }
+
+    fn last_fetch(&self) -> LastFetch {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn keys(&self) -> Option<Arc<KeySet>> {
@@ -223,30 +262,51 @@ impl MetadataDocument {
         self.keys().unwrap_or_default()
     }
 
-    /// Has the document fetched because of a `kid` that it does not have, unless that was done within the interval,
-    /// and waits for that fetch until `deadline`. Callers that come while it runs share it.
-    pub(crate) async fn refresh_for_unknown_key(&self, deadline: Instant) {
-        let number = self.want_fetch();
+    /// Has the document fetched because of a `kid` that it does not have, unless that was done too often lately, and
+    /// waits for that fetch until `deadline`. Callers that come before it begins share it.
+    pub(crate) async fn refresh_for_unknown_key(&self, deadline: Instant) -> Refreshed {
+        let Some(limit) = &self.limit else {
+            return Refreshed::Fetched;
+        };
+        let wanted = self.want_fetch(limit);
+        // One that runs anyway is worth waiting for: it may bring the key.
+        let number = wanted.unwrap_or_else(|_| self.fetches.borrow().begun);
         self.wait_for(number, deadline).await;
+        if self.fetches.borrow().finished < number {
+            let url = &self.url;
+            return Refreshed::Failed(format!(
+                "{url} was asked for the token's kid and did not answer before the deadline"
+            ));
+        }
+        let last = self.last_fetch();
+        match (last.error, wanted) {
+            (Some(why), _) => Refreshed::Failed(why),
+            (None, Ok(_)) => Refreshed::Fetched,
+            (None, Err(again_in)) => Refreshed::Paused(FetchPause {
+                url: self.url.clone(),
+                fetched_before: last.at.map(|at| at.elapsed()).unwrap_or_default(),
+                again_in,
+            }),
+        }
     }
 
     /// Wants a fetch that has not begun yet, as one that runs may have read the keys before the unknown one was among
-    /// them; or the last one wanted, if that was within the interval. Tells its number.
-    fn want_fetch(&self) -> u64 {
-        let mut last = self.last_wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if let Some(wanted) = *last
-            && now - wanted.at < self.unknown_key_interval
-        {
-            return wanted.number;
-        }
-        let mut number = 0;
-        self.fetches.send_modify(|fetches| {
-            fetches.wanted = fetches.begun + 1;
-            number = fetches.wanted;
+    /// them, and tells its number.
+    ///
+    /// # Errors
+    /// None may be wanted before so much time has passed.
+    fn want_fetch(&self, limit: &FetchLimit) -> Result<u64, Duration> {
+        let mut wanted = Ok(0);
+        self.fetches.send_if_modified(|fetches| {
+            let is_new = fetches.wanted <= fetches.begun;
+            let taken = if is_new { limit.take() } else { Ok(()) };
+            wanted = taken.map(|()| {
+                fetches.wanted = fetches.begun + 1;
+                fetches.wanted
+            });
+            is_new && taken.is_ok()
         });
-        *last = Some(Wanted { at: now, number });
-        number
+        wanted
     }
 
     fn store(&self, fetched: Result<KeySet, FetchError>) -> bool {
@@ -264,7 +324,8 @@ impl MetadataDocument {
                 (false, Some(text))
             }
         };
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        let at = Some(Instant::now());
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastFetch { at, error };
         self.fetches.send_modify(|fetches| fetches.finished = fetches.begun);
         ok
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::check::{check_claims, not_expired};
 use crate::claims::{self, Unverified, check_length};
 use crate::error::{TokenError, quoted};
-use crate::metadata::{Key, KeySet, MetadataDocument};
+use crate::metadata::{Key, KeySet, MetadataDocument, Refreshed};
 
 /// How many accepted tokens one extension remembers. Entra reuses a token across callouts, so a directory needs a
 /// handful; the bound keeps a caller with many valid tokens from filling memory.
@@ -128,7 +128,7 @@ impl TokenPolicy {
     }
 
     /// Validates a token. Does no I/O unless its `kid` is in no document; then waits for the documents' refresh, if
-    /// one is due, until `deadline`.
+    /// one may be made, until `deadline`.
     ///
     /// # Errors
     /// The first check that the token fails.
@@ -194,29 +194,33 @@ impl TokenPolicy {
         if matches!(found, Err(TokenError::KeysUnavailable(_))) {
             // Right after the start the first fetch is under way: another one would only come later.
             let first = self.documents().map(|document| document.wait_for_fetch(deadline));
-            found = self.find_key_after(unverified, first).await;
+            (found, _) = self.find_key_after(unverified, first).await;
         }
         if is_to_be_fetched(&found) {
             let refreshes = self.candidates(unverified);
             let refreshes = refreshes.map(|document| document.refresh_for_unknown_key(deadline));
-            found = self.find_key_after(unverified, refreshes).await;
+            let (after, refreshed) = self.find_key_after(unverified, refreshes).await;
+            found = after.map_err(|error| in_view_of(refreshed, error));
         }
         found
     }
 
     /// Looks for the key after each of these fetches, until it is found: a document that is slow must not hold up a
-    /// token of another.
-    async fn find_key_after(
+    /// token of another. Tells what came of the fetches.
+    async fn find_key_after<T>(
         &self,
         unverified: &Unverified<'_>,
-        fetches: impl Iterator<Item = impl Future<Output = ()>>,
-    ) -> Result<Found, TokenError> {
+        fetches: impl Iterator<Item = impl Future<Output = T>>,
+    ) -> (Result<Found, TokenError>, Vec<T>) {
         let mut fetches: FuturesUnordered<_> = fetches.collect();
-        let mut found = self.find_key(unverified);
-        while is_to_be_fetched(&found) && fetches.next().await.is_some() {
+        let (mut found, mut ended) = (self.find_key(unverified), Vec::new());
+        while is_to_be_fetched(&found)
+            && let Some(end) = fetches.next().await
+        {
+            ended.push(end);
             found = self.find_key(unverified);
         }
-        found
+        (found, ended)
     }
 
     /// The key that must have signed the token: by `kid`, among the documents that accept its issuer.
@@ -248,16 +252,17 @@ impl TokenPolicy {
         }
         match failure {
             // A document whose keys are not known yet could be the token's issuer's.
-            Some(why) if !issuer_is_accepted => Err(TokenError::KeysUnavailable(why)),
-            _ if issuer_is_accepted => {
+            Some(why) => Err(TokenError::KeysUnavailable(why)),
+            None if issuer_is_accepted => {
                 known.truncate(MAX_NAMED_KEYS);
                 Err(TokenError::UnknownKey {
                     kid: quoted(&unverified.kid),
                     issuer: quoted(issuer),
                     known,
+                    pause: None,
                 })
             }
-            _ => Err(TokenError::Issuer {
+            None => Err(TokenError::Issuer {
                 found: quoted(issuer),
                 accepted,
             }),
@@ -281,6 +286,30 @@ fn is_to_be_fetched(found: &Result<Found, TokenError>) -> bool {
         found,
         Err(TokenError::UnknownKey { .. } | TokenError::KeysUnavailable(_))
     )
+}
+
+/// What an unknown key says, once it is known what came of the fetches for it: only a document that was fetched tells that
+/// it has no such key.
+fn in_view_of(refreshed: Vec<Refreshed>, error: TokenError) -> TokenError {
+    let TokenError::UnknownKey { kid, issuer, known, .. } = error else {
+        return error;
+    };
+    let mut pause = None;
+    for document in refreshed {
+        match document {
+            Refreshed::Failed(why) => {
+                return TokenError::KeysUnavailable(format!("the token's kid {kid} is not known, and {why}"));
+            }
+            Refreshed::Paused(paused) => pause = Some(paused),
+            Refreshed::Fetched => {}
+        }
+    }
+    TokenError::UnknownKey {
+        kid,
+        issuer,
+        known,
+        pause,
+    }
 }
 
 pub(crate) struct Found {
