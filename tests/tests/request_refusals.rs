@@ -253,7 +253,10 @@ async fn a_body_that_stalls_is_answered_at_the_extensions_deadline() {
         let mark = platform.host.log_mark();
         let request = format!("{}{framing}", head(&platform, "quick"));
         let mut stream = raw::send(platform.host.address, request.as_bytes()).await;
-        assert_raw_problem(&raw::answer(&mut stream).await, 504, "deadline_exceeded");
+        let answer = raw::answer(&mut stream).await;
+        assert_raw_problem(&answer, 504, "deadline_exceeded");
+        // No plugin has been asked for anything yet.
+        assert!(!answer.body.contains("plugin"), "{answer:?}");
         let line = platform.host.callout_line(mark).await;
         assert!(line["reason"].as_str().unwrap().contains("body"), "{line}");
     }

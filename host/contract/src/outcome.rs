@@ -59,7 +59,7 @@ outcomes! {
     TokenMalformed = "token_malformed",
     /// The token's `alg` is not allowed.
     TokenAlgorithm = "token_algorithm",
-    /// No configured metadata document has the token's key.
+    /// No configured metadata document has the token's key, as they were last fetched.
     TokenUnknownKey = "token_unknown_key",
     /// The signature does not verify.
     TokenSignature = "token_signature",
@@ -77,7 +77,7 @@ outcomes! {
     TokenCaller = "token_caller",
     /// The token's `tid` is not its directory's.
     TokenTenant = "token_tenant",
-    /// No signing keys could be fetched yet, so no token can be checked.
+    /// The signing keys could not be fetched, or those that may be new: the token cannot be checked.
     KeysUnavailable = "keys_unavailable",
 
     /// The body is not JSON, or repeats a member, or exceeds a structural limit.
@@ -116,7 +116,7 @@ outcomes! {
     PluginCutShort = "plugin_cut_short",
     /// The plugin failed too often, and is not invoked for a while.
     PluginQuarantined = "plugin_quarantined",
-    /// The deadline came before the plugin's answer.
+    /// The deadline came before the answer: the plugin's, or the end of what it needs, such as the request's body.
     DeadlineExceeded = "deadline_exceeded",
 
     /// The plugin's claims are larger than Entra accepts (1003025).

@@ -153,7 +153,7 @@ pub(crate) fn status_and_title(outcome: Outcome) -> (StatusCode, &'static str) {
         ),
         Outcome::KeysUnavailable => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "The keys to check bearer tokens with are not available yet",
+            "The keys to check the bearer token with are not available",
         ),
         // Not the service's fault, so that whoever watches it for 5xx is not woken by one tenant's load. Whether Entra
         // tries again after either status is not documented; both ask it to wait.
@@ -170,10 +170,7 @@ pub(crate) fn status_and_title(outcome: Outcome) -> (StatusCode, &'static str) {
             "The callout's audit record could not be kept",
         ),
         Outcome::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "Too many callouts at once"),
-        Outcome::DeadlineExceeded => (
-            StatusCode::GATEWAY_TIMEOUT,
-            "The deadline came before the plugin's answer",
-        ),
+        Outcome::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "The deadline came before the answer"),
     }
 }
 
