@@ -199,8 +199,8 @@ impl TokenPolicy {
         if is_to_be_fetched(&found) {
             let refreshes = self.candidates(unverified);
             let refreshes = refreshes.map(|document| document.refresh_for_unknown_key(deadline));
-            let (after, refreshed) = self.find_key_after(unverified, refreshes).await;
-            found = after.map_err(|error| in_view_of(refreshed, error));
+            let (after, ended) = self.find_key_after(unverified, refreshes).await;
+            found = after.map_err(|error| in_view_of(ended, error));
         }
         found
     }
