@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use crate::postgres::is_root;
 use crate::signals;
 
 /// How long anything that must happen may take: generous, because nothing waits for it when it happens.
@@ -74,6 +75,26 @@ impl Host {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         Self::begin(shell).await
+    }
+
+    /// The same bound by the permissions of files as any user is, also where the tests run as root.
+    pub async fn start_without_overrides(directory: &Path) -> Self {
+        let host = command(directory, "json");
+        if !is_root() {
+            return Self::begin(host).await;
+        }
+        let overrides = "-dac_override,-dac_read_search";
+        let mut setpriv = Command::new("setpriv");
+        setpriv
+            .args(["--inh-caps", overrides, "--bounding-set", overrides])
+            .arg(host.get_program())
+            .args(host.get_args())
+            .current_dir(directory)
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        Self::begin(setpriv).await
     }
 
     /// Lets files have any size again.

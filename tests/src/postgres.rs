@@ -191,7 +191,7 @@ fn programs() -> PathBuf {
     newest.expect("PostgreSQL is not installed: install the Debian package `postgresql`")
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
     fs::metadata("/proc/self").unwrap().uid() == 0
 }

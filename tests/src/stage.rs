@@ -76,8 +76,19 @@ impl Stage {
 
     /// The same for another client.
     pub async fn listen_for(self, http: reqwest::Client, format: &str) -> Platform {
+        let host = Host::start(self.directory.path(), format).await;
+        self.with_host(http, host)
+    }
+
+    /// Starts a host that is bound by the permissions of files, and waits until it listens.
+    pub async fn listen_without_overrides(self) -> Platform {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let host = Host::start_without_overrides(self.directory.path()).await;
+        self.with_host(http, host)
+    }
+
+    fn with_host(self, http: reqwest::Client, host: Host) -> Platform {
         let Self { entra, directory } = self;
-        let host = Host::start(directory.path(), format).await;
         let platform = Platform {
             entra,
             host,

@@ -156,7 +156,7 @@ impl From<ActivationError> for Refusal {
         let code = match &error {
             ActivationError::UnknownTenant(_) => Code::UnknownTenant,
             ActivationError::ManagedByFiles(_) => Code::ManagedByFiles,
-            ActivationError::TenantExists(_) => Code::TenantExists,
+            ActivationError::TenantExists(_) | ActivationError::TenantUnseen(..) => Code::TenantExists,
             ActivationError::Invalid(_) => Code::Invalid,
             ActivationError::Unsettled(_) => Code::Busy,
         };

@@ -5,6 +5,7 @@
 //! and a loader throws away what it has loaded with other versions than those that are active now.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use tokio::task;
 
 use crate::catalog::{Alive, BoundPlugin, Catalog, CurrentCatalog, Tenant, TenantSlot};
 use crate::error::{ConfigError, ConfigErrors};
-use crate::files::{DigestCache, TenantFiles, find_tenant};
+use crate::files::{DigestCache, TenantFiles, find_tenant, is_there};
 use crate::plugins::{Managed, PluginsConfig};
 use crate::rules::check_name;
 use crate::signature::TrustedKeys;
@@ -43,6 +44,11 @@ pub enum ActivationError {
         "tenant `{0}` has a directory: only a tenant without one is forgotten, once the service has seen that it was deleted"
     )]
     TenantExists(String),
+    /// Whether there is a directory of that name cannot be seen.
+    #[error(
+        "whether tenant `{0}` has a directory cannot be seen: {1}; only a tenant without one is forgotten, so nothing was"
+    )]
+    TenantUnseen(String, String),
     /// The tenant would not be valid.
     #[error("{0}")]
     Invalid(ConfigErrors),
@@ -309,11 +315,11 @@ impl Activator {
     /// Lets nothing be active of a tenant that has no directory: what was, for [`Self::remember`].
     ///
     /// # Errors
-    /// [`ActivationError::TenantExists`]
+    /// [`ActivationError::TenantExists`], [`ActivationError::TenantUnseen`]
     pub fn forget(&self, name: &str) -> Result<PluginVersions, ActivationError> {
         let _alone = self.current.publishing();
-        let exists = || self.tenants.join(name).symlink_metadata().is_ok();
-        if self.current.get().tenants.contains_key(name) || exists() {
+        let unseen = |error: io::Error| ActivationError::TenantUnseen(name.to_owned(), error.to_string());
+        if self.current.get().tenants.contains_key(name) || is_there(&self.tenants.join(name)).map_err(unseen)? {
             return Err(ActivationError::TenantExists(name.to_owned()));
         }
         Ok(self.versions.remove(name))

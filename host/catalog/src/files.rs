@@ -1,7 +1,7 @@
 //! Reading the tenants' directories, and seeing whether anything in them has changed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, Metadata};
+use std::fs::{self, DirEntry, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -256,12 +256,11 @@ pub(crate) fn scan(
     let unreadable = |error: io::Error| ConfigError::unreadable(directory, &error);
     let mut tenants = BTreeMap::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
+        let entry = entry.map_err(unreadable)?;
+        let path = entry.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        // A link that leads nowhere, perhaps for a moment, is a tenant whose files cannot be read, and not one that was
-        // removed: it keeps serving. Kubernetes keeps a mounted volume's real files in hidden directories beside links.
-        let is_tenant = path.is_dir() || (path.is_symlink() && !path.exists());
-        if is_tenant && !name.is_empty() && !name.starts_with('.') {
+        // Kubernetes keeps a mounted volume's real files in hidden directories beside links.
+        if !name.is_empty() && !name.starts_with('.') && is_tenant(&entry) {
             let versions = versions.map(|versions| versions.files(name, &versions.of(name)));
             let name = name.to_owned();
             tenants.insert(name, find_tenant(path, versions, cache));
@@ -269,6 +268,30 @@ pub(crate) fn scan(
     }
     cache.forget_unseen();
     Ok(tenants)
+}
+
+/// Whether an entry of the tenants' directory is a tenant. What cannot be looked at is one whose files cannot be read, and not
+/// one that was removed: it keeps serving, and what is wrong is told. So is a link that leads nowhere, perhaps for a moment.
+fn is_tenant(entry: &DirEntry) -> bool {
+    match fs::metadata(entry.path()) {
+        Ok(metadata) => metadata.is_dir(),
+        // A link is still there, whatever it leads to; what was listed and is gone is not.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => is_there(&entry.path()).unwrap_or(true),
+        // What the directory itself says of the entry needs no look at it.
+        Err(_) => entry.file_type().map_or(true, |kind| !kind.is_file()),
+    }
+}
+
+/// Whether there is anything at a path, also a link that leads nowhere.
+///
+/// # Errors
+/// When that cannot be seen, which does not mean that nothing is there.
+pub(crate) fn is_there(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Finds the files of one tenant, with these versions of its plugins active.

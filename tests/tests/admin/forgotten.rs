@@ -1,11 +1,14 @@
 //! A tenant's name that is given to somebody else.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 
 use claimsmith_tests::{eventually, misbehaving};
 use serde_json::{Value, json};
 
-use crate::setup::{BY_API, activate, admin_url, build, command, json_of, push, refused, start, status, token_of};
+use crate::setup::{
+    BY_API, activate, admin_url, build, command, json_of, push, refused, stage, start, status, token_of,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_gets_a_forgotten_tenants_name_gets_nothing_else() {
@@ -57,6 +60,28 @@ async fn whoever_gets_a_forgotten_tenants_name_gets_nothing_else() {
     assert_eq!(actions(&answer.json().await.unwrap()), ["activate", "push"]);
     let log = json_of(&platform, &["admin-log", "--tenant", "contoso"]).await;
     assert_eq!(actions(&log), ["activate", "push", "forget", "activate", "push"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_directory_cannot_be_looked_for_is_not_forgotten() {
+    let stage = stage("", &[("contoso", BY_API, ""), ("other", BY_API, "")]).await;
+    let platform = stage.listen_without_overrides().await;
+    push(&platform, &misbehaving("a"), "1.0.0").await;
+    activate(&platform, "1.0.0").await;
+    fs::rename(platform.tenant_file(""), platform.directory.path().join("contoso")).unwrap();
+    eventually("it is gone", async || platform.callout().await.0 == 404).await;
+
+    let let_enter = |mode: u32| {
+        let tenants = platform.directory.path().join("tenants");
+        fs::set_permissions(tenants, Permissions::from_mode(mode)).unwrap();
+    };
+    let forget = ["forget", "contoso", "--reason", "they left"];
+    let_enter(0o644);
+    refused(&platform, &forget, "tenant_exists", "cannot be seen: Permission denied").await;
+    assert!(platform.directory.path().join("state/versions/contoso").exists());
+    let_enter(0o755);
+    let ended = command(&platform, &forget).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
 }
 
 fn actions(log: &Value) -> Vec<&str> {

@@ -36,6 +36,11 @@ pub(crate) const BY_API: &str = "managed = \"api\"";
 
 /// A host with these tenants, whose `tenant.toml` are managed by the API unless they say otherwise.
 pub(crate) async fn start(more: &str, tenants: &[(&str, &str, &str)]) -> Platform {
+    stage(more, tenants).await.listen("json").await
+}
+
+/// The same, not started yet.
+pub(crate) async fn stage(more: &str, tenants: &[(&str, &str, &str)]) -> Stage {
     let mut stage = Stage::new().await;
     let config = admin_toml(&stage.entra, more);
     stage = stage.host_config(&config);
@@ -43,7 +48,7 @@ pub(crate) async fn start(more: &str, tenants: &[(&str, &str, &str)]) -> Platfor
         let toml = tenant_toml(&stage.entra, plugins, binding);
         stage = stage.tenant(name, &toml);
     }
-    stage.listen("json").await
+    stage
 }
 
 /// Where the admin API listens for tokens.

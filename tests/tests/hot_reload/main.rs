@@ -10,6 +10,7 @@
 )]
 
 mod mistakes;
+mod unreadable;
 
 use std::fs;
 use std::os::unix::fs::symlink;
