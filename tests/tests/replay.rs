@@ -67,7 +67,7 @@ fn grants(server: &Upstream) -> Arc<Grants> {
     };
     let upstream = HttpUpstream::load("crm", &config, scope, egress).unwrap();
     let mut grants = Grants::of("contoso".into());
-    grants.grant("crm".into(), Granted::Http(Arc::new(upstream)));
+    grants.grant("crm".into(), "crm".into(), Granted::Http(Arc::new(upstream)));
     Arc::new(grants)
 }
 

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use claimsmith_audit::Privacy;
 use claimsmith_contract::Event;
 use claimsmith_password::{Accepted, DecryptionKey};
-use claimsmith_runtime::{Binding, Breaker, Digest, Plugin};
+use claimsmith_runtime::{Binding, Breaker, BreakerState, Digest, Plugin};
 use claimsmith_token::TokenPolicy;
 use uuid::Uuid;
 
@@ -76,6 +76,8 @@ pub struct Tenant {
     pub(crate) extensions: BTreeMap<String, Arc<Extension>>,
     /// Who decides which versions of its plugins serve.
     pub(crate) managed: Managed,
+    /// The circuit breakers of its upstreams, by their names.
+    pub(crate) upstream_breakers: BTreeMap<String, Arc<Breaker>>,
     /// The files of its plugins, by name.
     pub(crate) plugins: BTreeMap<String, PluginFile>,
     /// Versions that were replaced last, kept so that going back to them compiles nothing.
@@ -87,6 +89,12 @@ impl Tenant {
     pub fn extensions(&self) -> impl Iterator<Item = (&str, &Extension)> {
         let extensions = self.extensions.iter();
         extensions.map(|(name, extension)| (name.as_str(), extension.as_ref()))
+    }
+
+    /// What the circuit breakers of its upstreams do at the moment, by the upstreams' names.
+    pub fn upstream_breakers(&self) -> impl Iterator<Item = (&str, BreakerState)> {
+        let breakers = self.upstream_breakers.iter();
+        breakers.map(|(upstream, breaker)| (upstream.as_str(), breaker.state()))
     }
 
     /// Who decides which versions of its plugins serve.

@@ -21,7 +21,7 @@ use crate::error::{ConfigError, ConfigErrors};
 use crate::failure_policy::{Composition, required};
 use crate::files::{TenantFiles, read_regular};
 use crate::last_known_good::Memory;
-use crate::meters::ExtensionMeters;
+use crate::meters::{ExtensionMeters, cache_labels};
 use crate::plugins::PluginFiles;
 use crate::policy::policy;
 use crate::rate_limit::{RateLimit, RateLimitConfig, RateLimits};
@@ -212,6 +212,7 @@ impl ExtensionLoader<'_> {
                 plugin: &config.plugin,
                 version: plugin.digest(),
                 settings,
+                labels: &cache_labels(self.tenant, self.name, &config.plugin),
             };
             let error =
                 |problem: Problem| self.error(&format!("bindings[{index}].cache.{}", problem.path), problem.message);

@@ -18,7 +18,7 @@ use crate::fared::Fared;
 /// In place of names that are too many; no name is written so.
 pub const OTHER: &str = "(other)";
 
-/// So many extensions, and versions of plugins in extensions, does one tenant have series of since the start of the process.
+/// So many extensions, versions of plugins in extensions, caches and upstreams does one tenant have series of since the start of the process.
 const MAX_NAMED: usize = 4096;
 
 /// A part of a callout's way whose time is told.
@@ -283,6 +283,18 @@ impl fmt::Debug for ByOutcome {
 /// Labels and one more.
 fn with(labels: &[Label], more: Label) -> Vec<Label> {
     labels.iter().cloned().chain([more]).collect()
+}
+
+/// What metrics name an upstream of a tenant that a binding is granted.
+pub(crate) fn upstream_label(tenant: &str, upstream: &str) -> Arc<str> {
+    let [_, label, _] = bounded(tenant, ["", upstream, ""]);
+    label
+}
+
+/// What metrics name the extension and the plugin that a cache is of.
+pub(crate) fn cache_labels(tenant: &str, extension: &str, plugin: &str) -> [Arc<str>; 2] {
+    let [extension, plugin, _] = bounded(tenant, [extension, plugin, ""]);
+    [extension, plugin]
 }
 
 /// A tenant's names as label values: as they are, until there have been too many.

@@ -153,6 +153,7 @@ impl Tools {
         Ok(Tenant {
             extensions,
             managed: config.plugins.managed,
+            upstream_breakers: upstreams.breakers,
             plugins: plugins.found(),
             kept: before.map(|tenant| tenant.kept.clone()).unwrap_or_default(),
         })

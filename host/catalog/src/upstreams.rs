@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use claimsmith_runtime::{Digest, Grants, Upstream};
+use claimsmith_runtime::{Breaker, Digest, Grants, Upstream};
 use claimsmith_upstreams::directory::{DirectoryConfig, DirectoryUpstream};
 use claimsmith_upstreams::http::{HttpConfig, HttpUpstream};
 use claimsmith_upstreams::mail::{MailConfig, MailUpstream};
@@ -19,6 +19,7 @@ use toml::{Table, Value};
 
 use crate::config::EgressConfig;
 use crate::error::ConfigError;
+use crate::meters::upstream_label;
 use crate::rules::check_name;
 use crate::source::{Source, Step, nearest, steps, with_nearest_key};
 use crate::tenant::{BindingConfig, ExtensionConfig};
@@ -40,6 +41,8 @@ pub(crate) struct Upstreams {
     databases: BTreeMap<String, Arc<Database>>,
     /// Those that bindings are not granted: their caches use them.
     pub(crate) redis: BTreeMap<String, Arc<RedisUpstream>>,
+    /// Of all of them.
+    pub(crate) breakers: BTreeMap<String, Arc<Breaker>>,
     /// Those that are not valid.
     broken: BTreeSet<String>,
     /// Of the configuration of each, where secrets are references.
@@ -137,18 +140,20 @@ impl UpstreamLoader<'_> {
             directory: self.directory,
             vault: self.vault,
         };
-        let granted = match kind.as_str() {
+        let (granted, breaker) = match kind.as_str() {
             "http" => {
                 let config: HttpConfig = read(members)?;
                 let egress = self.egress(&config.networks)?;
                 let upstream = HttpUpstream::load(name, &config, scope, egress)?;
-                Upstream::Http(Arc::new(upstream))
+                let breaker = Arc::clone(upstream.breaker());
+                (Some(Upstream::Http(Arc::new(upstream))), breaker)
             }
             "mail" => {
                 let config: MailConfig = read(members)?;
                 let egress = self.egress(&config.networks)?;
                 let upstream = MailUpstream::load(name, &config, scope, egress)?;
-                Upstream::Mail(Arc::new(upstream))
+                let breaker = Arc::clone(upstream.breaker());
+                (Some(Upstream::Mail(Arc::new(upstream))), breaker)
             }
             "sql" => {
                 let config: SqlConfig = read(members)?;
@@ -163,24 +168,30 @@ impl UpstreamLoader<'_> {
                 let egress = self.egress(&config.networks)?;
                 let database = Arc::new(Database::load(name, &config, scope, egress)?);
                 upstreams.databases.insert(name.to_owned(), Arc::clone(&database));
-                Upstream::Sql(Arc::new(database.grant(&BTreeMap::new())))
+                let granted = database.grant(&BTreeMap::new());
+                (Some(Upstream::Sql(Arc::new(granted))), Arc::clone(database.breaker()))
             }
             "directory" => {
                 let config: DirectoryConfig = read(members)?;
                 let egress = self.egress(&config.networks)?;
                 let upstream = DirectoryUpstream::load(name, &config, scope, egress)?;
-                Upstream::Directory(Arc::new(upstream))
+                let breaker = Arc::clone(upstream.breaker());
+                (Some(Upstream::Directory(Arc::new(upstream))), breaker)
             }
             "redis" => {
                 let config: RedisConfig = read(members)?;
                 let egress = self.egress(&config.networks)?;
                 let redis = RedisUpstream::load(name, &config, scope, egress)?;
+                let breaker = Arc::clone(redis.breaker());
                 upstreams.redis.insert(name.to_owned(), Arc::new(redis));
-                return Ok(());
+                (None, breaker)
             }
             _ => return Err(at("kind", format!("expected one of: {}", KINDS.join(", ")))),
         };
-        upstreams.granted.insert(name.to_owned(), granted);
+        upstreams.breakers.insert(name.to_owned(), breaker);
+        if let Some(granted) = granted {
+            upstreams.granted.insert(name.to_owned(), granted);
+        }
         Ok(())
     }
 
@@ -277,7 +288,10 @@ impl Upstreams {
         let mut grants = Grants::of(tenant.into());
         for name in names {
             match self.granted.get(name) {
-                Some(upstream) => grants.grant(name.as_str().into(), upstream.clone()),
+                Some(upstream) => {
+                    let label = upstream_label(tenant, name);
+                    grants.grant(name.as_str().into(), label, upstream.clone());
+                }
                 None => return Err(self.unknown(name)),
             }
         }
@@ -285,6 +299,7 @@ impl Upstreams {
             if let Some(database) = self.databases.get(name) {
                 grants.grant(
                     name.as_str().into(),
+                    upstream_label(tenant, name),
                     Upstream::Sql(Arc::new(database.grant(statements))),
                 );
             }

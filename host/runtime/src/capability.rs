@@ -154,8 +154,8 @@ impl CallState {
         let span = self.trace.new_span();
         let arguments = arguments.finish();
         // A name that was not granted is the guest's: it would be another one each time, and could be a secret that it knows.
-        let is_granted = self.grants.is_granted(upstream);
-        let known = if is_granted { upstream } else { "" };
+        let label = self.grants.label(upstream);
+        let is_granted = label.is_some();
         let asked = Call {
             function,
             upstream,
@@ -200,7 +200,7 @@ impl CallState {
         call.status = result.as_ref().ok().and_then(R::status);
         call.received_bytes = result.as_ref().map_or(0, R::bytes);
         if !self.tape.is_replay() {
-            self.tell(&call, known);
+            self.tell(&call, &label.unwrap_or_default());
         }
         self.journal.end(listed, call);
         Ok(result)
@@ -214,25 +214,25 @@ impl CallState {
     }
 
     /// Counts and traces a call.
-    fn tell(&self, call: &CapabilityCall, known: &str) {
+    fn tell(&self, call: &CapabilityCall, upstream: &Arc<str>) {
         let labels = [
             metrics::Label::new("tenant", Arc::clone(&self.grants.tenant)),
-            metrics::Label::new("upstream", known.to_owned()),
+            metrics::Label::new("upstream", Arc::clone(upstream)),
             metrics::Label::from_static_parts("function", call.function),
         ];
         metrics::histogram!("claimsmith_capability_call_seconds", labels.iter()).record(call.took);
-        let [tenant, upstream, function] = labels;
+        let [of_tenant, of_upstream, of_function] = labels;
         let labels = [
-            tenant,
-            upstream,
-            function,
+            of_tenant,
+            of_upstream,
+            of_function,
             metrics::Label::from_static_parts("result", call.result),
         ];
         metrics::counter!("claimsmith_capability_calls_total", labels.iter()).increment(1);
         tracing::debug!(
             plugin = &*self.plugin,
             function = call.function,
-            upstream = known,
+            upstream = &**upstream,
             result = call.result,
             status = call.status,
             sent_bytes = call.sent_bytes,

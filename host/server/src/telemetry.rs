@@ -124,10 +124,6 @@ fn describe() {
         Unit::Seconds,
         "Calls of upstreams, with waiting for a place and all attempts"
     );
-    describe_gauge!(
-        "claimsmith_upstream_breaker_open",
-        "1 while an upstream's circuit breaker is open, 0.5 while it is tried again"
-    );
     describe_counter!(
         "claimsmith_cache_lookups_total",
         "Keys that plugins have looked for in their caches, by what was found"
@@ -283,18 +279,17 @@ pub(crate) fn note_usage(course: &Course, meters: &BindingMeters, usage: &Usage)
 /// The circuit breakers of what serves. A gauge that they set would also tell of those that are made for a trial, and go on
 /// telling of those that are gone.
 fn breakers(catalog: &Catalog) -> String {
+    plugin_breakers(catalog) + &upstream_breakers(catalog)
+}
+
+fn plugin_breakers(catalog: &Catalog) -> String {
     const NAME: &str = "claimsmith_breaker_open";
     // Bindings of the same labels are one plugin with settings for several applications, or in several places.
     let mut open = BTreeMap::<_, f64>::new();
     for (_, _, extension) in catalog.extensions() {
         for (_, bound) in extension.bindings() {
-            let state = match bound.breaker.state() {
-                BreakerState::Closed => 0.0,
-                BreakerState::HalfOpen => 0.5,
-                BreakerState::Open => 1.0,
-            };
             let most = open.entry(bound.meters.names()).or_default();
-            *most = most.max(state);
+            *most = most.max(openness(bound.breaker.state()));
         }
     }
     // Names of the configuration need no escapes.
@@ -305,6 +300,30 @@ fn breakers(catalog: &Catalog) -> String {
         "# HELP {NAME} 1 while a plugin's circuit breaker is open, 0.5 while it is tried again\n# TYPE {NAME} gauge\n{}",
         series.collect::<String>()
     )
+}
+
+fn upstream_breakers(catalog: &Catalog) -> String {
+    const NAME: &str = "claimsmith_upstream_breaker_open";
+    let serving = catalog.tenants().filter_map(|name| Some((name, catalog.tenant(name)?)));
+    let series = serving.flat_map(|(tenant, serving)| {
+        serving.upstream_breakers().map(move |(upstream, state)| {
+            let open = openness(state);
+            format!("{NAME}{{tenant=\"{tenant}\",upstream=\"{upstream}\"}} {open}\n")
+        })
+    });
+    format!(
+        "# HELP {NAME} 1 while an upstream's circuit breaker is open, 0.5 while it is tried again\n# TYPE {NAME} gauge\n{}",
+        series.collect::<String>()
+    )
+}
+
+/// A breaker's state as a number.
+fn openness(state: BreakerState) -> f64 {
+    match state {
+        BreakerState::Closed => 0.0,
+        BreakerState::HalfOpen => 0.5,
+        BreakerState::Open => 1.0,
+    }
 }
 
 /// The handler of `/metrics`.

@@ -14,6 +14,7 @@ mod relay;
 mod request;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use claimsmith_runtime::interface::directory::{AuthenticateRequest, Entry, Error, Scope, SearchRequest};
@@ -41,7 +42,7 @@ pub struct DirectoryUpstream {
     bind: Option<(String, Zeroizing<String>)>,
     idle: Idle,
     places: Semaphore,
-    breaker: Breaker,
+    breaker: Arc<Breaker>,
     limits: Limits,
 }
 

@@ -9,6 +9,7 @@ mod oauth;
 mod target;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use claimsmith_runtime::interface::http::{Error, Method as WitMethod, Request, Response};
@@ -38,7 +39,7 @@ pub struct HttpUpstream {
     authentication: Authentication,
     client: reqwest::Client,
     places: Semaphore,
-    breaker: Breaker,
+    breaker: Arc<Breaker>,
     limits: Limits,
 }
 

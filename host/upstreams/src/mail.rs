@@ -12,6 +12,7 @@ mod recipients;
 mod wire;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use claimsmith_runtime::interface::mail::{Error, Message};
@@ -33,7 +34,7 @@ pub struct MailUpstream {
     composer: Composer,
     recipients: Recipients,
     places: Semaphore,
-    breaker: Breaker,
+    breaker: Arc<Breaker>,
     /// Of a whole call.
     timeout: Duration,
 }

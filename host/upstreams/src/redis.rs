@@ -30,7 +30,7 @@ pub struct RedisUpstream {
     name: String,
     connections: Connections,
     places: Arc<Semaphore>,
-    breaker: Breaker,
+    breaker: Arc<Breaker>,
     timeout: Duration,
 }
 

@@ -48,7 +48,7 @@ pub struct Database {
     engine: Engine,
     access: Access,
     any_statement: bool,
-    breaker: Breaker,
+    breaker: Arc<Breaker>,
     limits: Limits,
     /// Whether it did not answer when the tenant was loaded.
     is_silent: AtomicBool,

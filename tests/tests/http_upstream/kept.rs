@@ -20,7 +20,7 @@ async fn send(platform: &Platform, name: &str) -> (u16, Value) {
 }
 
 /// Puts another `tenant.toml` in the place of the one that serves, and waits until it does.
-async fn reload(platform: &Platform, upstreams: &str, binding: &str) {
+pub(crate) async fn reload(platform: &Platform, upstreams: &str, binding: &str) {
     let mark = platform.host.log_mark();
     let extension = world::extension_toml("claims", "", "http-caller", binding);
     let directories = world::directories_toml(&platform.entra);

@@ -12,6 +12,7 @@
 
 mod calls;
 mod configuration;
+mod counted;
 mod credentials;
 mod deadline;
 mod egress;

@@ -21,11 +21,18 @@ pub enum Upstream {
     Mail(Arc<dyn MailUpstream>),
 }
 
+/// An upstream, and what metrics name it.
+#[derive(Clone, Debug)]
+struct Granted {
+    upstream: Upstream,
+    label: Arc<str>,
+}
+
 /// The upstreams a binding was granted, by the names of the tenant's configuration, and its cache.
 #[derive(Clone, Debug, Default)]
 pub struct Grants {
     pub(super) tenant: Arc<str>,
-    upstreams: BTreeMap<Arc<str>, Upstream>,
+    upstreams: BTreeMap<Arc<str>, Granted>,
     cache: Option<Arc<dyn Cache>>,
     /// Whether they are only named, and cannot be used.
     are_only_named: bool,
@@ -41,9 +48,9 @@ impl Grants {
         }
     }
 
-    /// Grants an upstream.
-    pub fn grant(&mut self, name: Arc<str>, upstream: Upstream) {
-        self.upstreams.insert(name, upstream);
+    /// Grants an upstream, which metrics name `label`.
+    pub fn grant(&mut self, name: Arc<str>, label: Arc<str>, upstream: Upstream) {
+        self.upstreams.insert(name, Granted { upstream, label });
     }
 
     /// Grants a cache.
@@ -68,8 +75,9 @@ impl Grants {
         self.upstreams.keys().map(AsRef::as_ref)
     }
 
-    pub(super) fn is_granted(&self, name: &str) -> bool {
-        self.upstreams.contains_key(name)
+    /// What metrics name an upstream; `None` of one that was not granted.
+    pub(super) fn label(&self, name: &str) -> Option<Arc<str>> {
+        self.upstreams.get(name).map(|granted| Arc::clone(&granted.label))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -113,6 +121,7 @@ impl Grants {
     fn find(&self, name: &str) -> Result<&Upstream, String> {
         self.can_be_used()?;
         let found = self.upstreams.get(name);
+        let found = found.map(|granted| &granted.upstream);
         found.ok_or_else(|| format!("upstream `{}` is not among the binding's `upstreams`", clean(name)))
     }
 
@@ -127,9 +136,9 @@ impl Grants {
 impl grants::Host for CallState {
     fn upstreams(&mut self) -> wasmtime::Result<Vec<grants::Upstream>> {
         self.budget.check()?;
-        let upstreams = self.grants.upstreams.iter().map(|(name, upstream)| grants::Upstream {
+        let upstreams = self.grants.upstreams.iter().map(|(name, granted)| grants::Upstream {
             name: name.as_ref().to_owned(),
-            kind: upstream.kind(),
+            kind: granted.upstream.kind(),
         });
         Ok(upstreams.collect())
     }

@@ -27,6 +27,8 @@ pub struct CacheOf<'c> {
     pub version: Digest,
     /// The binding's settings, as JSON text.
     pub settings: &'c str,
+    /// What metrics name the extension and the plugin.
+    pub labels: &'c [Arc<str>; 2],
 }
 
 /// The first levels of all caches of a host, as long as something uses them.
@@ -95,12 +97,12 @@ impl TenantCaches<'_> {
             return Err(problems);
         }
         let name = self.name(of);
+        let [extension, plugin] = of.labels;
         let labels = [
-            ("tenant", self.tenant),
-            ("extension", of.extension),
-            ("plugin", of.plugin),
+            Label::new("tenant", self.tenant.to_owned()),
+            Label::new("extension", Arc::clone(extension)),
+            Label::new("plugin", Arc::clone(plugin)),
         ];
-        let labels = labels.map(|(name, value)| Label::new(name, value.to_owned()));
         let level = self.caches.level(&name, config, || Meters::new(labels));
         let shared = redis.map(|redis| Arc::new(Shared::new(redis, &name, config, &level)));
         Ok(Arc::new(BindingCache {

@@ -1,8 +1,10 @@
 //! From the configuration to an upstream: everything that can be found wrong is found here.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use claimsmith_runtime::Breaker;
 use rustls::pki_types::ServerName;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
@@ -95,6 +97,12 @@ impl DirectoryUpstream {
             }
             _ => Err(problems),
         }
+    }
+
+    /// Whether it is asked, by how it has fared.
+    #[must_use]
+    pub fn breaker(&self) -> &Arc<Breaker> {
+        &self.breaker
     }
 }
 

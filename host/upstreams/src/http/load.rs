@@ -1,8 +1,10 @@
 //! From the configuration to an upstream: everything that can be found wrong is found here.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use claimsmith_runtime::Breaker;
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Certificate, Identity, redirect};
 use tokio::sync::Semaphore;
@@ -73,6 +75,12 @@ impl HttpUpstream {
             }),
             _ => Err(problems),
         }
+    }
+
+    /// Whether it is asked, by how it has fared.
+    #[must_use]
+    pub fn breaker(&self) -> &Arc<Breaker> {
+        &self.breaker
     }
 }
 

@@ -1,9 +1,10 @@
 //! From the configuration to an upstream: everything that can be found wrong is found here.
 
 use std::net::IpAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use claimsmith_runtime::Breaker;
 use lettre::message::Mailbox;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::transport::smtp::client::{Certificate, CertificateStore, TlsParameters};
@@ -97,6 +98,12 @@ impl MailUpstream {
             breaker: breaker(scope.tenant, name),
             timeout: config.timeout,
         })
+    }
+
+    /// Whether it is asked, by how it has fared.
+    #[must_use]
+    pub fn breaker(&self) -> &Arc<Breaker> {
+        &self.breaker
     }
 }
 

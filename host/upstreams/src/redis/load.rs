@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use claimsmith_runtime::Breaker;
 use redis::RedisConnectionInfo;
 use rustls::pki_types::ServerName;
 use tokio::sync::Semaphore;
@@ -63,6 +64,12 @@ impl RedisUpstream {
             breaker: breaker(scope.tenant, name),
             timeout: config.timeout,
         })
+    }
+
+    /// Whether it is asked, by how it has fared.
+    #[must_use]
+    pub fn breaker(&self) -> &Arc<Breaker> {
+        &self.breaker
     }
 }
 

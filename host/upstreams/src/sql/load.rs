@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
+use claimsmith_runtime::Breaker;
 use rustls::pki_types::ServerName;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
@@ -80,6 +82,12 @@ impl Database {
             }),
             _ => Err(problems),
         }
+    }
+
+    /// Whether it is asked, by how it has fared.
+    #[must_use]
+    pub fn breaker(&self) -> &Arc<Breaker> {
+        &self.breaker
     }
 }
 
