@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use self::client::Client;
@@ -178,8 +178,13 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 
 /// `claimsmith activate`
 pub(crate) async fn activate(arguments: &ActivateArguments) -> Result<()> {
+    let mut versions = BTreeMap::new();
+    for (plugin, version) in &arguments.versions {
+        if let Some(other) = versions.insert(plugin, version) {
+            bail!("plugin `{plugin}` is named twice, with {other} and {version}: only one version of it can be active");
+        }
+    }
     let client = Client::new(&arguments.connection)?;
-    let versions: BTreeMap<_, _> = arguments.versions.iter().cloned().collect();
     let request = json!({
         "versions": versions,
         "reason": arguments.why.reason.as_deref().unwrap_or_default(),
