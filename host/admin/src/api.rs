@@ -1,9 +1,11 @@
 //! The admin API: from a request to an answer. Who asks and whether they may is settled before a body is read.
 
+mod body;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
@@ -11,33 +13,26 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use claimsmith_catalog::{Catalog, check_name};
-use http_body_util::{BodyExt as _, Limited};
 use metrics::counter;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use self::body::{MAX_SMALL_BODY_BYTES, or_discard, read, read_json};
 use crate::authenticate::Door;
 use crate::identity::{Identity, Operation};
 use crate::manager::{Asked, Manager, Manner};
 use crate::problem::{Code, Refusal};
-use crate::store::LogFilter;
+use crate::store::{LogFilter, MAX_PLUGINS};
 use crate::view::{
     ActivationAnswer, ActivationRequest, Forgotten, Log, PushAnswer, RollbackRequest, SignAnswer, Status, TenantStatus,
     Version, Versions,
 };
 
-/// A request's JSON, and a signature: both have some hundred bytes.
-const MAX_SMALL_BODY_BYTES: usize = 64 << 10;
 /// Components that are received at once: each is in memory.
 const MAX_UPLOADS: usize = 4;
 /// How long a push may wait for its place.
 const PLACE_TIME: Duration = Duration::from_mins(2);
-/// How long a body may take.
-const BODY_TIME: Duration = Duration::from_mins(2);
-/// How long a body may take that is not wanted.
-const DISCARD_TIME: Duration = Duration::from_secs(10);
 /// Characters of a reason.
 const MAX_REASON: usize = 500;
 /// Longer watching is what alerts are for.
@@ -66,9 +61,9 @@ struct UploadPlace {
 type Answer<T> = Result<Json<T>, Refusal>;
 
 impl Api {
-    pub(crate) fn new(manager: Manager, max_component_bytes: usize, openapi: Bytes) -> Self {
+    pub(crate) fn new(manager: Arc<Manager>, max_component_bytes: usize, openapi: Bytes) -> Self {
         Self {
-            manager: Arc::new(manager),
+            manager,
             max_component_bytes,
             openapi,
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
@@ -328,6 +323,13 @@ async fn activate(
         let message = "expected `versions` with at least one plugin and its version";
         return Err(Refusal::new(Code::BadRequest, message));
     }
+    if request.versions.len() > MAX_PLUGINS {
+        let found = request.versions.len();
+        let message = format!(
+            "versions: expected those of at most {MAX_PLUGINS} plugins, as many as a tenant has; found {found}"
+        );
+        return Err(Refusal::new(Code::BadRequest, message));
+    }
     for (plugin, version) in &request.versions {
         check_version(plugin, version)?;
     }
@@ -480,37 +482,6 @@ fn check_version(plugin: &str, version: &str) -> Result<(), Refusal> {
         version.escape_debug()
     );
     Err(Refusal::new(Code::BadRequest, message))
-}
-
-/// What was found out before the body is read, and the body. A body that is not wanted is read to its end within bounds, or
-/// the client would see its connection break instead of the answer.
-async fn or_discard<T>(found: Result<T, Refusal>, body: Body, most: usize) -> Result<(T, Body), Refusal> {
-    match found {
-        Ok(found) => Ok((found, body)),
-        Err(refusal) => {
-            let mut body = Limited::new(body, most);
-            let discard = async { while let Some(Ok(_)) = body.frame().await {} };
-            let _was_slow = timeout(DISCARD_TIME, discard).await.is_err();
-            Err(refusal)
-        }
-    }
-}
-
-async fn read(body: Body, most: usize) -> Result<Bytes, Refusal> {
-    let late = |_| Refusal::new(Code::BadRequest, format!("the body did not come within {BODY_TIME:?}"));
-    let too_large = |_| {
-        let message = format!("expected at most {most} bytes, all of them");
-        Refusal::new(Code::TooLarge, message)
-    };
-    timeout(BODY_TIME, to_bytes(body, most))
-        .await
-        .map_err(late)?
-        .map_err(too_large)
-}
-
-async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
-    let bytes = read(body, MAX_SMALL_BODY_BYTES).await?;
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::new(Code::BadRequest, error.to_string()))
 }
 
 /// Runs a change to its end, also when the client goes away.

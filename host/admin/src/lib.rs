@@ -27,6 +27,7 @@ use claimsmith_catalog::{Activator, AdminConfig};
 use claimsmith_token::{FetchError, MetadataStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::api::{Api, router};
 use crate::authenticate::Tokens;
@@ -34,6 +35,9 @@ use crate::manager::Manager;
 pub use crate::openapi::document as openapi;
 use crate::store::Room;
 pub use crate::store::{Store, StoreError};
+
+/// How long the end of the service may wait for what is not told yet.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why there is no admin API.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,7 @@ pub enum AdminError {
 #[derive(Debug)]
 pub struct Admin {
     router: Router,
+    manager: Arc<Manager>,
     #[cfg(unix)]
     socket: (tokio::net::UnixListener, PathBuf),
     tcp: Option<(TcpListener, Arc<Tokens>)>,
@@ -103,10 +108,15 @@ impl Admin {
             keep: config.keep_versions,
             max_bytes: config.max_bytes_per_tenant,
         };
-        let manager = Manager::new(store, activator, room);
-        let api = Api::new(manager, max_component_bytes, openapi::document().to_string().into());
+        let manager = Arc::new(Manager::new(store, activator, room));
+        let api = Api::new(
+            Arc::clone(&manager),
+            max_component_bytes,
+            openapi::document().to_string().into(),
+        );
         Ok(Self {
             router: router(Arc::new(api)),
+            manager,
             #[cfg(unix)]
             socket: socket(config.socket())?,
             tcp,
@@ -114,8 +124,20 @@ impl Admin {
         })
     }
 
-    /// Answers until it is dropped.
-    pub async fn run(self) {
+    /// Answers until `stop`, and then tells what is not told yet.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let manager = Arc::clone(&self.manager);
+        tokio::select! {
+            () = self.answer() => {}
+            () = manager.tell_counted_refusals() => {}
+            () = stop => {}
+        }
+        let _was_late = timeout(TOLD_WITHIN, manager.tell_refusals_counted_so_far())
+            .await
+            .is_err();
+    }
+
+    async fn answer(self) {
         let mut listeners = JoinSet::new();
         #[cfg(unix)]
         {

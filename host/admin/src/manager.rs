@@ -3,6 +3,7 @@
 //! Each change runs in a task of its own: a client that goes away in the middle must not leave half of it.
 
 mod activation;
+mod refused;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,8 +13,9 @@ use claimsmith_runtime::{Digest, Plugin};
 use tokio::sync::OwnedMutexGuard;
 
 pub(crate) use self::activation::{Activated, Manner};
+use self::refused::Refused;
 use crate::problem::{Code, Refusal};
-use crate::store::{Action, Done, Of, Pushed, Room, Store, VersionRow};
+use crate::store::{Action, Done, MAX_PLUGINS, Of, Pushed, Room, Store, VersionRow};
 
 /// Changes versions, one change of a tenant at a time.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(crate) struct Manager {
     changing: Turns,
     /// Whose turn it is to push. Another turn than that to change: nobody who rolls back waits until a component is compiled.
     pushing: Turns,
+    /// What was refused, so that it does not fill the log.
+    refused: Refused,
 }
 
 /// One for each tenant that there is.
@@ -78,6 +82,7 @@ impl Manager {
             room,
             changing: Turns::default(),
             pushing: Turns::default(),
+            refused: Refused::default(),
         }
     }
 
@@ -141,7 +146,8 @@ impl Manager {
                 return Err(Refusal::new(Code::VersionExists, message));
             }
             Pushed::TooManyPlugins => {
-                let message = "versions of 64 plugins were pushed for this tenant, which is the most";
+                let message =
+                    format!("versions of {MAX_PLUGINS} plugins were pushed for this tenant, which is the most");
                 return Err(Refusal::new(Code::TooManyPlugins, message));
             }
             Pushed::TooManyBytes(bytes) => {
@@ -229,45 +235,6 @@ impl Manager {
                 Err(error.into())
             }
         }
-    }
-
-    /// What came of a change that has written nothing yet. A refusal is told in the admin log, a line for each of these
-    /// versions, and in the service's log.
-    async fn told<T>(
-        &self,
-        asked: &Asked,
-        action: Action,
-        versions: &[Of<'_>],
-        found: Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
-        let Err(refusal) = found else {
-            return found;
-        };
-        // The store's own failure is in the service's log, and what was written is not known.
-        if refusal.code == Code::StoreUnavailable {
-            return Err(refusal);
-        }
-        let (actor, tenant, why) = (asked.actor.as_str(), asked.tenant.as_str(), refusal.text());
-        let (_, code, _) = refusal.code.row();
-        for Of { plugin, version, .. } in versions {
-            let action = action.code();
-            tracing::warn!(
-                actor,
-                action,
-                tenant,
-                plugin,
-                version,
-                code,
-                why,
-                "refused by the admin API"
-            );
-        }
-        // Without its line it is refused all the same: nothing was changed.
-        let noted = self.store.note_refused(asked.done(action), versions, &why).await;
-        if let Err(error) = noted {
-            tracing::error!(%error, "a refusal could not be written to the admin log");
-        }
-        Err(refusal)
     }
 
     async fn find(&self, tenant: &str, plugin: &str, version: &str) -> Result<VersionRow, Refusal> {

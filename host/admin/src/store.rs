@@ -23,7 +23,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, Executor, Row as _, Sqlite};
 
 pub(crate) use self::log::{Action, Done, LogFilter, LogLine, Of};
-pub(crate) use self::versions::{ActiveRow, Change, OnDisk, Pushed, Room, VersionRow};
+pub(crate) use self::versions::{ActiveRow, Change, MAX_PLUGINS, OnDisk, Pushed, Room, VersionRow};
 
 /// How long a change waits for another one.
 const BUSY: Duration = Duration::from_secs(5);

@@ -1,22 +1,26 @@
 //! What the admin API is asked and answers, as JSON.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use claimsmith_catalog::{BoundPlugin, Catalog, Extension, Managed, Signed, Tenant};
 use claimsmith_contract::schema::without_null;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::manager::Activated;
 use crate::plan::Plan;
-use crate::store::{ActiveRow, LogLine, OnDisk, VersionRow};
+use crate::store::{ActiveRow, LogLine, MAX_PLUGINS, OnDisk, VersionRow};
 
 /// What is to be activated.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ActivationRequest {
     /// The version of each plugin, as it was pushed.
+    #[serde(deserialize_with = "each_once")]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = MAX_PLUGINS))]
     pub(crate) versions: BTreeMap<String, String>,
     /// Why: 1 to 500 characters. A plan needs none, because nobody keeps it.
     #[serde(default)]
@@ -29,6 +33,34 @@ pub(crate) struct ActivationRequest {
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "String")]
     pub(crate) verify_for: Duration,
+}
+
+/// Reads versions by plugins, each of which is named once: with two versions of one, either could be meant.
+fn each_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct EachOnce;
+
+    impl<'de> Visitor<'de> for EachOnce {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object with a version of each plugin")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+            let mut versions = BTreeMap::new();
+            while let Some((plugin, version)) = members.next_entry::<String, String>()? {
+                let named = plugin.escape_debug().to_string();
+                if versions.insert(plugin, version).is_some() {
+                    let message =
+                        format!("versions: plugin `{named}` is named twice; only one version of it can be active");
+                    return Err(A::Error::custom(message));
+                }
+            }
+            Ok(versions)
+        }
+    }
+
+    deserializer.deserialize_map(EachOnce)
 }
 
 /// Which plugin goes back to the version that was active before.

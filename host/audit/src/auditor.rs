@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::key::{self, Key, KeyError, OF_OTHERS};
 use crate::record::Record;
-use crate::refusals::Refusals;
+use crate::refusals::{Kind, Refusals};
 use crate::store::{self, StoreError};
 use crate::writer::{self, Metrics};
 
@@ -67,7 +67,7 @@ pub(crate) struct Pending {
 pub(crate) struct Shared {
     pub(crate) options: Options,
     queue: Mutex<Vec<Pending>>,
-    refusals: Mutex<Refusals>,
+    refusals: Mutex<Refusals<Kind>>,
     pub(crate) lost: AtomicU64,
     pub(crate) closing: AtomicBool,
     /// Whether the store could be written when that was tried last.
@@ -91,7 +91,7 @@ impl Shared {
         locked(&self.queue).len()
     }
 
-    pub(crate) fn refusals(&self) -> MutexGuard<'_, Refusals> {
+    pub(crate) fn refusals(&self) -> MutexGuard<'_, Refusals<Kind>> {
         locked(&self.refusals)
     }
 
@@ -153,7 +153,7 @@ impl Auditor {
         let shared = Arc::new(Shared {
             options,
             queue: Mutex::default(),
-            refusals: Mutex::default(),
+            refusals: Mutex::new(Refusals::of_strangers()),
             lost: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             available: AtomicBool::new(true),
@@ -234,7 +234,16 @@ impl Auditor {
 
     /// Records a refusal of a caller that nothing is known of; of many, only some have records, and the others are counted.
     pub fn note_refusal(&self, record: Record) {
-        if self.shared.refusals().admit(&record.context, record.outcome) {
+        let context = &record.context;
+        let kind = || {
+            (
+                Arc::clone(&context.tenant),
+                Arc::clone(&context.extension),
+                record.outcome,
+            )
+        };
+        let is_admitted = self.shared.refusals().admit(&context.tenant, kind);
+        if is_admitted {
             self.note(record);
         }
     }

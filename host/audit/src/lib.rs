@@ -26,5 +26,6 @@ pub use history::{Erased, erase, retain};
 pub use key::KeyError;
 pub use read::{Entry, Filter, Reader, outcomes};
 pub use record::{Call, Claim, Context, Disclosure, MAX_CALLS, PluginVersion, Privacy, Record, Use};
+pub use refusals::Refusals;
 pub use store::StoreError;
 pub use verify::{Fault, Verified, verify};

@@ -21,7 +21,7 @@ use claimsmith_upstreams::Problems;
 use claimsmith_upstreams::vault::Vault;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::answer::{self, Refusal};
 use crate::repeats::Repeats;
@@ -274,7 +274,11 @@ impl Server {
         });
         let watching = tokio::spawn(quiet::watch(Arc::clone(&app)));
         let probing = tokio::spawn(probe::probe(Arc::clone(&app), config.probe.interval));
-        let admin = self.admin.map(|admin| tokio::spawn(admin.run()));
+        let (stop_admin, admin_stops) = oneshot::channel::<()>();
+        let stop = async {
+            let _was_dropped = admin_stops.await.is_err();
+        };
+        let admin = self.admin.map(|admin| tokio::spawn(admin.run(stop)));
         let draining = Arc::clone(&app);
         let drain_delay = config.server.drain_delay;
         let shutdown = async move {
@@ -302,8 +306,9 @@ impl Server {
         if let Some(refreshing) = refreshing {
             refreshing.abort();
         }
+        drop(stop_admin);
         if let Some(admin) = admin {
-            admin.abort();
+            let _the_process_ends = admin.await.is_err();
         }
         tending.abort();
         tracing::info!("stopped");

@@ -14,6 +14,7 @@ mod document;
 mod forgotten;
 mod minisign;
 mod pushes;
+mod refusals;
 mod remote;
 mod requests;
 mod roles;

@@ -14,7 +14,7 @@ use super::{Store, StoreError, micros, rfc3339};
 const MAX_DETAIL_BYTES: usize = 4096;
 
 /// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
     Push,
     Sign,
@@ -85,7 +85,7 @@ pub(crate) struct LogLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = without_null)]
     pub(crate) digest: Option<String>,
-    /// Why, as the actor said.
+    /// Why, as the actor said; empty in a line that tells how many more were refused.
     pub(crate) reason: String,
     /// `done`, `refused`, or `undone`: done and taken back.
     pub(crate) result: String,

@@ -108,8 +108,8 @@ pub(crate) struct Change {
     pub(crate) from: Option<ActiveRow>,
 }
 
-/// Plugins of one tenant.
-const MAX_PLUGINS: i64 = 64;
+/// Plugins of one tenant that versions are kept of.
+pub(crate) const MAX_PLUGINS: usize = 64;
 
 impl Store {
     /// Keeps a version, which nobody else pushes at the same time, and deletes the oldest ones beyond those to keep that
@@ -134,7 +134,7 @@ impl Store {
                 .bind(plugin)
                 .fetch_one(&self.pool)
                 .await?;
-        if plugins >= MAX_PLUGINS {
+        if usize::try_from(plugins).unwrap_or(usize::MAX) >= MAX_PLUGINS {
             return Ok(Pushed::TooManyPlugins);
         }
         self.write(done.tenant, plugin, &format!("{digest}.wasm"), component)
