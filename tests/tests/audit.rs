@@ -358,6 +358,58 @@ async fn filters_and_csv_show_what_was_asked_for() {
     }
 }
 
+/// How many transactions are in the store's write-ahead log: the last frame of each says how large the store is then
+/// (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>).
+fn transactions(platform: &Platform) -> usize {
+    let log = fs::read(store(platform.directory.path()).with_extension("db-wal")).unwrap();
+    let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
+    let frames = log[32..].chunks_exact(24 + page);
+    frames.filter(|frame| frame[4..8] != [0; 4]).count()
+}
+
+async fn contexts(platform: &Platform) -> i64 {
+    let path = store(platform.directory.path());
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display()))
+        .await
+        .unwrap();
+    let count = sqlx::query_scalar("SELECT count(*) FROM context");
+    count.fetch_one(&mut connection).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_callouts_have_in_common_costs_no_transaction_and_no_reload_makes_it_anew() {
+    let platform = platform("").await;
+    assert_eq!(platform.callout().await.0, 200);
+    let before = transactions(&platform);
+    for _ in 0..8 {
+        let mut body = platform.body();
+        body["data"]["authenticationEventListenerId"] = json!(uuid::Uuid::new_v4().to_string());
+        assert_eq!(platform.call(&platform.token(), &body).await.status(), 200);
+    }
+    // One a callout, and a seal now and then.
+    let made = transactions(&platform) - before;
+    assert!((8..12).contains(&made), "{made} transactions");
+
+    assert_eq!(platform.callout().await.0, 200);
+    let known = contexts(&platform).await;
+    let ready = format!("http://{}/readyz", platform.host.address);
+    let generation = async || -> Value {
+        let answer = platform.http.get(&ready).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()["generation"].clone()
+    };
+    let first = generation().await;
+    let tenant = fs::read_to_string(platform.tenant_file("tenant.toml")).unwrap();
+    claimsmith_tests::write_tenant(&platform.directory.path().join("tenants/fabrikam"), &tenant, "default");
+    eventually("another tenant is loaded", async || generation().await != first).await;
+    assert_eq!(platform.callout().await.0, 200);
+    assert_eq!(contexts(&platform).await, known);
+    let all = records(&platform, &[]).await;
+    assert_eq!(all[0]["generation"], first);
+    assert!(all.last().unwrap()["generation"].as_u64() > first.as_u64(), "{all:?}");
+    let verified = audit(&platform, &["verify"]).await;
+    assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_that_were_not_answered_are_not_in_the_record() {
     let stage = Stage::new().await.host_config(REQUIRED);

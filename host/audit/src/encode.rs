@@ -1,6 +1,5 @@
 //! From records to rows: what the writer's thread does so that callouts need not.
 
-use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use claimsmith_contract::token_issuance_start::ClaimValue;
@@ -9,11 +8,10 @@ use serde::ser::{SerializeMap as _, Serializer};
 use uuid::Uuid;
 
 use crate::chain::{self, Content, Hash, NOBODY, NOTHING, Salt};
+use crate::contexts::{Contexts, NewContexts, Place};
 use crate::key::{Key, PSEUDONYM_BYTES};
 use crate::record::{Call, Claim, Context, Disclosure, Record, Use};
 
-/// How many contexts are remembered; more would be made by callers with as many applications or keys.
-const REMEMBERED_CONTEXTS: usize = 4096;
 /// The longest user identifier that is kept: longer ones are cut.
 const MAX_USER_CHARS: usize = 256;
 
@@ -33,40 +31,20 @@ pub(crate) mod code {
     pub(crate) const ALL: [&str; 5] = [LOST, COUNTED, RETIRED, ERASED, BROKEN];
 }
 
-/// Contexts that the store has, and their numbers there.
-#[derive(Debug, Default)]
-pub(crate) struct Contexts(HashMap<Context, (i64, Hash)>);
-
-impl Contexts {
-    pub(crate) fn get(&self, context: &Context) -> Option<(i64, Hash)> {
-        self.0.get(context).copied()
-    }
-
-    pub(crate) fn insert(&mut self, context: Context, id: i64, hash: Hash) {
-        if self.0.len() >= REMEMBERED_CONTEXTS {
-            self.0.clear();
-        }
-        self.0.insert(context, (id, hash));
-    }
-
-    /// Forgets all, so that no context is used much longer after it was made than this is called.
-    pub(crate) fn forget(&mut self) {
-        self.0.clear();
-    }
-}
-
 /// Rows that are ready but for their places in the chain.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     rows: Vec<Row>,
     /// Details and personal data, one after another.
     texts: Vec<u8>,
+    /// Contexts that are stored with them.
+    pub(crate) contexts: NewContexts,
 }
 
 #[derive(Debug)]
 struct Row {
     time: i64,
-    context: (i64, Hash),
+    context: (Place, Hash),
     outcome: &'static str,
     correlation: [u8; 16],
     application: [u8; 16],
@@ -100,6 +78,7 @@ pub(crate) fn micros(time: SystemTime) -> i64 {
 struct Detail<'r> {
     status: u16,
     duration_us: u64,
+    generation: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -240,21 +219,17 @@ impl Rows {
         self.texts.len()
     }
 
-    /// Adds a callout's record.
+    /// Adds a callout's record, whose context is one of the `known` or new.
     ///
     /// # Errors
     /// A defect: nothing in a record cannot be serialised.
-    pub(crate) fn add(
-        &mut self,
-        record: &Record,
-        context: (i64, Hash),
-        salt: Salt,
-        key: &Key,
-    ) -> serde_json::Result<()> {
+    pub(crate) fn add(&mut self, record: &Record, known: &Contexts, salt: Salt, key: &Key) -> serde_json::Result<()> {
+        let context = self.contexts.place(known, &record.context)?;
         let offset = self.texts.len();
         let detail = Detail {
             status: record.status,
             duration_us: u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX),
+            generation: record.generation,
             action: record.action,
             entra_error: record.entra_error,
             token_id: record.token_id.as_deref(),
@@ -313,9 +288,10 @@ impl Rows {
         &mut self,
         outcome: &'static str,
         time: SystemTime,
-        context: (i64, Hash),
+        (context, known): (&Context, &Contexts),
         detail: &impl Serialize,
     ) -> serde_json::Result<()> {
+        let context = self.contexts.place(known, context)?;
         let offset = self.texts.len();
         serde_json::to_writer(&mut self.texts, detail)?;
         self.rows.push(Row {
@@ -334,11 +310,11 @@ impl Rows {
         Ok(())
     }
 
-    /// The rows after a record with this hash, the first one with the number `first`.
+    /// The rows after a record with this hash, the first one with the number `first`; their new contexts have these numbers.
     ///
     /// # Errors
     /// A defect: the index is made of numbers and codes.
-    pub(crate) fn bind(&self, first: i64, mut tail: Hash) -> serde_json::Result<Bound> {
+    pub(crate) fn bind(&self, first: i64, mut tail: Hash, contexts: &[i64]) -> serde_json::Result<Bound> {
         let mut fixed = Vec::with_capacity(self.rows.len() * 96);
         for (seq, row) in (first..).zip(&self.rows) {
             let detail = self.texts.get(row.offset..row.offset + row.detail).unwrap_or_default();
@@ -366,7 +342,7 @@ impl Rows {
             .map(|row| {
                 (
                     row.time,
-                    row.context.0,
+                    row.context.0.id(contexts),
                     row.outcome,
                     row.offset + 1,
                     row.detail,

@@ -8,10 +8,11 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Row as _};
 
 use crate::chain::{self, Hash, NOBODY, Salt, mark};
+use crate::contexts::Contexts;
 use crate::encode::{Rows, code, micros, subject};
 use crate::key::Key;
 use crate::record::Context;
-use crate::store::{self, Store, StoreError, put_mark};
+use crate::store::{Store, StoreError, put_mark};
 
 /// Records that are deleted in one transaction, which callouts wait for.
 const RETIRED_AT_ONCE: i64 = 500;
@@ -184,9 +185,8 @@ pub(crate) async fn append_event(
         tenant: tenant.into(),
         ..Context::default()
     };
-    let text = serde_json::to_string(&context)?;
-    let id = store.insert_context(&text).await?;
     let mut rows = Rows::default();
-    rows.add_event(outcome, SystemTime::now(), (id, chain::of_text(&text)), detail)?;
-    store::Store::append(store, &rows).await
+    rows.add_event(outcome, SystemTime::now(), (&context, &Contexts::default()), detail)?;
+    store.append(&rows).await?;
+    Ok(())
 }

@@ -9,6 +9,7 @@
 
 mod auditor;
 mod chain;
+mod contexts;
 mod encode;
 mod export;
 mod history;

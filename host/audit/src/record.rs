@@ -66,8 +66,6 @@ pub struct Context {
     pub extension: Arc<str>,
     /// The event's name.
     pub event: &'static str,
-    /// Which catalog served.
-    pub generation: u64,
     /// The directory where the user signs in: the one that issued the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<Uuid>,
@@ -175,6 +173,8 @@ pub struct Record {
     pub duration: Duration,
     /// What it has in common with other callouts.
     pub context: Context,
+    /// Which catalog served. Not in the context: every tenant's reload makes another one, for all tenants.
+    pub generation: u64,
     /// How it ended.
     pub outcome: Outcome,
     /// The HTTP status.

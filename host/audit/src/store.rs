@@ -22,8 +22,6 @@ const BUSY: Duration = Duration::from_millis(250);
 const PAGE_BYTES: u32 = 8192;
 /// Pages of the write-ahead log after which it is written back.
 const CHECKPOINT_PAGES: &str = "2000";
-/// How often an append is tried again because another process has appended.
-const APPENDS: usize = 5;
 
 const SCHEMA: &str = "
 BEGIN IMMEDIATE;
@@ -95,9 +93,6 @@ pub enum StoreError {
     /// A record cannot be serialised: a defect.
     #[error("an audit record cannot be serialised: {0}")]
     Serialise(#[from] serde_json::Error),
-    /// Others append all the time.
-    #[error("other processes append to the audit store all the time")]
-    Contended,
     /// What was exported cannot be written.
     #[error("the export cannot be written: {0}")]
     Export(#[source] std::io::Error),
@@ -197,40 +192,24 @@ impl Store {
         Ok(fault)
     }
 
-    /// Keeps a context; its number.
-    pub(crate) async fn insert_context(&mut self, text: &str) -> Result<i64, StoreError> {
-        // Without RETURNING, whose row is there before the transaction has been committed, which may still fail.
-        let inserted = sqlx::query("INSERT INTO context (made, text) VALUES (?, ?)")
-            .bind(micros(SystemTime::now()))
-            .bind(text)
-            .execute(&mut self.connection)
-            .await?;
-        Ok(inserted.last_insert_rowid())
-    }
-
-    /// Appends rows, all or none.
-    pub(crate) async fn append(&mut self, rows: &Rows) -> Result<(), StoreError> {
-        for _ in 0..APPENDS {
-            let bound = rows.bind(self.seq + 1, self.tail)?;
-            let appended = sqlx::query(APPEND)
-                .bind(self.seq + 1)
-                .bind(bound.fixed)
-                .bind(bound.texts)
-                .bind(bound.index)
-                .execute(&mut self.connection)
-                .await;
-            match appended {
-                Ok(_) => {
-                    self.seq += i64::try_from(rows.len()).unwrap_or_default();
-                    self.tail = bound.tail;
-                    return Ok(());
+    /// Appends rows and the contexts that are new with them, all or nothing. The numbers of these contexts.
+    pub(crate) async fn append(&mut self, rows: &Rows) -> Result<Vec<i64>, StoreError> {
+        let mut end = (self.seq, self.tail);
+        let contexts = as_one(&mut self.connection, async |connection: &mut SqliteConnection| {
+            let contexts = insert_contexts(connection, rows).await?;
+            end = match insert(connection, rows, &contexts, end).await {
+                // A command has appended meanwhile: the chain goes on after its record. None can from now on.
+                Err(StoreError::Other(error)) if is_taken(&error) => {
+                    let end = tail(connection).await?;
+                    insert(connection, rows, &contexts, end).await?
                 }
-                // A command has appended meanwhile: the chain goes on after its record.
-                Err(error) if is_taken(&error) => (self.seq, self.tail) = tail(&mut self.connection).await?,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StoreError::Contended)
+                inserted => inserted?,
+            };
+            Ok(contexts)
+        })
+        .await?;
+        (self.seq, self.tail) = end;
+        Ok(contexts)
     }
 
     /// Notes how far the chain goes, so that a tail that is cut off later shows. `false` when nothing is new.
@@ -242,6 +221,51 @@ impl Store {
         self.sealed = Some(self.seq);
         Ok(true)
     }
+}
+
+/// Does all of something, or nothing of it, while no other process writes.
+pub(crate) async fn as_one<T>(
+    connection: &mut SqliteConnection,
+    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    // Not sqlx's transactions: where SQLite has undone one itself, as it does when the disk is full, they let no other begin.
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    let mut done = work(connection).await;
+    if done.is_ok()
+        && let Err(error) = sqlx::query("COMMIT").execute(&mut *connection).await
+    {
+        done = Err(error.into());
+    }
+    if done.is_err() {
+        let _was_undone = sqlx::query("ROLLBACK").execute(connection).await.is_err();
+    }
+    done
+}
+
+/// Inserts the contexts that are new with these rows; their numbers.
+async fn insert_contexts(connection: &mut SqliteConnection, rows: &Rows) -> Result<Vec<i64>, StoreError> {
+    let made = micros(SystemTime::now());
+    let mut ids = Vec::new();
+    for text in rows.contexts.texts() {
+        let insert = sqlx::query("INSERT INTO context (made, text) VALUES (?, ?)").bind(made);
+        let inserted = insert.bind(text).execute(&mut *connection).await?;
+        ids.push(inserted.last_insert_rowid());
+    }
+    Ok(ids)
+}
+
+/// Inserts rows after the chain's end; its new end.
+async fn insert(
+    connection: &mut SqliteConnection,
+    rows: &Rows,
+    contexts: &[i64],
+    (seq, tail): (i64, Hash),
+) -> Result<(i64, Hash), StoreError> {
+    let bound = rows.bind(seq + 1, tail, contexts)?;
+    let insert = sqlx::query(APPEND).bind(seq + 1).bind(bound.fixed);
+    let insert = insert.bind(bound.texts).bind(bound.index);
+    insert.execute(connection).await?;
+    Ok((seq + i64::try_from(rows.len()).unwrap_or_default(), bound.tail))
 }
 
 fn is_taken(error: &sqlx::Error) -> bool {

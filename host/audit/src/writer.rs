@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::auditor::{Mode, Pending, Shared};
-use crate::chain::{self, Hash, Salt};
-use crate::encode::{Contexts, Rows, code};
+use crate::chain::Salt;
+use crate::contexts::Contexts;
+use crate::encode::{Rows, code};
 use crate::history;
 use crate::key::Key;
 use crate::record::Context;
@@ -274,8 +275,7 @@ impl<'s> Writer<'s> {
         let mut taken = 0;
         for (pending, salt) in self.pending.iter().zip(&salts) {
             let record = &pending.record;
-            let context = known(&mut self.contexts, &mut self.store, &record.context).await?;
-            rows.add(record, context, *salt, self.key)?;
+            rows.add(record, &self.contexts, *salt, self.key)?;
             oldest = Some(oldest.map_or(record.time, |oldest| oldest.min(record.time)));
             taken += 1;
             if rows.bytes() >= BATCH_BYTES {
@@ -283,14 +283,17 @@ impl<'s> Writer<'s> {
             }
         }
         let lost = self.shared.lost.load(Ordering::Relaxed);
-        let counted = self.add_events(&mut rows, lost, closing).await?;
+        let counted = self.add_events(&mut rows, lost, closing)?;
         let Some(store) = self.store.as_mut().filter(|_| rows.len() > 0) else {
             return Ok(());
         };
         let began = Instant::now();
-        if let Err(error) = store.append(&rows).await {
-            self.shared.lose(counted);
-            return Err(error);
+        match store.append(&rows).await {
+            Ok(ids) => self.contexts.learn(std::mem::take(&mut rows.contexts), &ids),
+            Err(error) => {
+                self.shared.lose(counted);
+                return Err(error);
+            }
         }
         let metrics = &self.shared.metrics;
         metrics.commit.record(began.elapsed());
@@ -310,11 +313,11 @@ impl<'s> Writer<'s> {
     }
 
     /// What the store has to tell of itself. How many refusals are counted there, and nowhere else any more.
-    async fn add_events(&mut self, rows: &mut Rows, lost: u64, closing: bool) -> Result<u64, StoreError> {
+    fn add_events(&self, rows: &mut Rows, lost: u64, closing: bool) -> Result<u64, StoreError> {
         let now = SystemTime::now();
         if lost > 0 {
-            let context = known(&mut self.contexts, &mut self.store, &Context::default()).await?;
             let since = humantime::format_rfc3339_millis(self.lost_since.unwrap_or(now)).to_string();
+            let context = (&Context::default(), &self.contexts);
             rows.add_event(code::LOST, now, context, &Lost { records: lost, since })?;
         }
         let counted = self.shared.refusals().take(closing);
@@ -325,7 +328,7 @@ impl<'s> Writer<'s> {
                 extension,
                 ..Context::default()
             };
-            let context = known(&mut self.contexts, &mut self.store, &context).await?;
+            let context = (&context, &self.contexts);
             let refused_for = outcome.code();
             rows.add_event(code::COUNTED, now, context, &Counted { refusals, refused_for })?;
         }
@@ -406,23 +409,6 @@ impl<'s> Writer<'s> {
             tracing::warn!(%error, "the audit store was not closed well; the next start recovers it");
         }
     }
-}
-
-/// A context's number, made if it is new.
-async fn known(
-    contexts: &mut Contexts,
-    store: &mut Option<Store>,
-    context: &Context,
-) -> Result<(i64, Hash), StoreError> {
-    if let Some(known) = contexts.get(context) {
-        return Ok(known);
-    }
-    let text = serde_json::to_string(context)?;
-    let hash = chain::of_text(&text);
-    let Some(store) = store else { return Ok((0, hash)) };
-    let id = store.insert_context(&text).await?;
-    contexts.insert(context.clone(), id, hash);
-    Ok((id, hash))
 }
 
 /// Random salts, all at once.

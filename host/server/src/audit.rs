@@ -328,7 +328,6 @@ fn made_of(facts: &mut Facts, outcome: Outcome, refusal: Option<&Refusal>, arriv
             .map(|extension| Arc::clone(&extension.name))
             .unwrap_or_default(),
         event: extension.map_or("", |extension| extension.event.name()),
-        generation: facts.generation,
         directory: token.as_ref().map(|token| token.directory),
         listener: notes.listener,
         custom_extension: notes.custom_extension,
@@ -343,6 +342,7 @@ fn made_of(facts: &mut Facts, outcome: Outcome, refusal: Option<&Refusal>, arriv
             .unwrap_or(SystemTime::UNIX_EPOCH),
         duration,
         context,
+        generation: facts.generation,
         outcome,
         status: status_and_title(outcome).0.as_u16(),
         action: notes.action.filter(|_| is_answered),
