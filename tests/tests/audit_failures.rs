@@ -4,6 +4,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::allow_attributes,
     reason = "a test fails by panicking"
 )]
@@ -210,6 +211,67 @@ async fn a_locked_store_refuses_callouts_until_it_is_free() {
         platform.callout().await.0 == 200
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callout_whose_client_goes_away_while_its_record_waits_has_its_record() {
+    let platform = stage(REQUIRED).await.start().await;
+    assert_eq!(platform.callout().await.0, 200);
+    let locked = lock(&store(platform.directory.path())).await;
+    let request = platform.http.post(platform.url()).bearer_auth(platform.token());
+    let sent = request.json(&platform.body()).timeout(Duration::from_millis(100));
+    assert!(sent.send().await.unwrap_err().is_timeout());
+    eventually("the store cannot be written", async || {
+        metric(&platform, "claimsmith_audit_available").await < 0.5
+    })
+    .await;
+    locked.close().await.unwrap();
+    eventually("callouts are answered again", async || {
+        platform.callout().await.0 == 200
+    })
+    .await;
+    let gone = records(&platform, &["--outcome", "client_gone"]).await;
+    let [record] = gone.as_slice() else { panic!("{gone:?}") };
+    assert_eq!(record["status"], 499, "{record}");
+    assert_eq!(record["invocations"][0]["outcome"], "answered", "{record}");
+    for absent in ["action", "claims", "claim_values"] {
+        assert!(record.get(absent).is_none(), "{record}");
+    }
+    let gone = "claimsmith_callouts_total{tenant=\"contoso\",extension=\"claims\",outcome=\"client_gone\"}";
+    assert!((metric(&platform, gone).await - 1.0).abs() < 0.1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_whose_callout_was_refused_while_it_was_written_is_corrected() {
+    let stage = Stage::new().await.host_config(REQUIRED);
+    let rules = "settings.rules = [{ claim = \"region\", from = \"user.preferredDataLocation\" }]";
+    let toml = [
+        world::directories_toml(&stage.entra),
+        world::extension_toml("claims", "deadline = \"120ms\"", "attribute-map", rules),
+    ]
+    .concat();
+    let platform = stage.tenant("contoso", &toml).start().await;
+    eventually("a callout is answered", async || platform.callout().await.0 == 200).await;
+    // The writer waits 250 ms for the lock, and the callout 120 ms for the writer.
+    eventually("a record is written after its callout's deadline", async || {
+        let locked = lock(&store(platform.directory.path())).await;
+        let (status, answer) = platform.callout().await;
+        locked.close().await.unwrap();
+        eventually("the store can be written", async || platform.callout().await.0 == 200).await;
+        let told = !records(&platform, &["--outcome", "answer_withheld"]).await.is_empty();
+        assert!(!told || (status, &answer["code"]) == (503, &"audit_unavailable".into()));
+        told
+    })
+    .await;
+    let all = records(&platform, &["--tenant", "contoso"]).await;
+    let withheld = all.iter().find(|one| one["outcome"] == "answer_withheld").unwrap();
+    assert_eq!(withheld["extension"], "claims");
+    let named = &withheld["seqs"][0];
+    let corrected = all.iter().find(|one| one["seq"] == *named).unwrap();
+    assert_eq!(corrected["outcome"], "answered", "{all:?}");
+    assert!(withheld["seq"].as_u64() > named.as_u64(), "{all:?}");
+    let verified = audit(&platform, &["verify"]).await;
+    assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::key::{self, Key, KeyError, OF_OTHERS};
 use crate::record::Record;
 use crate::refusals::{Kind, Refusals};
 use crate::store::{self, StoreError};
+use crate::waiter::{Wait, Waiter, waiter};
 use crate::writer::{self, Metrics};
 
 /// How long a start waits for the store: longer, and callouts are answered or refused meanwhile.
@@ -59,7 +60,23 @@ pub enum Verdict {
 pub(crate) struct Pending {
     pub(crate) record: Record,
     /// Who waits for it.
-    pub(crate) waiter: Option<oneshot::Sender<()>>,
+    pub(crate) waiter: Option<Waiter>,
+}
+
+impl Pending {
+    /// Takes note of what has become of who waits. Whether the record is still to be written: not when its callout has been
+    /// refused for want of it.
+    pub(crate) fn settle(&mut self) -> bool {
+        match self.waiter.as_ref().map_or(Wait::Goes, Waiter::state) {
+            Wait::Goes => true,
+            Wait::GivenUp => false,
+            Wait::Abandoned => {
+                self.waiter = None;
+                self.record.note_client_gone();
+                true
+            }
+        }
+    }
 }
 
 /// What callouts and the writer share.
@@ -200,7 +217,7 @@ impl Auditor {
     }
 
     /// Records a callout whose caller is known. With [`Mode::Required`], waits until the record is durable, until
-    /// `deadline` at most.
+    /// `deadline` at most. Whoever drops the future has no client any more: the record says so, and is kept.
     pub async fn record(&self, record: Record, deadline: Instant) -> Verdict {
         let most = self.shared.options.queue_length;
         match self.shared.options.mode {
@@ -210,7 +227,7 @@ impl Auditor {
                 Verdict::Kept
             }
             Mode::Required => {
-                let (waiter, kept) = oneshot::channel();
+                let (waiter, waiting) = waiter();
                 let pending = Pending {
                     record,
                     waiter: Some(waiter),
@@ -218,9 +235,10 @@ impl Auditor {
                 if !self.shared.push(pending, most) {
                     return Verdict::Unavailable;
                 }
-                match timeout_at(deadline, kept).await {
-                    Ok(Ok(())) => Verdict::Kept,
-                    Ok(Err(_)) | Err(_) => Verdict::Unavailable,
+                if waiting.is_kept(deadline).await {
+                    Verdict::Kept
+                } else {
+                    Verdict::Unavailable
                 }
             }
         }

@@ -27,8 +27,10 @@ pub(crate) mod code {
     pub(crate) const ERASED: &str = "records_erased";
     /// The chain was not what its marks say when the store was opened.
     pub(crate) const BROKEN: &str = "chain_broken";
+    /// Records whose callouts were refused while they were being written: what they say was not answered.
+    pub(crate) const WITHHELD: &str = "answer_withheld";
     /// All of them.
-    pub(crate) const ALL: [&str; 5] = [LOST, COUNTED, RETIRED, ERASED, BROKEN];
+    pub(crate) const ALL: [&str; 6] = [LOST, COUNTED, RETIRED, ERASED, BROKEN, WITHHELD];
 }
 
 /// Rows that are ready but for their places in the chain.

@@ -19,6 +19,7 @@ mod record;
 mod refusals;
 mod store;
 mod verify;
+mod waiter;
 mod writer;
 
 pub use auditor::{Auditor, Mode, Options, Verdict};
@@ -26,7 +27,9 @@ pub use export::{Format, export};
 pub use history::{Erased, erase, retain};
 pub use key::KeyError;
 pub use read::{Entry, Filter, Reader, outcomes};
-pub use record::{Call, Claim, Context, Disclosure, MAX_CALLS, PluginVersion, Privacy, Record, Use};
+pub use record::{
+    CLIENT_GONE_STATUS, Call, Claim, Context, Disclosure, MAX_CALLS, PluginVersion, Privacy, Record, Use,
+};
 pub use refusals::Refusals;
 pub use store::StoreError;
 pub use verify::{Fault, Verified, verify};

@@ -164,6 +164,10 @@ pub struct Claim {
     pub value: Option<ClaimValue>,
 }
 
+/// The status in records of callouts whose client has gone: nobody is there to read it. What web servers write into their
+/// logs for it.
+pub const CLIENT_GONE_STATUS: u16 = 499;
+
 /// One callout.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -203,4 +207,15 @@ pub struct Record {
     pub user: Option<Box<str>>,
     /// How user and claim values are recorded.
     pub privacy: Privacy,
+}
+
+impl Record {
+    /// Makes it the record of a callout whose client went away before it was answered.
+    pub(crate) fn note_client_gone(&mut self) {
+        self.outcome = Outcome::ClientGone;
+        self.status = CLIENT_GONE_STATUS;
+        self.entra_error = None;
+        self.action = None;
+        self.claims.clear();
+    }
 }

@@ -1,7 +1,8 @@
 //! The writer: one thread that takes what is in the queue and writes it in one transaction, so that the disk is asked to
 //! sync once for all of it. What comes meanwhile is the next batch.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +21,7 @@ use crate::history;
 use crate::key::Key;
 use crate::record::Context;
 use crate::store::{self, Store, StoreError};
+use crate::waiter::Waiter;
 
 /// How long the writer sleeps when nobody waits for it and nothing has come meanwhile. Records of `best_effort` are as old
 /// as this before they are written; `required` wakes it.
@@ -111,6 +113,8 @@ struct Writer<'s> {
     /// Whether the store could be used the last time; unknown at first.
     available: Option<bool>,
     lost_since: Option<SystemTime>,
+    /// The numbers of records whose callouts were refused while they were being written, by tenant and extension.
+    withheld: BTreeMap<(Arc<str>, Arc<str>), Vec<i64>>,
     /// Whether opening it was tried.
     was_opened: bool,
     sealed: Instant,
@@ -122,6 +126,11 @@ struct Writer<'s> {
 struct Lost {
     records: u64,
     since: String,
+}
+
+#[derive(Serialize)]
+struct Withheld<'w> {
+    seqs: &'w [i64],
 }
 
 #[derive(Serialize)]
@@ -142,6 +151,7 @@ impl<'s> Writer<'s> {
             empty: Vec::new(),
             available: None,
             lost_since: None,
+            withheld: BTreeMap::new(),
             was_opened: false,
             sealed: now,
             retired: now,
@@ -264,11 +274,8 @@ impl<'s> Writer<'s> {
     }
 
     async fn write(&mut self, closing: bool) -> Result<(), StoreError> {
-        // Who has stopped to wait was told that there is no record.
-        let before = self.pending.len();
-        self.pending
-            .retain(|pending| pending.waiter.as_ref().is_none_or(|waiter| !waiter.is_closed()));
-        self.shared.lose((before - self.pending.len()) as u64);
+        self.tell_withheld().await?;
+        self.settle();
         let salts = salts(self.pending.len().min(BATCH_RECORDS))?;
         let mut rows = Rows::default();
         let mut oldest: Option<SystemTime> = None;
@@ -306,9 +313,42 @@ impl<'s> Writer<'s> {
         if lost > 0 {
             self.lost_since = None;
         }
-        for pending in self.pending.drain(..taken) {
-            let _stopped_waiting = pending.waiter.is_some_and(|waiter| waiter.send(()).is_err());
+        let first = store.seq + 1 - i64::try_from(rows.len()).unwrap_or_default();
+        for (seq, pending) in (first..).zip(self.pending.drain(..taken)) {
+            if pending.waiter.is_some_and(Waiter::tell_kept) {
+                let Context { tenant, extension, .. } = pending.record.context;
+                self.withheld.entry((tenant, extension)).or_default().push(seq);
+            }
         }
+        self.tell_withheld().await
+    }
+
+    /// Drops the records of callouts that were told that they have none.
+    fn settle(&mut self) {
+        let before = self.pending.len();
+        self.pending.retain_mut(Pending::settle);
+        self.shared.lose((before - self.pending.len()) as u64);
+    }
+
+    /// Tells in the chain which of its records' callouts were refused while they were being written. Until it is told, nothing
+    /// else is written.
+    async fn tell_withheld(&mut self) -> Result<(), StoreError> {
+        let Some(store) = self.store.as_mut().filter(|_| !self.withheld.is_empty()) else {
+            return Ok(());
+        };
+        let mut rows = Rows::default();
+        for ((tenant, extension), seqs) in &self.withheld {
+            let context = Context {
+                tenant: Arc::clone(tenant),
+                extension: Arc::clone(extension),
+                ..Context::default()
+            };
+            let of = (&context, &self.contexts);
+            rows.add_event(code::WITHHELD, SystemTime::now(), of, &Withheld { seqs })?;
+        }
+        let ids = store.append(&rows).await?;
+        self.contexts.learn(rows.contexts, &ids);
+        self.withheld.clear();
         Ok(())
     }
 
@@ -353,17 +393,13 @@ impl<'s> Writer<'s> {
         if !matches!(error, StoreError::Locked(_) | StoreError::Full(_)) {
             self.store = None;
         }
-        match self.shared.options.mode {
-            // They are told at once, and may be tried again by Entra.
-            Mode::Required => self.lose_pending(),
-            // They are tried again, as long as there is room.
-            Mode::BestEffort => {
-                let most = self.shared.options.queue_length;
-                let too_many = self.pending.len().saturating_sub(most);
-                drop(self.pending.drain(..too_many));
-                self.shared.lose(too_many as u64);
-            }
-        }
+        self.settle();
+        let before = self.pending.len();
+        // Who waits is told at once, and may be tried again by Entra. The others are tried again here, as long as there is room.
+        self.pending.retain(|pending| pending.waiter.is_none());
+        let too_many = self.pending.len().saturating_sub(self.shared.options.queue_length);
+        drop(self.pending.drain(..too_many));
+        self.shared.lose((before - self.pending.len()) as u64);
     }
 
     fn note_damaged(&self) {
@@ -402,6 +438,9 @@ impl<'s> Writer<'s> {
         let lost = self.shared.lost.load(Ordering::Relaxed);
         if lost > 0 {
             tracing::error!(records = lost, "audit records were lost");
+        }
+        if !self.withheld.is_empty() {
+            tracing::error!(records = ?self.withheld, "records say what was not answered, and it could not be noted beside them");
         }
         let Some(store) = self.store.take() else { return };
         tracing::info!(records = store.seq, hash = hex::encode(store.tail), "audit closed");

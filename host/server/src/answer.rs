@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use claimsmith_audit::CLIENT_GONE_STATUS;
 use claimsmith_contract::{EntraError, Outcome};
 use claimsmith_runtime::GuestWords;
 use http_body_util::Full;
@@ -136,9 +137,9 @@ pub(crate) fn status_and_title(outcome: Outcome) -> (StatusCode, &'static str) {
             StatusCode::INTERNAL_SERVER_ERROR,
             "The callout ended before the plugin did",
         ),
-        // For records alone: nobody is there to read it. What web servers write into their logs for it.
+        // For records alone.
         Outcome::ClientGone => (
-            StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            StatusCode::from_u16(CLIENT_GONE_STATUS).unwrap_or(StatusCode::BAD_REQUEST),
             "The client closed its connection",
         ),
         Outcome::ClaimConflict => (
