@@ -249,8 +249,10 @@ impl Rows {
             .as_deref()
             .filter(|_| record.privacy.users != Disclosure::None);
         let subject = user.map_or(NOBODY, |user| subject(key, &record.context.tenant, user));
-        let has_values =
-            record.privacy.claims != Disclosure::None && record.claims.iter().any(|claim| claim.value.is_some());
+        // Values of nobody could not be found when somebody's are to be erased.
+        let has_values = user.is_some()
+            && record.privacy.claims != Disclosure::None
+            && record.claims.iter().any(|claim| claim.value.is_some());
         let personal = Personal {
             user: user.filter(|_| record.privacy.users == Disclosure::Plain).map(cut),
             claims: has_values.then_some(Values { record, key }),

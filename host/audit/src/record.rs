@@ -32,6 +32,18 @@ pub struct Privacy {
     pub claims: Disclosure,
 }
 
+impl Privacy {
+    /// What is wrong with it: values that could not be found when the person's records are to be erased.
+    #[must_use]
+    pub fn mistake(&self) -> Option<&'static str> {
+        let is_lost = self.users == Disclosure::None && self.claims != Disclosure::None;
+        is_lost.then_some(
+            "values of claims are a person's, and with `users = \"none\"` nobody could find them to erase them; set `users = \
+             \"hashed\"`, or `claims = \"none\"`",
+        )
+    }
+}
+
 impl Default for Privacy {
     fn default() -> Self {
         Self {

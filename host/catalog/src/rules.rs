@@ -50,7 +50,7 @@ pub fn check_name(what: &str, name: &str) -> Result<(), String> {
     ))
 }
 
-/// Everything that is wrong with a tenant's directories and extensions, except their bindings.
+/// Everything that is wrong with a tenant's directories, audit and extensions, except their bindings.
 pub(crate) fn check_tenant(config: &TenantConfig, source: &Source, store: &MetadataStore) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     if config.directories.is_empty() {
@@ -91,6 +91,9 @@ pub(crate) fn check_tenant(config: &TenantConfig, source: &Source, store: &Metad
                 errors.push(source.error_at_path(&place, error.to_string()));
             }
         }
+    }
+    if let Some(mistake) = config.audit.mistake() {
+        errors.push(source.error_at_path(&[Step::Key("audit"), Step::Key("claims")], mistake));
     }
     for (name, extension) in &config.extensions {
         check_extension(name, extension, source, &mut errors);
