@@ -333,6 +333,40 @@ async fn a_damaged_store_is_set_aside_at_the_next_start() {
     assert_eq!(records(&platform, &[]).await.len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_set_aside_can_be_verified_searched_and_erased() {
+    const USER_ID: &str = "0d1e0001-0000-4000-8000-0000000000f1";
+    let mut platform = stage(REQUIRED).await.start().await;
+    assert_eq!(platform.callout().await.0, 200);
+    stop_and_change(&mut platform, "").await;
+    let path = store(platform.directory.path());
+    // What a service leaves that found damage while it ran.
+    fs::write(path.with_extension("damaged"), b"").unwrap();
+    platform.restart(&[]).await;
+    eventually("callouts are answered", async || platform.callout().await.0 == 200).await;
+    let files = fs::read_dir(path.parent().unwrap()).unwrap();
+    let mut files = files.map(|entry| entry.unwrap().path().to_str().unwrap().to_owned());
+    let aside = files
+        .find(|file| file.contains("audit.db.damaged-") && !file.ends_with("-wal") && !file.ends_with("-shm"))
+        .unwrap();
+
+    let verified = audit(&platform, &["verify", "--store", &aside]).await;
+    assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
+    let of_user = ["--store", &aside, "--user", USER_ID];
+    assert_eq!(records(&platform, &of_user).await.len(), 1);
+    let erased = audit(&platform, &[&["erase", "--tenant", "contoso"], &of_user[..]].concat()).await;
+    assert_eq!(
+        erased.output, "erased the personal data of 1 records\n",
+        "{}",
+        erased.errors
+    );
+    assert_eq!(records(&platform, &of_user).await.len(), 0);
+    let verified = audit(&platform, &["verify", "--store", &aside]).await;
+    assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
+    // The service's own is another one.
+    assert_eq!(records(&platform, &["--user", USER_ID]).await.len(), 1);
+}
+
 /// Stops the host, and changes its store.
 async fn stop_and_change(platform: &mut Platform, sql: &'static str) {
     platform.host.terminate();

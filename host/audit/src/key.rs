@@ -1,5 +1,6 @@
 //! The store's key: makes pseudonyms of users and claim values, and authenticates the chain's marks.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,9 @@ use aws_lc_rs::hmac;
 
 /// Bytes of a pseudonym: an HMAC-SHA-256 cut in half.
 pub(crate) const PSEUDONYM_BYTES: usize = 16;
+
+/// What is between the name of a store that was set aside and the time.
+pub(crate) const SET_ASIDE: &str = ".damaged-";
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +65,13 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    /// Where the key of a store is: beside it.
+    /// Where the key of a store is: beside it. A store that was set aside has the one that it had.
     pub(crate) fn path(store: &Path) -> PathBuf {
-        store.with_extension("key")
+        let name = store.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        match name.rsplit_once(SET_ASIDE) {
+            Some((before, _)) if !before.is_empty() => store.with_file_name(before).with_extension("key"),
+            _ => store.with_extension("key"),
+        }
     }
 
     /// Reads the key of a store.

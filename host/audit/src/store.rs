@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use crate::chain::{self, BEGINNING, Hash, mark};
 use crate::encode::{Rows, micros};
-use crate::key::{self, Key, KeyError};
+use crate::key::{self, Key, KeyError, SET_ASIDE};
 use crate::verify::Fault;
 
 /// How long to wait for another process's lock: shorter than any sensible deadline of a callout.
@@ -432,9 +432,9 @@ pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
         name.push(suffix);
         PathBuf::from(name)
     };
-    let aside = suffixed(&format!(".damaged-{time}"));
+    let aside = suffixed(&format!("{SET_ASIDE}{time}"));
     for suffix in ["", "-wal", "-shm"] {
-        let (from, to) = (suffixed(suffix), suffixed(&format!(".damaged-{time}{suffix}")));
+        let (from, to) = (suffixed(suffix), suffixed(&format!("{SET_ASIDE}{time}{suffix}")));
         match std::fs::rename(&from, &to) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
