@@ -205,6 +205,45 @@ async fn one_persons_records_are_found_and_erased_and_the_chain_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_or_put_back_without_the_key_is_found() {
+    let platform = platform("users = \"plain\"").await;
+    for _ in 0..2 {
+        assert_eq!(platform.callout().await.0, 200);
+    }
+    tamper(&platform, "CREATE TABLE before AS SELECT * FROM record").await;
+    let erased = audit(&platform, &["erase", "--tenant", "contoso", "--user", USER_ID]).await;
+    assert_eq!(erased.code, 0, "{}", erased.errors);
+    tamper(&platform, "CREATE TABLE after AS SELECT * FROM record").await;
+    for sql in [
+        // The commitment alone: whoever reads the data can compute it, and versions before wrote no more.
+        "UPDATE record SET erased = substr(erased, 1, 32) WHERE seq = 1",
+        "UPDATE record SET erased = unhex(hex(substr(erased, 1, 32)) || hex(zeroblob(32))) WHERE seq = 1",
+        "UPDATE record SET erased = unhex(hex(substr(erased, 1, 32)) ||
+         (SELECT hex(substr(erased, 33)) FROM after WHERE seq = 2)) WHERE seq = 1",
+        "UPDATE record SET (subject, salt, personal) = (SELECT subject, salt, personal FROM before WHERE seq = 1) WHERE seq = 1",
+    ] {
+        let sound = audit(&platform, &["verify"]).await;
+        assert_eq!(sound.code, 0, "{}{}", sound.output, sound.errors);
+        tamper(&platform, sql).await;
+        let verified = audit(&platform, &["verify"]).await;
+        assert_eq!(verified.code, 1, "{sql}: {}", verified.output);
+        let expected = "record 1 was erased, or its data put back, without the store's key";
+        assert!(verified.output.contains(expected), "{sql}: {}", verified.output);
+        let undo = "UPDATE record SET (erased, subject, salt, personal) =
+            (SELECT erased, subject, salt, personal FROM after WHERE after.seq = record.seq) WHERE seq = 1";
+        tamper(&platform, undo).await;
+    }
+    // What else the record says is as it was written, so that it is deleted in its time.
+    tamper(
+        &platform,
+        "UPDATE record SET erased = substr(erased, 1, 32) WHERE seq = 1",
+    )
+    .await;
+    let deleted = audit(&platform, &["retain", "--keep", "0s"]).await;
+    assert_eq!(deleted.output, "deleted 3 records\n", "{}", deleted.errors);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn removed_changed_reordered_and_cut_off_records_are_found() {
     for (sql, expected) in [
         ("DELETE FROM record WHERE seq = 2", "records 2 to 2 were removed"),

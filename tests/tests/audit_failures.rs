@@ -429,6 +429,39 @@ async fn what_was_done_to_a_stopped_services_store_is_not_hidden_by_its_next_sta
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn records_that_somebody_made_old_are_not_deleted() {
+    let platform = stage(REQUIRED).await.start().await;
+    for _ in 0..4 {
+        assert_eq!(platform.callout().await.0, 200);
+    }
+    let path = store(platform.directory.path());
+    let url = format!("sqlite:{}", path.display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let made_old = sqlx::query("UPDATE record SET time = 0 WHERE seq <= 3");
+    made_old.execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+
+    let refused = audit(&platform, &["retain"]).await;
+    assert_eq!(refused.code, 1, "{}", refused.output);
+    assert!(refused.errors.contains("so that none is"), "{}", refused.errors);
+    eventually("the service finds it when it looks for old records", async || {
+        metric(&platform, "claimsmith_audit_chain_broken").await > 0.5
+    })
+    .await;
+    let told = |line: &Value| {
+        let message = line["message"].as_str().unwrap_or_default();
+        line["level"] == "ERROR" && message.contains("not as it was written")
+    };
+    platform.host.log_line("it is in the log", told).await;
+    // Once, however often the service looks.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(platform.callout().await.0, 200);
+    assert_eq!(records(&platform, &["--outcome", "chain_broken"]).await.len(), 1);
+    assert_eq!(records(&platform, &["--outcome", "answered"]).await.len(), 5);
+    assert_broken(&platform, "record 1, its context or its place was changed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_or_wrong_key_is_not_replaced() {
     let mut platform = stage(REQUIRED).await.start().await;
     assert_eq!(platform.callout().await.0, 200);

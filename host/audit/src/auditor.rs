@@ -235,7 +235,7 @@ impl Auditor {
                 if !self.shared.push(pending, most) {
                     return Verdict::Unavailable;
                 }
-                if waiting.is_kept(deadline).await {
+                if waiting.until(deadline).await {
                     Verdict::Kept
                 } else {
                     Verdict::Unavailable

@@ -62,6 +62,13 @@ pub(crate) fn commitment(salt: &[u8], subject: &[u8], personal: &str) -> Hash {
     finish(digest)
 }
 
+/// What stays of a record's erased personal data: the commitment to it, and who has the store's key says so. Anybody could
+/// compute the commitment from the data, and put it there instead.
+pub(crate) fn erasure(key: &Key, seq: i64, commitment: &Hash) -> Vec<u8> {
+    let tag = key.tag(&[b"erased", &seq.to_be_bytes(), commitment]);
+    [commitment.as_slice(), tag.as_ref()].concat()
+}
+
 /// The hash of a context's text.
 pub(crate) fn of_text(text: &str) -> Hash {
     let mut digest = Context::new(&SHA256);

@@ -25,7 +25,7 @@ pub(crate) mod code {
     pub(crate) const RETIRED: &str = "records_retired";
     /// A person's records whose personal data was erased.
     pub(crate) const ERASED: &str = "records_erased";
-    /// The chain was not what its marks say when the store was opened.
+    /// The chain was not what its marks say when the store was opened, or not as it was written where records were to be deleted.
     pub(crate) const BROKEN: &str = "chain_broken";
     /// Records whose callouts were refused while they were being written: what they say was not answered.
     pub(crate) const WITHHELD: &str = "answer_withheld";
@@ -36,7 +36,7 @@ pub(crate) mod code {
 /// Rows that are ready but for their places in the chain.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
-    rows: Vec<Row>,
+    list: Vec<Row>,
     /// Details and personal data, one after another.
     texts: Vec<u8>,
     /// Contexts that are stored with them.
@@ -214,7 +214,7 @@ fn cut(user: &str) -> &str {
 
 impl Rows {
     pub(crate) fn len(&self) -> usize {
-        self.rows.len()
+        self.list.len()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -268,7 +268,7 @@ impl Rows {
         } else {
             NOTHING
         };
-        self.rows.push(Row {
+        self.list.push(Row {
             time: micros(record.time),
             context,
             outcome: record.outcome.code(),
@@ -298,7 +298,7 @@ impl Rows {
         let context = self.contexts.place(known, context)?;
         let offset = self.texts.len();
         serde_json::to_writer(&mut self.texts, detail)?;
-        self.rows.push(Row {
+        self.list.push(Row {
             time: micros(time),
             context,
             outcome,
@@ -319,8 +319,8 @@ impl Rows {
     /// # Errors
     /// A defect: the index is made of numbers and codes.
     pub(crate) fn bind(&self, first: i64, mut tail: Hash, contexts: &[i64]) -> serde_json::Result<Bound> {
-        let mut fixed = Vec::with_capacity(self.rows.len() * 96);
-        for (seq, row) in (first..).zip(&self.rows) {
+        let mut fixed = Vec::with_capacity(self.list.len() * 96);
+        for (seq, row) in (first..).zip(&self.list) {
             let detail = self.texts.get(row.offset..row.offset + row.detail).unwrap_or_default();
             tail = chain::hash(
                 seq,
@@ -341,7 +341,7 @@ impl Rows {
             fixed.extend_from_slice(&tail);
         }
         let index: Vec<_> = self
-            .rows
+            .list
             .iter()
             .map(|row| {
                 (

@@ -11,8 +11,11 @@ use crate::chain::{self, Hash, NOBODY, Salt, mark};
 use crate::contexts::Contexts;
 use crate::encode::{Rows, code, micros, subject};
 use crate::key::Key;
+use crate::marks::{fault_of_marks, put_mark, read_mark};
 use crate::record::Context;
-use crate::store::{Store, StoreError, put_mark};
+use crate::store::{Store, StoreError, as_one};
+use crate::verify::Fault;
+use crate::walk::Walk;
 
 /// Records that are deleted in one transaction, which callouts wait for.
 const RETIRED_AT_ONCE: i64 = 500;
@@ -30,16 +33,27 @@ struct ErasedRecords {
     records: u64,
 }
 
-/// Deletes some of the records that are older than `retention`, once the oldest is so by `late`, and notes where the chain now begins. Whether there may be
-/// more.
+/// What became of deleting old records.
+#[derive(Debug)]
+pub(crate) enum Retirement {
+    /// There may be more to delete.
+    More,
+    /// There is nothing to delete any more.
+    Done,
+    /// Nothing is deleted, because the chain does not hold.
+    Broken(Fault),
+}
+
+/// Deletes some of the records that are older than `retention`, once the oldest is so by `late`, and notes where the chain now
+/// begins: only what is as it was written, because nothing is left of the rest to see what it was.
 pub(crate) async fn retire(
     store: &mut Store,
     key: &Key,
     retention: Duration,
     late: Duration,
-) -> Result<bool, StoreError> {
+) -> Result<Retirement, StoreError> {
     let Some(before) = SystemTime::now().checked_sub(retention) else {
-        return Ok(false);
+        return Ok(Retirement::Done);
     };
     // A short retention is kept more exactly.
     let overdue = before.checked_sub(late.min(retention / 10)).map_or(0, micros);
@@ -48,51 +62,93 @@ pub(crate) async fn retire(
         .fetch_optional(&mut store.connection)
         .await?;
     if oldest.is_none_or(|oldest| oldest >= overdue) {
-        return Ok(false);
+        return Ok(Retirement::Done);
     }
-    // Records are in the order in which they were written, and nearly in that of their times.
-    let oldest = sqlx::query(
-        "SELECT max(seq), count(*) FROM (SELECT seq, time FROM record ORDER BY seq LIMIT ?1) WHERE time < ?2
-         AND NOT EXISTS (SELECT 1 FROM (SELECT time FROM record ORDER BY seq LIMIT ?1) WHERE time >= ?2 LIMIT 1)",
-    );
-    let all_old = oldest
-        .bind(RETIRED_AT_ONCE)
-        .bind(before)
-        .fetch_one(&mut store.connection)
-        .await?;
-    let mut up_to: Option<i64> = all_old.try_get(0)?;
-    if up_to.is_none() {
-        // Not all of them are old: those before the first that is not.
-        let first_kept = sqlx::query_scalar::<_, Option<i64>>(
-            "SELECT min(seq) - 1 FROM (SELECT seq, time FROM record ORDER BY seq LIMIT ?1) WHERE time >= ?2",
-        );
-        up_to = first_kept
-            .bind(RETIRED_AT_ONCE)
-            .bind(before)
-            .fetch_one(&mut store.connection)
-            .await?;
+    let taken = as_one(&mut store.connection, async |connection: &mut SqliteConnection| {
+        take_out(connection, key, before).await
+    });
+    let retired = match taken.await? {
+        Taken::Broken(fault) => return Ok(Retirement::Broken(fault)),
+        Taken::Records(retired) => retired,
+    };
+    if retired.records == 0 {
+        return Ok(Retirement::Done);
     }
-    let Some(up_to) = up_to else { return Ok(false) };
-    let hash: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM record WHERE seq = ?")
-        .bind(up_to)
-        .fetch_optional(&mut store.connection)
-        .await?;
-    let Some(hash) = hash else { return Ok(false) };
-    let mut transaction = store.connection.begin_with("BEGIN IMMEDIATE").await?;
-    put_mark(&mut transaction, key, mark::BEGIN, up_to, &chain::to_hash(&hash)).await?;
+    append_event(store, code::RETIRED, "", &retired).await?;
+    Ok(if retired.records == RETIRED_AT_ONCE {
+        Retirement::More
+    } else {
+        Retirement::Done
+    })
+}
+
+/// What was taken out of the store at once.
+enum Taken {
+    Records(Retired),
+    Broken(Fault),
+}
+
+/// Deletes the first records if they are from before this time.
+async fn take_out(connection: &mut SqliteConnection, key: &Key, before: i64) -> Result<Taken, StoreError> {
+    // Records are in the order in which they were written, and nearly in that of their times: those before the first that is
+    // not old, which is the first that is not looked at where all are old.
+    let up_to: Option<i64> = sqlx::query_scalar(
+        "SELECT coalesce(min(seq) FILTER (WHERE time >= ?2) - 1, max(seq))
+         FROM (SELECT seq, time FROM record ORDER BY seq LIMIT ?1)",
+    )
+    .bind(RETIRED_AT_ONCE)
+    .bind(before)
+    .fetch_one(&mut *connection)
+    .await?;
+    let nothing = Retired { records: 0, up_to: 0 };
+    let Some(up_to) = up_to else {
+        return Ok(Taken::Records(nothing));
+    };
+    let (up_to, hash) = match followed(connection, key, up_to).await? {
+        Ok(end) => end,
+        Err(fault) => return Ok(Taken::Broken(fault)),
+    };
     let deleted = sqlx::query("DELETE FROM record WHERE seq <= ?")
         .bind(up_to)
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
+    let records = i64::try_from(deleted.rows_affected()).unwrap_or_default();
+    if records == 0 {
+        return Ok(Taken::Records(nothing));
+    }
+    put_mark(connection, key, mark::BEGIN, up_to, &hash).await?;
     sqlx::query("DELETE FROM context WHERE made < coalesce((SELECT time FROM record ORDER BY seq LIMIT 1), ?1) - ?2")
         .bind(before)
         .bind(i64::try_from(CONTEXT_USE.as_micros()).unwrap_or(i64::MAX))
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
-    transaction.commit().await?;
-    let records = i64::try_from(deleted.rows_affected()).unwrap_or_default();
-    append_event(store, code::RETIRED, "", &Retired { records, up_to }).await?;
-    Ok(records == RETIRED_AT_ONCE)
+    Ok(Taken::Records(Retired { records, up_to }))
+}
+
+/// Follows the chain from its beginning up to this record: its end there, or what is wrong with it or with its marks.
+async fn followed(
+    connection: &mut SqliteConnection,
+    key: &Key,
+    up_to: i64,
+) -> Result<Result<(i64, Hash), Fault>, StoreError> {
+    if let Some(fault) = fault_of_marks(connection, key).await? {
+        return Ok(Err(fault));
+    }
+    let begin = read_mark(connection, key, mark::BEGIN).await?;
+    let mut walk = Walk::from(key, begin.as_ref());
+    loop {
+        let page = walk.page(connection, up_to).await?;
+        if page.is_empty() {
+            return Ok(Ok((walk.seq, walk.hash)));
+        }
+        for row in &page {
+            match walk.step(connection, row).await? {
+                // Older versions erased without the key; what is left of the record is as it was written.
+                None | Some(Fault::Erasure { .. }) => {}
+                Some(fault) => return Ok(Err(fault)),
+            }
+        }
+    }
 }
 
 /// Deletes records that are older than `retention` from a store, beside a running service or without one. How many.
@@ -103,7 +159,13 @@ pub async fn retain(path: &Path, retention: Duration) -> Result<u64, StoreError>
     let key = Key::read(path)?;
     let mut store = Store::open(path, &key, true).await?;
     let before = count(&mut store.connection).await?;
-    while retire(&mut store, &key, retention, Duration::ZERO).await? {}
+    loop {
+        match retire(&mut store, &key, retention, Duration::ZERO).await? {
+            Retirement::More => {}
+            Retirement::Done => break,
+            Retirement::Broken(_) => return Err(StoreError::Broken),
+        }
+    }
     // Each round has a record of its own.
     Ok(before.saturating_sub(count(&mut store.connection).await?))
 }
@@ -149,7 +211,7 @@ pub async fn erase(path: &Path, tenant: &str, user: &str) -> Result<Erased, Stor
         for row in &found {
             let (salt, personal): (Vec<u8>, String) = (row.try_get(1)?, row.try_get(2)?);
             let commitment = chain::commitment(&salt, &subject, &personal);
-            erase_record(&mut transaction, row.try_get(0)?, &commitment).await?;
+            erase_record(&mut transaction, &key, row.try_get(0)?, &commitment).await?;
             records += 1;
         }
         transaction.commit().await?;
@@ -163,11 +225,16 @@ pub async fn erase(path: &Path, tenant: &str, user: &str) -> Result<Erased, Stor
     Ok(Erased { records })
 }
 
-async fn erase_record(connection: &mut SqliteConnection, seq: i64, commitment: &Hash) -> Result<(), StoreError> {
+async fn erase_record(
+    connection: &mut SqliteConnection,
+    key: &Key,
+    seq: i64,
+    commitment: &Hash,
+) -> Result<(), StoreError> {
     sqlx::query("UPDATE record SET subject = ?, salt = ?, personal = '', erased = ? WHERE seq = ?")
         .bind(NOBODY.as_slice())
         .bind(Salt::default().as_slice())
-        .bind(commitment.as_slice())
+        .bind(chain::erasure(key, seq, commitment))
         .bind(seq)
         .execute(connection)
         .await?;

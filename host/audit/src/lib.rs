@@ -4,8 +4,8 @@
 //! in one transaction: the disk is asked to sync once a batch. With [`Mode::Required`] a callout waits for that; with
 //! [`Mode::BestEffort`] it never waits, and what is lost is counted. `docs/audit.md` tells operators the rest.
 //!
-//! All SQL is in `store`, `history`, `read` and `verify`, behind types that know nothing of `SQLite`: a second implementation for
-//! another database is a second version of those four files.
+//! All SQL is in `store`, `marks`, `history`, `read`, `walk` and `verify`, behind types that know nothing of `SQLite`: a second implementation for
+//! another database is a second version of those files.
 
 mod auditor;
 mod chain;
@@ -14,12 +14,14 @@ mod encode;
 mod export;
 mod history;
 mod key;
+mod marks;
 mod read;
 mod record;
 mod refusals;
 mod store;
 mod verify;
 mod waiter;
+mod walk;
 mod writer;
 
 pub use auditor::{Auditor, Mode, Options, Verdict};

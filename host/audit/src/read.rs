@@ -13,7 +13,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection as _, Row as _};
 use uuid::Uuid;
 
-use crate::chain::{self, Hash, is_somebody};
+use crate::chain::is_somebody;
 use crate::encode::{code, micros, subject};
 use crate::key::Key;
 use crate::store::{self, StoreError};
@@ -93,11 +93,10 @@ pub struct Entry {
     pub hash: String,
 }
 
-/// A context: its members and its hash.
+/// A context: its members.
 #[derive(Debug)]
 pub(crate) struct KnownContext {
     pub(crate) members: Map<String, Value>,
-    pub(crate) hash: Hash,
 }
 
 impl KnownContext {
@@ -147,7 +146,7 @@ macro_rules! page {
 /// A store that is read.
 #[derive(Debug)]
 pub struct Reader {
-    pub(crate) connection: SqliteConnection,
+    connection: SqliteConnection,
     contexts: HashMap<i64, Arc<KnownContext>>,
     filter: Filter,
     /// The person's pseudonyms, one for each tenant.
@@ -301,7 +300,7 @@ impl Reader {
     }
 
     /// A context by its number. One that is gone or unreadable has no members, which verifying finds.
-    pub(crate) async fn context(&mut self, id: i64) -> Result<Arc<KnownContext>, StoreError> {
+    async fn context(&mut self, id: i64) -> Result<Arc<KnownContext>, StoreError> {
         if let Some(known) = self.contexts.get(&id) {
             return Ok(Arc::clone(known));
         }
@@ -310,7 +309,6 @@ impl Reader {
         let text = text.unwrap_or_default();
         let context = Arc::new(KnownContext {
             members: serde_json::from_str(&text).unwrap_or_default(),
-            hash: chain::of_text(&text),
         });
         if self.contexts.len() >= 4096 {
             self.contexts.clear();

@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use crate::chain::{self, BEGINNING, Hash, mark};
 use crate::encode::{Rows, micros};
 use crate::key::{self, Key, KeyError, SET_ASIDE};
+use crate::marks::{fault_of_marks, put_mark, read_mark};
 use crate::verify::Fault;
 
 /// How long to wait for another process's lock: shorter than any sensible deadline of a callout.
@@ -96,6 +97,12 @@ pub enum StoreError {
     /// What was exported cannot be written.
     #[error("the export cannot be written: {0}")]
     Export(#[source] std::io::Error),
+    /// Its chain does not hold where records were to be deleted, of which nothing would be left to see.
+    #[error(
+        "the audit store's chain is not as it was written where records are to be deleted, so that none is: `claimsmith audit \
+         verify` says what is wrong"
+    )]
+    Broken,
     /// A record is in no form that this version knows.
     #[error("record {0} of the audit store is not readable")]
     Unreadable(i64),
@@ -169,21 +176,8 @@ impl Store {
     /// A store that is new gets its first seal, so that one without has lost it.
     pub(crate) async fn check_marks(&mut self, key: &Key) -> Result<Option<Fault>, StoreError> {
         let mut view = self.connection.begin().await?;
-        let begin = read_mark(&mut view, key, mark::BEGIN).await?;
         let sealed = read_mark(&mut view, key, mark::SEALED).await?;
-        let (last, _) = tail(&mut view).await?;
-        let begins_after = begin.as_ref().map_or(0, |mark| mark.seq);
-        let fault = match (begin, &sealed) {
-            (Some(begin), _) if !begin.is_authentic => Some(Fault::of_mark(mark::BEGIN)),
-            (None, None) if last == 0 => None,
-            (_, None) => Some(Fault::NoMark {
-                name: mark::SEALED.to_owned(),
-            }),
-            (_, Some(sealed)) if !sealed.is_authentic => Some(Fault::of_mark(mark::SEALED)),
-            (_, Some(sealed)) if sealed.seq <= begins_after => None,
-            (_, Some(sealed)) if sealed.seq > last => Some(Fault::CutOff { expected: sealed.seq }),
-            (_, Some(sealed)) => compare(&mut view, sealed).await?,
-        };
+        let fault = fault_of_marks(&mut view, key).await?;
         view.rollback().await?;
         self.sealed = sealed.map(|mark| mark.seq);
         if fault.is_none() {
@@ -342,68 +336,6 @@ pub(crate) async fn check_key(connection: &mut SqliteConnection, path: &Path, ke
     if !marks.is_empty() && !marks.iter().any(|mark| mark.is_authentic) {
         return Err(KeyError::Foreign(Key::path(path)).into());
     }
-    Ok(())
-}
-
-/// What is at the place of a mark, which is not beyond the chain's end.
-async fn compare(connection: &mut SqliteConnection, mark: &Mark) -> Result<Option<Fault>, StoreError> {
-    let (from, to, seq) = (mark.seq, mark.seq, mark.seq);
-    let found: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM record WHERE seq = ?")
-        .bind(seq)
-        .fetch_optional(connection)
-        .await?;
-    Ok(match found {
-        None => Some(Fault::Removed { from, to }),
-        Some(found) if found != mark.hash => Some(Fault::Rewritten { seq }),
-        Some(_) => None,
-    })
-}
-
-/// A place of the chain that was noted.
-#[derive(Debug)]
-pub(crate) struct Mark {
-    pub(crate) seq: i64,
-    pub(crate) hash: Hash,
-    /// Whether it was noted with the store's key.
-    pub(crate) is_authentic: bool,
-}
-
-/// Reads the mark of a name.
-pub(crate) async fn read_mark(
-    connection: &mut SqliteConnection,
-    key: &Key,
-    name: &str,
-) -> Result<Option<Mark>, StoreError> {
-    let row = sqlx::query("SELECT seq, hash, tag FROM mark WHERE name = ?").bind(name);
-    let Some(row) = row.fetch_optional(connection).await? else {
-        return Ok(None);
-    };
-    let (hash, tag): (Vec<u8>, Vec<u8>) = (row.try_get(1)?, row.try_get(2)?);
-    let (seq, hash) = (row.try_get(0)?, chain::to_hash(&hash));
-    let is_authentic = chain::mark_tag(key, name, seq, &hash).as_slice() == tag;
-    Ok(Some(Mark {
-        seq,
-        hash,
-        is_authentic,
-    }))
-}
-
-/// Writes a mark in place of the one of that name.
-pub(crate) async fn put_mark(
-    connection: &mut SqliteConnection,
-    key: &Key,
-    name: &str,
-    seq: i64,
-    hash: &Hash,
-) -> Result<(), StoreError> {
-    let tag = chain::mark_tag(key, name, seq, hash);
-    sqlx::query("INSERT OR REPLACE INTO mark (name, seq, hash, tag) VALUES (?, ?, ?, ?)")
-        .bind(name)
-        .bind(seq)
-        .bind(hash.as_slice())
-        .bind(tag.as_slice())
-        .execute(connection)
-        .await?;
     Ok(())
 }
 

@@ -7,17 +7,16 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{Connection as _, Row as _};
 
-use crate::chain::{self, BEGINNING, Content, Hash, NOTHING, is_somebody, mark};
+use crate::chain::{BEGINNING, mark};
 use crate::encode::code;
 use crate::key::Key;
-use crate::read::{Filter, Reader};
-use crate::store::{StoreError, read_mark};
+use crate::marks::read_mark;
+use crate::store::{self, StoreError};
+use crate::walk::Walk;
 
-/// Rows read at once.
-const PAGE: i64 = 500;
 /// How many faults are told.
 const MAX_FAULTS: usize = 1000;
 
@@ -45,6 +44,11 @@ pub enum Fault {
     /// At a place where the chain has been, it is another one now: it was rewritten.
     Rewritten {
         /// The place.
+        seq: i64,
+    },
+    /// A record's personal data was erased, or put back, without the store's key.
+    Erasure {
+        /// Its number.
         seq: i64,
     },
     /// What was expected cannot be compared: the record has been retired.
@@ -96,17 +100,18 @@ pub struct Verified {
 /// [`StoreError`]: the store cannot be read.
 pub async fn verify(path: &Path, expected: Option<(i64, [u8; 32])>) -> Result<Verified, StoreError> {
     let key = Key::read(path)?;
-    let mut reader = Reader::open(path, Filter::default()).await?;
+    let mut connection = SqliteConnection::connect_with(&store::options(path)?).await?;
     // One view of it all, whatever is appended or retired meanwhile.
-    sqlx::raw_sql("BEGIN").execute(&mut reader.connection).await?;
+    sqlx::raw_sql("BEGIN").execute(&mut connection).await?;
     let mut faults = Vec::new();
-    let begin = read_mark(&mut reader.connection, &key, mark::BEGIN).await?;
-    let sealed = read_mark(&mut reader.connection, &key, mark::SEALED).await?;
+    let begin = read_mark(&mut connection, &key, mark::BEGIN).await?;
+    let sealed = read_mark(&mut connection, &key, mark::SEALED).await?;
     for (name, mark) in [(mark::BEGIN, &begin), (mark::SEALED, &sealed)] {
         if mark.as_ref().is_some_and(|mark| !mark.is_authentic) {
             faults.push(Fault::of_mark(name));
         }
     }
+    let mut walk = Walk::from(&key, begin.as_ref());
     let (begin_seq, begin_hash) = begin.map_or((0, BEGINNING), |mark| (mark.seq, mark.hash));
     let mut places: Vec<_> = sealed
         .iter()
@@ -129,34 +134,24 @@ pub async fn verify(path: &Path, expected: Option<(i64, [u8; 32])>) -> Result<Ve
         erased: 0,
         faults,
     };
-    let mut previous = begin_hash;
     loop {
-        let page = sqlx::query("SELECT * FROM record WHERE seq > ? ORDER BY seq LIMIT ?")
-            .bind(verified.last)
-            .bind(PAGE)
-            .fetch_all(&mut reader.connection)
-            .await?;
+        let page = walk.page(&mut connection, i64::MAX).await?;
         if page.is_empty() {
             break;
         }
         for row in &page {
-            let seq: i64 = row.try_get("seq")?;
-            if seq != verified.last + 1 {
-                let from = verified.last + 1;
-                note(&mut verified, Fault::Removed { from, to: seq - 1 });
+            if let Some(fault) = walk.step(&mut connection, row).await? {
+                note(&mut verified, fault);
             }
-            let context = reader.context(row.try_get("context")?).await?;
-            let stored: Vec<u8> = row.try_get("hash")?;
-            let computed = computed(row, seq, &previous, &context.hash, &mut verified)?;
-            // After removed records nothing is known of the one before, so the first one after is believed.
-            if computed.as_slice() != stored && seq == verified.last + 1 {
-                note(&mut verified, Fault::Changed { seq });
-            }
-            previous = chain::to_hash(&stored);
+            let (seq, hash) = (walk.seq, walk.hash);
             note_found_before(row, &mut verified)?;
-            if places.iter().any(|(place, hash)| *place == seq && *hash != previous) {
+            if places
+                .iter()
+                .any(|(place, expected)| *place == seq && *expected != hash)
+            {
                 note(&mut verified, Fault::Rewritten { seq });
             }
+            verified.erased += u64::from(row.try_get::<Option<&[u8]>, _>("erased")?.is_some());
             verified.records += 1;
             verified.last = seq;
         }
@@ -168,11 +163,11 @@ pub async fn verify(path: &Path, expected: Option<(i64, [u8; 32])>) -> Result<Ve
         let name = mark::SEALED.to_owned();
         note(&mut verified, Fault::NoMark { name });
     }
-    verified.hash = hex::encode(previous);
+    verified.hash = hex::encode(walk.hash);
     Ok(verified)
 }
 
-/// What a start of the service found, which the marks that it wrote since do not show any more.
+/// What the service found, which the marks that it wrote since may not show any more.
 fn note_found_before(row: &SqliteRow, verified: &mut Verified) -> Result<(), StoreError> {
     if row.try_get::<&str, _>("outcome")? == code::BROKEN
         && let Ok(fault) = serde_json::from_str(row.try_get("detail")?)
@@ -183,40 +178,8 @@ fn note_found_before(row: &SqliteRow, verified: &mut Verified) -> Result<(), Sto
 }
 
 fn note(verified: &mut Verified, fault: Fault) {
-    if verified.faults.len() < MAX_FAULTS {
+    // What was found before, and told in the chain, is usually found again.
+    if verified.faults.len() < MAX_FAULTS && !verified.faults.contains(&fault) {
         verified.faults.push(fault);
     }
-}
-
-/// The hash that a record should have.
-fn computed(
-    row: &SqliteRow,
-    seq: i64,
-    previous: &Hash,
-    context: &Hash,
-    verified: &mut Verified,
-) -> Result<Hash, StoreError> {
-    let (salt, subject): (Vec<u8>, Vec<u8>) = (row.try_get("salt")?, row.try_get("subject")?);
-    let personal: String = row.try_get("personal")?;
-    let erased: Option<Vec<u8>> = row.try_get("erased")?;
-    let has_personal = is_somebody(&salt) || is_somebody(&subject) || !personal.is_empty();
-    verified.erased += u64::from(erased.is_some());
-    let commitment = match erased {
-        // What was erased is gone: data beside the commitment was put there.
-        Some(commitment) if !has_personal => chain::to_hash(&commitment),
-        _ if has_personal => chain::commitment(&salt, &subject, &personal),
-        _ => NOTHING,
-    };
-    let (correlation, application): (Vec<u8>, Vec<u8>) = (row.try_get("correlation")?, row.try_get("application")?);
-    let (outcome, detail): (String, String) = (row.try_get("outcome")?, row.try_get("detail")?);
-    let covered = Content {
-        time: row.try_get("time")?,
-        context,
-        outcome: &outcome,
-        correlation: &correlation,
-        application: &application,
-        detail: &detail,
-        commitment: &commitment,
-    };
-    Ok(chain::hash(seq, previous, &covered))
 }

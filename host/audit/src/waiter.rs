@@ -66,7 +66,7 @@ impl Waiter {
 
 impl Waiting {
     /// Waits until the record is kept, until `deadline` at most. Whether it is.
-    pub(crate) async fn is_kept(mut self, deadline: Instant) -> bool {
+    pub(crate) async fn until(mut self, deadline: Instant) -> bool {
         if let Ok(ended) = timeout_at(deadline, &mut self.kept).await {
             return ended.is_ok();
         }
@@ -89,12 +89,12 @@ mod tests {
     async fn who_gives_up_is_told_from_who_has_gone() {
         let (record, waiting) = waiter();
         assert_eq!(record.state(), Wait::Goes);
-        assert!(!waiting.is_kept(Instant::now()).await);
+        assert!(!waiting.until(Instant::now()).await);
         assert_eq!(record.state(), Wait::GivenUp);
         assert!(record.tell_kept(), "too late");
 
         let (record, waiting) = waiter();
-        drop(waiting.is_kept(Instant::now() + Duration::from_mins(1)));
+        drop(waiting.until(Instant::now() + Duration::from_mins(1)));
         assert_eq!(record.state(), Wait::Abandoned);
         assert!(!record.tell_kept(), "nobody was refused");
     }
@@ -103,10 +103,10 @@ mod tests {
     async fn what_was_kept_before_the_time_was_over_is_kept() {
         let (record, waiting) = waiter();
         assert!(!record.tell_kept());
-        assert!(waiting.is_kept(Instant::now()).await);
+        assert!(waiting.until(Instant::now()).await);
 
         let (record, waiting) = waiter();
         drop(record);
-        assert!(!waiting.is_kept(Instant::now() + Duration::from_mins(1)).await);
+        assert!(!waiting.until(Instant::now() + Duration::from_mins(1)).await);
     }
 }

@@ -17,10 +17,11 @@ use crate::auditor::{Mode, Pending, Shared};
 use crate::chain::Salt;
 use crate::contexts::Contexts;
 use crate::encode::{Rows, code};
-use crate::history;
+use crate::history::{self, Retirement};
 use crate::key::Key;
 use crate::record::Context;
 use crate::store::{self, Store, StoreError};
+use crate::verify::Fault;
 use crate::waiter::Waiter;
 
 /// How long the writer sleeps when nobody waits for it and nothing has come meanwhile. Records of `best_effort` are as old
@@ -76,7 +77,7 @@ impl Metrics {
         describe_gauge!("claimsmith_audit_available", "1 while the audit store can be written");
         describe_gauge!(
             "claimsmith_audit_chain_broken",
-            "1 when the audit store's end had been cut off, rewritten or its marks changed before this start"
+            "1 when the audit store was found cut off or rewritten, or its marks changed, since this start"
         );
         describe_counter!("claimsmith_audit_lost_total", "Audit records that could not be kept");
         Self {
@@ -119,6 +120,8 @@ struct Writer<'s> {
     was_opened: bool,
     sealed: Instant,
     retired: Instant,
+    /// Whether old records are kept, because the chain does not hold where they are: that has been told.
+    keeps_all: bool,
     contexts_since: Instant,
 }
 
@@ -155,6 +158,7 @@ impl<'s> Writer<'s> {
             was_opened: false,
             sealed: now,
             retired: now,
+            keeps_all: false,
             contexts_since: now,
         }
     }
@@ -211,10 +215,17 @@ impl<'s> Writer<'s> {
             self.contexts_since = now;
             self.contexts.forget();
         }
-        if now.duration_since(self.retired) >= RETIRE && self.pending.is_empty() {
-            // Until nothing is left to do, one small transaction a turn.
-            if !history::retire(store, self.key, self.shared.options.retention, RETIRE_LATE).await? {
-                self.retired = now;
+        if now.duration_since(self.retired) >= RETIRE && self.pending.is_empty() && !self.keeps_all {
+            let retention = self.shared.options.retention;
+            match history::retire(store, self.key, retention, RETIRE_LATE).await? {
+                // Until nothing is left to do, one small transaction a turn.
+                Retirement::More => {}
+                Retirement::Done => self.retired = now,
+                Retirement::Broken(fault) => {
+                    let consequence = "old records are not deleted any more, so that it can be seen";
+                    tell_broken(store, self.key, &self.shared.metrics, &fault, consequence).await?;
+                    self.keeps_all = true;
+                }
             }
         }
         Ok(())
@@ -247,20 +258,13 @@ impl<'s> Writer<'s> {
         Ok(())
     }
 
-    /// Tells of a chain that is not what its marks say, and keeps that in the chain, sealed, before the next seal hides it.
+    /// Tells of a chain that is not what its marks say, before the next seal hides it.
     async fn check(&self, store: &mut Store) -> Result<(), StoreError> {
         let Some(fault) = store.check_marks(self.key).await? else {
             return Ok(());
         };
-        tracing::error!(
-            ?fault,
-            "the audit store is not as it was written: records may have been removed or changed while no service had it; \
-             `claimsmith audit verify` says so for as long as they would have been kept"
-        );
-        self.shared.metrics.broken.set(1.0);
-        history::append_event(store, code::BROKEN, "", &fault).await?;
-        store.seal(self.key).await?;
-        Ok(())
+        let consequence = "`claimsmith audit verify` says so for as long as they would have been kept";
+        tell_broken(store, self.key, &self.shared.metrics, &fault, consequence).await
     }
 
     fn set_aside(&self) -> Result<(), StoreError> {
@@ -448,6 +452,25 @@ impl<'s> Writer<'s> {
             tracing::warn!(%error, "the audit store was not closed well; the next start recovers it");
         }
     }
+}
+
+/// Tells that the chain is not as it was written, and keeps that in the chain, sealed.
+async fn tell_broken(
+    store: &mut Store,
+    key: &Key,
+    metrics: &Metrics,
+    fault: &Fault,
+    consequence: &str,
+) -> Result<(), StoreError> {
+    tracing::error!(
+        ?fault,
+        consequence,
+        "the audit store is not as it was written: records may have been removed or changed"
+    );
+    metrics.broken.set(1.0);
+    history::append_event(store, code::BROKEN, "", fault).await?;
+    store.seal(key).await?;
+    Ok(())
 }
 
 /// Random salts, all at once.

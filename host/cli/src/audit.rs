@@ -434,6 +434,9 @@ fn told(fault: &Fault) -> String {
         Fault::Rewritten { seq } => {
             format!("the chain up to record {seq} is not the one that was there: it was rewritten")
         }
+        Fault::Erasure { seq } => {
+            format!("record {seq} was erased, or its data put back, without the store's key")
+        }
         Fault::Retired { seq } => {
             format!("record {seq} has been retired: it cannot be compared with what was expected")
         }
