@@ -55,6 +55,10 @@
 //! $ cargo build --release --target wasm32-wasip2
 //! ```
 //!
+//! Cargo names the file `my_plugin.wasm`, with underscores, where the package is called `my-plugin`: copy it under the name that
+//! the tenant's file says. `docs/plugin-authors.md` of the repository goes all the way, from an empty directory to a host of
+//! one's own, a sign-in, and a version that serves.
+//!
 //! # Testing
 //!
 //! The function stays an ordinary function, so `cargo test` tests it natively: [`Callout`], what the events are about,
@@ -77,6 +81,23 @@
 //! let callout = Callout { user: Some(user), ..Callout::default() };
 //! assert_eq!(provide_claims(&callout, &settings)?, Claims::new().with("greeting", "Hello Ada"));
 //! # Ok::<(), claimsmith_plugin::Error>(())
+//! ```
+//!
+//! [`settings::check`] returns a `Vec` of [`settings::Problem`], each with the path and what is wrong there; an empty one
+//! means that the settings are accepted. A member of the callout that has no field, because Entra began to send it later, is
+//! given in [`additional`](Callout#structfield.additional), by its path:
+//!
+//! ```
+//! # #[claimsmith_plugin::settings]
+//! # struct Settings { greeting: String }
+//! use claimsmith_plugin::{Callout, settings};
+//!
+//! let problems = settings::check::<Settings>(r#"{ "greting": "Hello" }"#);
+//! assert_eq!(problems.len(), 1);
+//! assert!(problems[0].message.starts_with("unknown field `greting`"));
+//!
+//! let callout = Callout { additional: vec![("user.employeeId".into(), "7".into())], ..Callout::default() };
+//! assert_eq!(callout.get("user.employeeId"), Some("7"));
 //! ```
 //!
 //! # Settings
@@ -109,8 +130,17 @@
 //!
 //! # Logging
 //!
-//! Through the [`log`] crate: `log::info!(tier = "gold"; "member found")`. The host adds whose callout it was. It keeps
-//! what fits its limits and chooses by its own level, so nothing is filtered here.
+//! Through the [`log`] crate, which is here too: no dependency is needed, but it has to be named.
+//!
+//! ```
+//! use claimsmith_plugin::log;
+//!
+//! let benefits = 2;
+//! log::info!(tier = "gold", benefits; "member found");
+//! log::warn!("no tier is known of {benefits} benefits");
+//! ```
+//!
+//! The host adds whose callout it was. It keeps what fits its limits and chooses by its own level, so nothing is filtered here.
 
 pub mod cache;
 pub mod deadline;
