@@ -94,14 +94,9 @@ pub enum LoadError {
         /// What puts it there, when its file is added.
         command: String,
     },
-    /// It asks for something no plugin is given.
-    #[error("the component imports `{import}`, which plugins are not given: {hint}")]
-    ForbiddenImport {
-        /// The import's name.
-        import: String,
-        /// The usual cause.
-        hint: &'static str,
-    },
+    /// It asks for something no plugin is given: the imports' names and the usual causes.
+    #[error("the component imports {0}")]
+    ForbiddenImports(String),
     /// It lacks what every plugin has.
     #[error(
         "the component does not export `claimsmith:plugin/lifecycle`: mark the plugin's settings type with \

@@ -102,20 +102,64 @@ impl HasData for Resources {
 /// Refuses a component that asks for anything else, naming it.
 ///
 /// # Errors
-/// [`LoadError::ForbiddenImport`] for the first such import.
+/// [`LoadError::ForbiddenImports`] with all such imports.
 pub(crate) fn check_imports(component: &Component) -> Result<(), LoadError> {
     let component_type = component.component_type();
-    for (name, _) in component_type.imports(component.engine()) {
-        let interface = name.split_once('@').map_or(name, |(interface, _)| interface);
-        if !ALLOWED.contains(&interface) {
-            return Err(LoadError::ForbiddenImport {
-                // A URL's name holds what its author likes.
-                import: clean(name),
-                hint: hint(interface),
-            });
+    let imports = component_type.imports(component.engine());
+    let forbidden: Vec<_> = imports
+        .map(|(name, _)| name)
+        .filter(|name| !ALLOWED.contains(&interface(name)))
+        .collect();
+    if forbidden.is_empty() {
+        return Ok(());
+    }
+    Err(LoadError::ForbiddenImports(told(forbidden)))
+}
+
+/// An import's name up to its version.
+fn interface(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(interface, _)| interface)
+}
+
+/// The package of an import's interface.
+fn package(name: &str) -> &str {
+    let interface = interface(name);
+    interface.split_once('/').map_or(interface, |(package, _)| package)
+}
+
+/// How many imports of a package are named, and of how many packages: a component can have thousands.
+const MAX_NAMED: usize = 16;
+
+/// Imports that are refused, each package's with their usual cause. The network comes first: what uses it imports the file
+/// system too, by way of the C library, and that is not what its author has to look for.
+fn told(mut names: Vec<&str>) -> String {
+    names.sort_by_key(|name| match package(name) {
+        "wasi:sockets" => 0,
+        "wasi:http" => 1,
+        _ => 2,
+    });
+    let mut packages: Vec<(&str, Vec<String>)> = Vec::new();
+    for name in names {
+        // A URL's name holds what its author likes.
+        let quoted = format!("`{}`", clean(name));
+        if let Some((_, of_package)) = packages.iter_mut().find(|(known, _)| *known == package(name)) {
+            of_package.push(quoted);
+        } else if packages.len() < MAX_NAMED {
+            packages.push((package(name), vec![quoted]));
         }
     }
-    Ok(())
+    let mut told = String::new();
+    for (package, names) in packages {
+        let named = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>();
+        let begin = if told.is_empty() { "" } else { "; it imports " };
+        let more = if names.len() > MAX_NAMED { ", and more" } else { "" };
+        told = format!(
+            "{told}{begin}{}{more}, which plugins are not given: {}",
+            named.join(", "),
+            hint(package)
+        );
+    }
+    told
 }
 
 /// The interfaces that a component imports, in the order of their names.
@@ -128,18 +172,19 @@ pub(crate) fn imports(component: &Component) -> Vec<String> {
 }
 
 /// The usual cause of an import that is refused, and what to do.
-fn hint(interface: &str) -> &'static str {
-    match interface.split_once('/').map_or(interface, |(package, _)| package) {
+fn hint(package: &str) -> &'static str {
+    match package {
         "wasi:filesystem" => {
             "plugins have no file system; usually a dependency uses std::fs, std::env::current_dir or reads files when it \
              starts: give it what it needs in the settings, or build it without that feature"
         }
         "wasi:sockets" => {
-            "plugins have no network; usually a dependency uses std::net or a database driver: build it without that \
-             feature"
+            "plugins have no network; ask an upstream (docs/upstreams.md). Usually the plugin or a dependency uses std::net or a \
+             database driver: build it without that"
         }
         "wasi:http" => {
-            "plugins have no network; usually a dependency has an HTTP client of its own: build it without that feature"
+            "plugins have no network; ask an upstream (docs/upstreams.md). Usually a dependency has an HTTP client of its own: \
+             build it without that feature"
         }
         "wasi:cli" => {
             "plugins are not commands; build the plugin as a library (`crate-type = [\"cdylib\"]`), not as a program with \
@@ -152,6 +197,37 @@ fn hint(interface: &str) -> &'static str {
         _ => {
             "plugins are given claimsmith:plugin and the parts of wasi:cli, wasi:clocks, wasi:io and wasi:random that \
              Rust's standard library needs; usually a dependency brings bindings of its own"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+
+    #[test]
+    fn all_imports_that_are_refused_are_named_and_the_network_first() {
+        let told = told(vec![
+            "wasi:filesystem/types@0.2.0",
+            "wasi:sockets/tcp@0.2.0",
+            "wasi:filesystem/preopens@0.2.0",
+            "wasi:sockets/udp@0.2.0",
+        ]);
+        let network = "`wasi:sockets/tcp@0.2.0`, `wasi:sockets/udp@0.2.0`, which plugins are not given: plugins have no network; \
+                       ask an upstream (docs/upstreams.md)";
+        assert!(told.starts_with(network), "{told}");
+        let files = "; it imports `wasi:filesystem/types@0.2.0`, `wasi:filesystem/preopens@0.2.0`, which plugins are not given: \
+                     plugins have no file system";
+        assert!(told.contains(files), "{told}");
+    }
+
+    #[test]
+    fn a_component_with_thousands_of_imports_is_told_in_one_message() {
+        let of_one: Vec<_> = (0..5_000).map(|number| format!("wasi:sockets/x{number}")).collect();
+        let of_many: Vec<_> = (0..5_000).map(|number| format!("a:b{number}/c")).collect();
+        for names in [of_one, of_many] {
+            let told = told(names.iter().map(String::as_str).collect());
+            assert!(told.len() < 8_192, "{} bytes", told.len());
         }
     }
 }
