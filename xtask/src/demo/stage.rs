@@ -104,7 +104,7 @@ impl Stage {
         })
     }
 
-    /// Waits for Ctrl-C, which ends the processes too, or for the end of either of them.
+    /// Waits for Ctrl-C or SIGTERM, at which the processes end too, or for the end of either of them.
     pub(super) fn run_on(mut self) -> Result<()> {
         loop {
             sleep(Duration::from_millis(200));
@@ -219,13 +219,12 @@ struct Process {
 impl Process {
     fn start(binary: &Path, directory: &Path, name: &'static str, arguments: [&str; 2]) -> Result<Self> {
         let log = directory.join(format!("{name}.log"));
-        let child = Command::new(binary)
+        let child = ending_with_us(binary)
             .args(arguments)
             .current_dir(directory)
             .env_remove("RUST_BACKTRACE")
             // With a line for each callout that was answered, which the demo shows.
             .env("CLAIMSMITH_LOG", "info,claimsmith_server::callout=debug")
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log)?)
             .spawn()
@@ -234,10 +233,55 @@ impl Process {
     }
 }
 
+/// Has a process end when its standard input does, and begin without one. Somebody waits beside it, at the other end of a pipe
+/// that closes with this process, whatever ends it: a signal too, after which nothing is dropped.
+const WATCHED: &str = r#"exec 3<&0; (read -r _ <&3; kill "$$" 2>/dev/null) & exec "$@" 3<&- </dev/null"#;
+
+/// A program whose process ends when this one does.
+fn ending_with_us(binary: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", WATCHED, "sh"]).arg(binary).stdin(Stdio::piped());
+    command
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _had_ended = self.child.kill().is_err();
         let _unknown_status = self.child.wait().is_err();
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    /// Whether it ends within the time that a test has.
+    fn ends(child: &mut Child) -> bool {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if child.try_wait().unwrap().is_some() {
+                return true;
+            }
+            sleep(POLL);
+        }
+        false
+    }
+
+    #[test]
+    fn what_the_demo_starts_ends_with_it() {
+        let mut child = ending_with_us(Path::new("sleep")).arg("600").spawn().unwrap();
+        sleep(Duration::from_millis(200));
+        assert!(child.try_wait().unwrap().is_none(), "it runs as long as we do");
+        // The end of a process closes what it has open.
+        drop(child.stdin.take());
+        assert!(ends(&mut child));
+    }
+
+    #[test]
+    fn the_end_of_what_the_demo_started_is_seen() {
+        let mut child = ending_with_us(Path::new("true")).spawn().unwrap();
+        assert!(ends(&mut child));
     }
 }
