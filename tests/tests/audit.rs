@@ -191,7 +191,37 @@ async fn one_persons_records_are_found_and_erased_and_the_chain_holds() {
     assert_eq!(exported.matches("\"tenant\":").count(), 1, "{exported}");
     let verified = audit(&platform, &["verify"]).await;
     assert_eq!(verified.code, 0, "{}{}", verified.output, verified.errors);
-    assert_eq!(audit(&platform, &erase).await.code, 0);
+    // Nothing is left, which is told: it looks as a typing error would.
+    let again = audit(&platform, &erase).await;
+    assert_eq!(again.code, 0);
+    assert_eq!(again.output, "erased the personal data of 1 records\n");
+    let nobody =
+        |name: &str| format!("note: nothing was found of the user `{name}`; records have a person by the object id");
+    let again = audit(&platform, &erase).await;
+    assert_eq!(
+        (again.code, again.output.as_str()),
+        (0, "erased the personal data of 0 records\n")
+    );
+    assert!(again.errors.contains(&nobody(USER_ID)), "{}", again.errors);
+    let elsewhere = audit(&platform, &["erase", "--tenant", "contso", "--user", USER_ID]).await;
+    let no_tenant = "note: no record is of the tenant `contso`; there are records of: contoso";
+    assert!(
+        elsewhere.code == 0 && elsewhere.errors.contains(no_tenant),
+        "{}",
+        elsewhere.errors
+    );
+    for command in [
+        &["query", "--user", "ada"][..],
+        &["query", "--json", "--user", "ada"],
+        &["export", "--user", "ada"],
+    ] {
+        let searched = audit(&platform, command).await;
+        assert!(
+            searched.code == 0 && searched.errors.contains(&nobody("ada")),
+            "{command:?}: {}",
+            searched.errors
+        );
+    }
     platform.host.terminate();
     eventually("nothing of the person is left", async || {
         let directory = store(platform.directory.path());

@@ -1,7 +1,7 @@
 //! `claimsmith audit`: reading, checking and pruning the audit store, also while the service runs.
 
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
@@ -163,6 +163,14 @@ impl FilterArguments {
         }
         Ok(reader)
     }
+
+    /// Says of whom nothing was found, when so many records were.
+    fn note_found(&self, records: u64) -> std::io::Result<()> {
+        match &self.user {
+            Some(user) if records == 0 => note_nobody(user),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn note_unknown(what: &str, name: &str, known: &[String]) -> std::io::Result<()> {
@@ -175,9 +183,19 @@ fn note_unknown(what: &str, name: &str, known: &[String]) -> std::io::Result<()>
         .filter(|known| !known.is_empty())
         .collect();
     let known = known.join(", ");
+    let known = if known.is_empty() { "none" } else { &known };
     writeln!(
         std::io::stderr(),
         "note: no record is of the {what} `{name}`; there are records of: {known}"
+    )
+}
+
+/// Says that nothing was found of a person, and who persons are.
+fn note_nobody(user: &str) -> std::io::Result<()> {
+    writeln!(
+        std::io::stderr(),
+        "note: nothing was found of the user `{user}`; records have a person by the object id where Entra sends one, not by \
+         name or mail, and are nobody's once they were erased or where the tenant has audit.users = \"none\""
     )
 }
 
@@ -249,16 +267,13 @@ async fn run(command: &Command) -> anyhow::Result<()> {
                 ExportFormat::Jsonl => Format::JsonLines,
                 ExportFormat::Csv => Format::Csv,
             };
-            claimsmith_audit::export(&mut reader, format, BufWriter::new(std::io::stdout().lock())).await?;
+            let output = BufWriter::new(std::io::stdout().lock());
+            let records = claimsmith_audit::export(&mut reader, format, output).await?;
+            filter.note_found(records)?;
             Ok(())
         }
         Command::Verify { store, expect, json } => verify(store, *expect, *json).await,
-        Command::Erase { store, tenant, user } => {
-            let erased = claimsmith_audit::erase(&store.path()?, tenant, user).await?;
-            let mut output = std::io::stdout().lock();
-            writeln!(output, "erased the personal data of {} records", erased.records)?;
-            Ok(())
-        }
+        Command::Erase { store, tenant, user } => erase(&store.path()?, tenant, user).await,
         Command::Retain { store, keep } => {
             let keep = match keep {
                 Some(keep) => *keep,
@@ -270,6 +285,20 @@ async fn run(command: &Command) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Erases, and says when there was nothing to erase: otherwise a typing error would look like a person without records.
+async fn erase(store: &Path, tenant: &str, user: &str) -> anyhow::Result<()> {
+    // Erasing leaves a record of the tenant, whatever it is called.
+    let known = Reader::open(store, Filter::default()).await?.known_tenants().await?;
+    let erased = claimsmith_audit::erase(store, tenant, user).await?;
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "erased the personal data of {} records", erased.records)?;
+    note_unknown("tenant", tenant, &known)?;
+    if erased.records == 0 {
+        note_nobody(user)?;
+    }
+    Ok(())
 }
 
 /// Adds what becomes of a damaged store, where it is the service's.
@@ -286,17 +315,21 @@ async fn query(store: &StoreArguments, filter: &FilterArguments, json: bool) -> 
     let mut reader = filter.open(store).await?;
     let mut output = BufWriter::new(std::io::stdout().lock());
     if json {
-        claimsmith_audit::export(&mut reader, Format::JsonLines, output).await?;
+        let records = claimsmith_audit::export(&mut reader, Format::JsonLines, output).await?;
+        filter.note_found(records)?;
         return Ok(());
     }
+    let mut records = 0;
     while let Some(entry) = reader.next().await? {
         if entry.detail.contains_key("status") {
             write_callout(&mut output, &entry)?;
         } else {
             write_event(&mut output, &entry)?;
         }
+        records += 1;
     }
     output.flush()?;
+    filter.note_found(records)?;
     Ok(())
 }
 
