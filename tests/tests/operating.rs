@@ -43,6 +43,7 @@ async fn what_init_writes_is_accepted_and_serves() {
         ended.code == 1 && ended.output.contains("id must not be all zeros"),
         "{ended:?}"
     );
+    assert!(ended.output.contains("the audience must not be all zeros"), "{ended:?}");
     let text = fs::read_to_string(tenant.join("tenant.toml")).unwrap();
     let filled_in = text.replace(&Uuid::nil().to_string(), &DIRECTORY.to_string());
     fs::write(tenant.join("tenant.toml"), filled_in).unwrap();
@@ -258,6 +259,35 @@ async fn check_warns_of_a_certificate_that_has_expired() {
     assert!(
         warnings[0].starts_with("server.tls: ") && warnings[0].contains("has expired"),
         "{warnings:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_warns_of_what_a_start_would_warn_of() {
+    let stage = Stage::new().await;
+    let mapping = "claims = [\"Marker\"]\nmapping = { marker = \"upn\" }";
+    let toml = world::directories_toml(&stage.entra) + &world::extension_toml("claims", mapping, "misbehaving", "");
+    let toml = toml
+        .replacen("openid-configuration", "openid-configuration.json", 1)
+        .replacen("audiences = [", "audiences = [\"shop\", ", 1);
+    let stage = stage.tenant("contoso", &toml);
+    let (code, problems, warnings) = checked(stage.directory.path()).await;
+    assert_eq!((code, problems), (0, Vec::new()));
+    for expected in [
+        "the metadata document's URL does not end with /.well-known/openid-configuration",
+        "extension `claims`: audience `shop` is neither an application id (a GUID) nor an identifier URI (api://…)",
+        "extension `claims`: claim `marker` is mapped to `upn`, which is in Entra's restricted claim set",
+        "extension `claims`: claim `Marker` is not in the mapping",
+    ] {
+        let found = warnings.iter().filter(|warning| warning.starts_with(expected)).count();
+        assert_eq!(found, 1, "{expected}: {warnings:?}");
+    }
+    let text = run(stage.directory.path(), &["check"], "").await.output;
+    let line = "tenant.toml:9:13: extension `claims`: audience `shop`";
+    assert!(
+        text.lines()
+            .any(|told| told.starts_with("warning: ") && told.contains(line)),
+        "{text}"
     );
 }
 

@@ -74,6 +74,8 @@ impl TenantSlot {
 #[derive(Debug)]
 pub struct Tenant {
     pub(crate) extensions: BTreeMap<String, Arc<Extension>>,
+    /// What is valid in its files, and most probably not meant.
+    pub(crate) warnings: Vec<ConfigError>,
     /// Who decides which versions of its plugins serve.
     pub(crate) managed: Managed,
     /// The circuit breakers of its upstreams, by their names.
@@ -318,6 +320,13 @@ impl Catalog {
         self.tenants
             .iter()
             .filter_map(|(name, slot)| Some((name.as_str(), slot.errors.as_ref()?.0.as_slice())))
+    }
+
+    /// What each tenant that serves was warned of when it was loaded.
+    pub fn warnings(&self) -> impl Iterator<Item = (&str, &[ConfigError])> {
+        self.tenants
+            .iter()
+            .filter_map(|(name, slot)| Some((name.as_str(), slot.serving.as_ref()?.warnings.as_slice())))
     }
 
     /// Since when the tenant's files have been wrong; `None` while they are valid.

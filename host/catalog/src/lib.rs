@@ -31,6 +31,7 @@ mod tenant;
 mod tools;
 mod upstreams;
 mod versions;
+mod warnings;
 mod watch;
 
 pub use activation::{ActivationError, Activator, Published, Restored, Stale, Trial};

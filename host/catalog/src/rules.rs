@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use claimsmith_contract::Event;
 use claimsmith_contract::token_issuance_start::{self, Claim, MAX_CLAIM_BYTES};
-use claimsmith_contract::{Event, is_restricted_jwt_claim};
 use claimsmith_token::MetadataStore;
+use uuid::Uuid;
 
 use crate::error::ConfigError;
 use crate::failure_policy::{check_composition, wrong_policy};
@@ -116,6 +117,13 @@ fn check_extension(name: &str, extension: &ExtensionConfig, source: &Source, err
             "expected the application id that the token is for (and, for v1.0 tokens, the identifier URI)".to_owned(),
         );
     }
+    if extension.audiences.iter().any(|audience| is_nil(audience)) {
+        wrong(
+            "audiences",
+            "the audience must not be all zeros: it is the application id of the API that the extension is registered with"
+                .to_owned(),
+        );
+    }
     if extension.algorithms.is_empty() {
         wrong(
             "algorithms",
@@ -151,6 +159,11 @@ fn check_extension(name: &str, extension: &ExtensionConfig, source: &Source, err
             "expected at least one [[bindings]] with a plugin".to_owned(),
         );
     }
+}
+
+/// Whether it is the id that stands for none: what `claimsmith init` writes for somebody to fill in.
+fn is_nil(audience: &str) -> bool {
+    Uuid::try_parse(audience).is_ok_and(|id| id.is_nil())
 }
 
 fn too_many(list: &str, found: usize, most: usize) -> String {
@@ -281,32 +294,4 @@ pub(crate) fn check_rate_limits(config: &TenantConfig, most: &RateLimitsConfig, 
         check(&place, extension.rate_limit, "extension", most.extension);
     }
     errors
-}
-
-/// What Entra would drop or refuse without a word, of what a tenant has declared of its claims mapping.
-pub(crate) fn warnings(config: &TenantConfig, source: &Source) -> Vec<ConfigError> {
-    let mut warnings = Vec::new();
-    for (name, extension) in &config.extensions {
-        let Some(mapping) = &extension.mapping else { continue };
-        let mut warn = |member: &str, message: String| {
-            let place = [Step::Key("extensions"), Step::Key(name), Step::Key(member)];
-            warnings.push(source.error_at_path(&place, format!("extension `{name}`: {message}")));
-        };
-        for (id, emitted) in mapping.iter().filter(|(_, emitted)| is_restricted_jwt_claim(emitted)) {
-            let message = format!(
-                "claim `{id}` is mapped to `{emitted}`, which is in Entra's restricted claim set: Entra does not emit it"
-            );
-            warn("mapping", message);
-        }
-        let answered = extension
-            .claims
-            .iter()
-            .chain(extension.applications.iter().flat_map(|entry| &entry.claims));
-        for id in answered.flatten().filter(|id| !mapping.contains_key(*id)) {
-            let message =
-                format!("claim `{id}` is not in the mapping: Entra drops what it does not map; ids differ by case");
-            warn("claims", message);
-        }
-    }
-    warnings
 }

@@ -23,6 +23,7 @@ use crate::rules;
 use crate::source::Source;
 use crate::tenant::TenantConfig;
 use crate::upstreams::UpstreamLoader;
+use crate::warnings::warnings;
 
 /// What a tenant has of its own, however often it is loaded.
 #[derive(Clone, Debug)]
@@ -147,11 +148,13 @@ impl Tools {
             }
             return Err(ConfigErrors(errors));
         }
-        for warning in rules::warnings(&config, &source) {
+        let warnings = warnings(&config, &source);
+        for warning in &warnings {
             tracing::warn!(tenant = name, "{warning}");
         }
         Ok(Tenant {
             extensions,
+            warnings,
             managed: config.plugins.managed,
             upstream_breakers: upstreams.breakers,
             plugins: plugins.found(),

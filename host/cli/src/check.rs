@@ -114,13 +114,13 @@ async fn load(mut config: HostConfig, arguments: &Arguments) -> anyhow::Result<R
             Err(error) => found.push(format!("admin.state: {error}")),
         }
     }
-    let in_file = |messages: Vec<String>| {
+    let in_file = |messages: Vec<String>| -> Vec<_> {
         messages
             .into_iter()
             .map(|message| of_host(arguments, message))
             .collect()
     };
-    let mut problems: Vec<_> = in_file(found);
+    let mut problems = in_file(found);
     let catalog = match loader.load(&Catalog::default()).await {
         Ok(catalog) => catalog.unwrap_or_default(),
         Err(error) => {
@@ -131,12 +131,16 @@ async fn load(mut config: HostConfig, arguments: &Arguments) -> anyhow::Result<R
     for (tenant, errors) in catalog.problems() {
         problems.extend(errors.iter().map(|error| problem(Some(tenant), error)));
     }
+    let mut warnings = in_file(warnings);
+    for (tenant, found) in catalog.warnings() {
+        warnings.extend(found.iter().map(|warning| problem(Some(tenant), warning)));
+    }
     let mut tenants: Vec<_> = catalog.extensions().map(|(tenant, ..)| tenant).collect();
     tenants.dedup();
     Ok(Report {
         valid: problems.is_empty(),
         problems,
-        warnings: in_file(warnings),
+        warnings,
         tenants: tenants.len(),
         extensions: catalog.extensions().count(),
         bindings: catalog
