@@ -22,7 +22,7 @@ use crate::failure_policy::{Composition, required};
 use crate::files::{TenantFiles, read_regular};
 use crate::last_known_good::Memory;
 use crate::meters::{ExtensionMeters, cache_labels};
-use crate::plugins::PluginFiles;
+use crate::plugins::{PluginFiles, beside};
 use crate::policy::policy;
 use crate::rate_limit::{RateLimit, RateLimitConfig, RateLimits};
 use crate::rules;
@@ -281,18 +281,30 @@ impl ExtensionLoader<'_> {
         if plugin.answers(self.config.event) {
             return Ok(plugin);
         }
-        let message = format!("plugin `{}` does not answer {}", config.plugin, self.config.event);
+        let answered: Vec<_> = Event::ALL.into_iter().filter(|event| plugin.answers(*event)).collect();
+        let message = format!(
+            "plugin `{}` does not answer {}: it answers {}",
+            config.plugin,
+            self.config.event,
+            answered.iter().map(|event| event.name()).collect::<Vec<_>>().join(", ")
+        );
         Err(self.error(&format!("{place}.plugin"), message))
     }
 
     async fn read_plugin(self, place: &str, file: &Path) -> Result<Vec<u8>, ConfigError> {
         let read = {
             let file = file.to_owned();
-            tokio::task::spawn_blocking(move || read_regular(&file)).await
+            let read = move || {
+                let read = read_regular(&file);
+                let others = if read.is_err() { beside(&file) } else { String::new() };
+                (read, others)
+            };
+            tokio::task::spawn_blocking(read).await
         };
         let interrupted = |_| ConfigError::in_file(file, "reading was interrupted");
-        self.files.as_found(file, read.map_err(interrupted)?).map_err(|error| {
-            let message = format!("the plugin's file {} cannot be read: {error}", file.display());
+        let (read, others) = read.map_err(interrupted)?;
+        self.files.as_found(file, read).map_err(|error| {
+            let message = format!("the plugin's file {} cannot be read: {error}{others}", file.display());
             self.error(&format!("{place}.plugin"), message)
         })
     }

@@ -1,6 +1,7 @@
 //! Where a tenant's plugins come from: its directory, or what was activated through the admin API; and who has signed them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -101,6 +102,38 @@ impl PluginFiles {
     }
 }
 
+/// How many plugins are named in place of one that is not there.
+const NAMED: usize = 5;
+
+/// What to say of a plugin's file that cannot be read, of those that are beside it; nothing when it is there. Blocks.
+pub(crate) fn beside(file: &Path) -> String {
+    let (Some(directory), Some(wanted)) = (file.parent(), file.file_stem().and_then(OsStr::to_str)) else {
+        return String::new();
+    };
+    if file.exists() {
+        return String::new();
+    }
+    let entries = directory.read_dir().into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let plugin = name.strip_suffix(".wasm")?;
+        check_name("plugin", plugin).is_ok().then(|| plugin.to_owned())
+    });
+    let names: BTreeSet<_> = names.collect();
+    // Cargo names a library's file after the crate in code.
+    let of_cargo = wanted.replace('-', "_");
+    if names.contains(&of_cargo) {
+        return format!("; there is {of_cargo}.wasm: rename it to {wanted}.wasm");
+    }
+    let named: Vec<_> = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    match names.len() {
+        0 => "; there is no plugin in that directory".to_owned(),
+        1 => format!("; there is {}", named.join(", ")),
+        found if found > NAMED => format!("; there are {} and {} more", named.join(", "), found - NAMED),
+        _ => format!("; there are {}", named.join(", ")),
+    }
+}
+
 fn find_one(name: &str, managed: Managed, keys: &TrustedKeys, files: &TenantFiles) -> Result<PluginFile, String> {
     let (path, version) = match managed {
         Managed::Files => (files.plugin(name), None),
@@ -163,4 +196,29 @@ fn verify(path: &Path, keys: &TrustedKeys, files: &TenantFiles) -> Result<Signed
     };
     let signature = String::from_utf8(read(&signature)?).map_err(|_| SignatureError::Malformed.to_string())?;
     keys.verify(&read(path)?, &signature).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::beside;
+
+    #[test]
+    fn a_plugin_that_is_not_there_is_told_with_those_that_are() -> std::io::Result<()> {
+        let directory = tempfile::TempDir::new()?;
+        let file = directory.path().join("my-plugin.wasm");
+        assert_eq!(beside(&file), "; there is no plugin in that directory");
+        for name in ["other.wasm", "other.wasm.minisig", ".new", "Not A Name.wasm"] {
+            std::fs::write(directory.path().join(name), "")?;
+        }
+        assert_eq!(beside(&file), "; there is `other`");
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            std::fs::write(directory.path().join(name).with_extension("wasm"), "")?;
+        }
+        assert_eq!(beside(&file), "; there are `a`, `b`, `c`, `d`, `e` and 2 more");
+        std::fs::write(directory.path().join("my_plugin.wasm"), "")?;
+        assert_eq!(beside(&file), "; there is my_plugin.wasm: rename it to my-plugin.wasm");
+        std::fs::write(&file, "")?;
+        assert_eq!(beside(&file), "");
+        Ok(())
+    }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::ConfigError;
@@ -36,10 +37,32 @@ impl Source {
         toml::from_str(&self.text).map_err(|error| {
             let message = taught(&with_nearest_key(error.message()));
             match error.span() {
-                Some(span) => self.error_at(span, message),
+                Some(span) => self.error_at(span.clone(), self.with_table(message, &span)),
                 None => ConfigError::in_file(&self.path, message),
             }
         })
+    }
+
+    /// A message about a key with the table that the key is or should be in: the line of a missing key is the table's, and
+    /// many tables have keys of the same names.
+    fn with_table(&self, message: String, span: &Range<usize>) -> String {
+        let Ok(document) = DeTable::parse(&self.text) else {
+            return message;
+        };
+        let mut path = Vec::new();
+        if message.starts_with("unknown field `") && find_key(document.get_ref(), span, &mut path) {
+            return after_name(&message, &path);
+        }
+        if message.starts_with("missing field `") && find_table(document.get_ref(), span, &mut path) {
+            return after_name(&message, &path);
+        }
+        if message == NOT_A_LIST && find_table(document.get_ref(), span, &mut path) {
+            let name = keys(&path);
+            return format!(
+                "`{name}` is a table, expected a list of them: write [[{name}]], with double brackets, before each"
+            );
+        }
+        message
     }
 
     /// An error at a place of the text.
@@ -80,6 +103,69 @@ impl Source {
         }
         Some(value.span())
     }
+}
+
+/// What serde says of a table where a list of tables is expected.
+const NOT_A_LIST: &str = "invalid type: map, expected a sequence";
+
+/// A message that begins with what is wrong and a key's name in backticks, with the table named after it.
+fn after_name(message: &str, table: &[Step<'_>]) -> String {
+    let end = message.match_indices('`').nth(1).map(|(end, _)| end + 1);
+    match (table.last(), end.and_then(|end| message.split_at_checked(end))) {
+        (Some(Step::Key(_)), Some((name, rest))) => format!("{name} in the table [{}]{rest}", keys(table)),
+        (Some(Step::Index(_)), Some((name, rest))) => format!("{name} in a table [[{}]]{rest}", keys(table)),
+        // At the top of the file.
+        _ => message.to_owned(),
+    }
+}
+
+/// The keys of a path, as a table's header has them.
+fn keys(path: &[Step<'_>]) -> String {
+    let keys = path.iter().filter_map(|step| match step {
+        Step::Key(key) => Some(*key),
+        Step::Index(_) => None,
+    });
+    keys.collect::<Vec<_>>().join(".")
+}
+
+/// Finds the table that has a key at this place of the text.
+fn find_key<'d>(table: &'d DeTable<'d>, span: &Range<usize>, path: &mut Vec<Step<'d>>) -> bool {
+    table.keys().any(|key| key.span() == *span)
+        || within(table, path, |value, path| match value.get_ref() {
+            DeValue::Table(table) => find_key(table, span, path),
+            _ => false,
+        })
+}
+
+/// Finds the table that is at this place of the text.
+fn find_table<'d>(table: &'d DeTable<'d>, span: &Range<usize>, path: &mut Vec<Step<'d>>) -> bool {
+    within(table, path, |value, path| match value.get_ref() {
+        DeValue::Table(table) => value.span() == *span || find_table(table, span, path),
+        _ => false,
+    })
+}
+
+/// Looks at a table's values, and at what lists have in their place; `path` leads to the one that was found.
+fn within<'d>(
+    table: &'d DeTable<'d>,
+    path: &mut Vec<Step<'d>>,
+    mut find: impl FnMut(&'d Spanned<DeValue<'d>>, &mut Vec<Step<'d>>) -> bool,
+) -> bool {
+    for (key, value) in table {
+        path.push(Step::Key(key.get_ref()));
+        if find(value, path) {
+            return true;
+        }
+        for (index, item) in value.get_ref().as_array().into_iter().flatten().enumerate() {
+            path.push(Step::Index(index));
+            if find(item, path) {
+                return true;
+            }
+            path.pop();
+        }
+        path.pop();
+    }
+    false
 }
 
 /// One step of the way to a value.
@@ -147,10 +233,11 @@ fn taught(message: &str) -> String {
     }
 }
 
-/// Adds the nearest known key to serde's "unknown field" message, which lists the known ones.
+/// Adds the nearest known name to serde's messages about an unknown key or value, which list the known ones.
 pub(crate) fn with_nearest_key(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let unknown = message.starts_with("unknown field").then(|| quoted.next()).flatten();
+    let lists_known = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    let unknown = lists_known.then(|| quoted.next()).flatten();
     let Some(unknown) = unknown else {
         return message.to_owned();
     };
@@ -198,6 +285,81 @@ mod tests {
             error.to_string(),
             "tenant.toml:2:3: unknown field `audience`, expected `audiences`; did you mean `audiences`?"
         );
+    }
+
+    #[test]
+    fn a_mistake_names_the_table_that_it_is_in() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only their names matter")]
+        struct Whole {
+            #[serde(default)]
+            bindings: Vec<Sample>,
+            #[serde(default)]
+            extensions: std::collections::BTreeMap<String, Inner>,
+            sample: Option<Sample>,
+        }
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only their names matter")]
+        struct Inner {
+            #[serde(default)]
+            bindings: Vec<Sample>,
+        }
+        for (text, expected) in [
+            (
+                "[sample]\naudience = []\n",
+                "tenant.toml:2:1: unknown field `audience` in the table [sample], expected `audiences`; did you mean `audiences`?",
+            ),
+            (
+                "sample.audience = []\n",
+                "tenant.toml:1:8: unknown field `audience` in the table [sample], expected `audiences`; did you mean `audiences`?",
+            ),
+            (
+                "[sample]\n",
+                "tenant.toml:1:1: missing field `audiences` in the table [sample]",
+            ),
+            (
+                "[[extensions.a.bindings]]\naudiences = []\n[[extensions.a.bindings]]\n",
+                "tenant.toml:3:1: missing field `audiences` in a table [[extensions.a.bindings]]",
+            ),
+            (
+                "[[extensions.a.bindings]]\naudience = []\n",
+                "tenant.toml:2:1: unknown field `audience` in a table [[extensions.a.bindings]], expected `audiences`; did you \
+                 mean `audiences`?",
+            ),
+            (
+                "[extensions.a.bindings]\naudiences = []\n",
+                "tenant.toml:1:1: `extensions.a.bindings` is a table, expected a list of them: write \
+                 [[extensions.a.bindings]], with double brackets, before each",
+            ),
+            (
+                "bindings = { audiences = [] }\n",
+                "tenant.toml:1:12: `bindings` is a table, expected a list of them: write [[bindings]], with double brackets, \
+                 before each",
+            ),
+        ] {
+            let error = source(text).parse::<Whole>().expect_err(text);
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn an_unknown_value_is_told_the_nearest_known_one() {
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "only its type matters")]
+        struct Policy {
+            on_failure: Choice,
+        }
+        #[derive(Debug, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Choice {
+            LastKnownGood,
+        }
+        let error = source("on_failure = \"last_known_god\"")
+            .parse::<Policy>()
+            .expect_err("a typing error");
+        assert!(error.message.ends_with("; did you mean `last_known_good`?"), "{error}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::config::LimitsConfig;
 use crate::failure_policy::{Merge, OnFailureConfig, Order, RepeatsConfig};
 use crate::plugins::PluginsConfig;
 use crate::rate_limit::RateLimitConfig;
+use crate::source::nearest;
 
 /// A tenant: its directories and its extensions.
 #[derive(Clone, Debug, Deserialize)]
@@ -273,7 +274,11 @@ impl From<Algorithm> for claimsmith_token::Algorithm {
 
 fn from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Event, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse().map_err(serde::de::Error::custom)
+    text.parse().map_err(|unknown| {
+        let nearest = nearest(&text, Event::ALL.iter().map(|event| event.name()));
+        let meant = nearest.map_or_else(String::new, |event| format!("; did you mean `{event}`?"));
+        serde::de::Error::custom(format!("{unknown}{meant}"))
+    })
 }
 
 fn default_deadline() -> Duration {
