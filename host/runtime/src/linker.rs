@@ -130,8 +130,8 @@ fn package(name: &str) -> &str {
 /// How many imports of a package are named, and of how many packages: a component can have thousands.
 const MAX_NAMED: usize = 16;
 
-/// Imports that are refused, each package's with their usual cause. The network comes first: what uses it imports the file
-/// system too, by way of the C library, and that is not what its author has to look for.
+/// Imports that are refused, each package's with their usual cause. The network comes first: what uses it often imports the
+/// file system too, and that is not what its author has to look for.
 fn told(mut names: Vec<&str>) -> String {
     names.sort_by_key(|name| match package(name) {
         "wasi:sockets" => 0,
