@@ -253,7 +253,7 @@ impl Drop for Process {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
