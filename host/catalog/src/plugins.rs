@@ -125,12 +125,12 @@ pub(crate) fn beside(file: &Path) -> String {
     if names.contains(&of_cargo) {
         return format!("; there is {of_cargo}.wasm: rename it to {wanted}.wasm");
     }
-    let named: Vec<_> = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    let first: Vec<_> = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
     match names.len() {
         0 => "; there is no plugin in that directory".to_owned(),
-        1 => format!("; there is {}", named.join(", ")),
-        found if found > NAMED => format!("; there are {} and {} more", named.join(", "), found - NAMED),
-        _ => format!("; there are {}", named.join(", ")),
+        1 => format!("; there is {}", first.join(", ")),
+        found if found > NAMED => format!("; there are {} and {} more", first.join(", "), found - NAMED),
+        _ => format!("; there are {}", first.join(", ")),
     }
 }
 

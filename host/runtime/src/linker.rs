@@ -150,12 +150,12 @@ fn told(mut names: Vec<&str>) -> String {
     }
     let mut told = String::new();
     for (package, names) in packages {
-        let named = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>();
+        let first = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>();
         let begin = if told.is_empty() { "" } else { "; it imports " };
         let more = if names.len() > MAX_NAMED { ", and more" } else { "" };
         told = format!(
             "{told}{begin}{}{more}, which plugins are not given: {}",
-            named.join(", "),
+            first.join(", "),
             hint(package)
         );
     }
