@@ -1,4 +1,4 @@
-//! Text that a plugin wrote, made fit for log lines and errors.
+//! Text that a plugin or an upstream wrote, made fit for log lines and errors.
 
 /// Longer texts are cut: one must not take a log's whole budget by accident.
 const MAX_TEXT_BYTES: usize = 1 << 10;
@@ -8,8 +8,9 @@ pub(crate) fn clean(text: &str) -> String {
     clean_to(text, MAX_TEXT_BYTES)
 }
 
-/// The same, cut to `max_bytes`.
-pub(crate) fn clean_to(text: &str, max_bytes: usize) -> String {
+/// Text of a stranger, cut to `max_bytes` and without control characters.
+#[must_use]
+pub fn clean_to(text: &str, max_bytes: usize) -> String {
     let mut cleaned = String::with_capacity(text.len().min(max_bytes));
     for character in text.chars() {
         if cleaned.len() + character.len_utf8() > max_bytes {

@@ -68,6 +68,7 @@ pub use error::{
 };
 pub use guest_log::LogRecord;
 pub use guest_output::GuestWords;
+pub use guest_text::clean_to;
 pub use journal::{CapabilityCall, Journal};
 pub use limits::{Limits, MAX_TABLE_ELEMENTS};
 pub use pagemap::PagemapScan;

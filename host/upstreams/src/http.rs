@@ -89,12 +89,8 @@ impl HttpUpstream {
             return Err(Error::NotAllowed(why));
         }
         let url = target::url(&self.url, &request.path, request.query.as_deref()).map_err(invalid)?;
-        let headers = headers::of_request(&request.headers, &self.headers);
-        let headers = headers.map_err(Error::Invalid)?;
-        let forbidden = self.authentication.header_name();
-        if forbidden.is_some_and(|name| headers.contains_key(name)) {
-            return Err(invalid("the upstream's credentials are not a plugin's to set"));
-        }
+        let own = self.headers.keys().chain(self.authentication.header_name());
+        let headers = headers::of_request(&request.headers, own).map_err(Error::Invalid)?;
         let bytes = request.body.as_ref().map_or(0, Vec::len);
         if bytes > self.limits.max_request_bytes {
             let most = self.limits.max_request_bytes;

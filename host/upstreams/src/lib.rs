@@ -16,6 +16,7 @@ pub mod redis;
 pub mod secret;
 pub mod sql;
 mod tls;
+mod told;
 pub mod vault;
 
 pub use egress::{Egress, Lookup, Lookups, Network, SystemLookup};

@@ -107,8 +107,17 @@ impl SecretRef {
 impl SecretProvider for Environment<'_> {
     /// Only variables that carry the tenant's name: the environment has secrets of the operator and of other tenants.
     fn secret(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+        // It would share them with the tenant that has `-` in its place.
+        if self.0.contains('_') {
+            return Err(format!(
+                "env:{name} cannot be read: tenant `{}` has no variables, because of the `_` in its name; use `file:` or `vault:`, \
+                 or rename the tenant to `{}`",
+                self.0,
+                self.0.replace('_', "-")
+            ));
+        }
         let prefix = format!("CLAIMSMITH__{}__", self.0.to_ascii_uppercase().replace('-', "_"));
-        // What follows must not look like the end of a longer tenant's name: `CLAIMSMITH__A__B__KEY` is not `a`'s, but `a__b`'s.
+        // What follows must not look like the end of a longer tenant's name: `CLAIMSMITH__A__B__KEY` is not `a`'s, but `a--b`'s.
         let is_own = name
             .strip_prefix(&prefix)
             .is_some_and(|rest| !rest.contains("__") && !rest.starts_with('_'));
@@ -370,6 +379,12 @@ mod tests {
         ] {
             let error = SecretRef::Env(name.to_owned()).read(scope).unwrap_err();
             assert!(error.contains(why), "{name}: {error}");
+        }
+        for tenant in ["team_a", "_", "a__b", "team-a_b"] {
+            let scope = SecretScope { tenant, ..scope };
+            let variable = format!("CLAIMSMITH__{}__KEY", tenant.to_ascii_uppercase().replace('-', "_"));
+            let error = SecretRef::Env(variable).read(scope).unwrap_err();
+            assert!(error.contains("has no variables"), "{tenant}: {error}");
         }
     }
 

@@ -17,12 +17,14 @@ mod types;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use claimsmith_runtime::interface::sql::{Error, Request, Rows, Statement, Value};
 use claimsmith_runtime::{Breaker, BreakerPermit, CallContext, CapabilityFuture, SqlUpstream};
+use futures::FutureExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use self::config::{Access, SqlAuthentication, SqlConfig};
@@ -103,7 +105,8 @@ impl Database {
     async fn while_loading<T>(&self, asking: impl Future<Output = T>) -> Option<T> {
         let began = Instant::now();
         let taken = Duration::from_micros(self.asked_for.load(Ordering::Relaxed));
-        let answer = timeout(CHECKED_WITHIN.saturating_sub(taken), asking).await.ok();
+        let answer = timeout(CHECKED_WITHIN.saturating_sub(taken), survive(asking)).await;
+        let answer = answer.ok().flatten();
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.asked_for.fetch_add(took, Ordering::Relaxed);
         answer
@@ -199,6 +202,7 @@ impl Database {
                 Engine::Sqlite(engine) => engine.run(&call).await,
             }
         };
+        let running = survive(running).map(|ran| ran.unwrap_or_else(|| Err(Failure::of_nonsense())));
         let failure = match timeout_at(call.until, running).await {
             Ok(Ok(collected)) => {
                 permit.succeeded();
@@ -225,6 +229,12 @@ impl Database {
             tracing::info!(tenant, upstream, cause, "database failed");
         }
     }
+}
+
+/// What comes of asking a driver; nothing where it panics, as sqlx does at rows and descriptions that are not what they should be.
+/// Its connection is closed, and nothing else has seen what is half done.
+async fn survive<T>(asking: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(asking).catch_unwind().await.ok()
 }
 
 /// A database with the statements that one binding may execute.

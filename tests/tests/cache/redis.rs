@@ -199,15 +199,15 @@ async fn callouts_at_once_are_in_time_beside_one_that_hangs() {
 async fn one_that_refuses_or_talks_nonsense_is_none() {
     let redis = RedisServer::start().await;
     let wrong = upstream(redis.address, "").replace("password = \"file:redis\"\n", "");
-    let endless = nonsense(b"*1\r\n$536870000\r\n", true).await;
+    let endless = nonsense(b"*1\r\n$536870000\r\n", b"x").await;
     for (upstream, why) in [
         (wrong, "NOAUTH"),
         (upstream(redis.address, "database = 9999"), "refuses the login"),
         (
-            upstream(nonsense(b"220 mail.example ESMTP\r\n", false).await, ""),
+            upstream(nonsense(b"220 mail.example ESMTP\r\n", b"").await, ""),
             "Redis",
         ),
-        (upstream(nonsense(b"", false).await, ""), "Redis"),
+        (upstream(nonsense(b"", b"").await, ""), "Redis"),
         (upstream(endless, "timeout = \"500ms\""), ""),
     ] {
         let platform = host(&upstream, "").await;
@@ -220,19 +220,19 @@ async fn one_that_refuses_or_talks_nonsense_is_none() {
     }
 }
 
-/// A server that says this to whoever connects, and goes on without an end or closes.
-async fn nonsense(says: &'static [u8], endless: bool) -> SocketAddr {
+/// A server that says this to whoever connects, and goes on with `endless` or, where that is empty, closes.
+async fn nonsense(says: &[u8], endless: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let says = says.to_owned();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
+            let says = says.clone();
             tokio::spawn(async move {
                 let _asked = stream.read_u8().await?;
-                stream.write_all(says).await?;
-                if endless {
-                    loop {
-                        stream.write_all(&[b'x'; 1 << 12]).await?;
-                    }
+                stream.write_all(&says).await?;
+                while !endless.is_empty() {
+                    stream.write_all(&endless.repeat(1 << 12)).await?;
                 }
                 // Read to the end, or what was said would be lost in a reset.
                 stream.shutdown().await?;
@@ -246,16 +246,49 @@ async fn nonsense(says: &'static [u8], endless: bool) -> SocketAddr {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_answer_fills_no_memory() {
     // The login is answered well, and then comes an answer that is announced to be of half a gibibyte.
-    let endless = nonsense(b"+OK\r\n$536870000\r\n", true).await;
+    let endless = nonsense(b"+OK\r\n$536870000\r\n", b"x").await;
     let platform = host(&upstream(endless, "timeout = \"500ms\""), "").await;
     assert_eq!(step(&platform, &get("ada")).await, "none");
     // Not because it took long, which would be the end of another limit.
     let told = |line: &Value| line["why"].to_string().contains("the connection broke off");
     platform.host.log_line("it is told", told).await;
+    let kib = most_memory(&platform);
+    assert!(kib < 300_000, "{kib} KiB");
+}
+
+/// The most memory that the host has had, in KiB.
+fn most_memory(platform: &Platform) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", platform.host.pid())).unwrap();
     let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    let kib: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
-    assert!(kib < 300_000, "{peak}");
+    peak.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_many_values_fills_no_memory() {
+    // Three bytes each, and many times that where they are kept.
+    let many = nonsense(b"+OK\r\n*4000000\r\n", b"_\r\n").await;
+    let platform = host(&upstream(many, "timeout = \"500ms\""), "").await;
+    let before = most_memory(&platform);
+    assert_eq!(step(&platform, &get("ada")).await, "none");
+    let told = |line: &Value| line["why"].to_string().contains("the connection broke off");
+    platform.host.log_line("it is told", told).await;
+    let more = most_memory(&platform) - before;
+    assert!(more < 60_000, "{more} KiB more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_says_of_a_failure_is_cut() {
+    let error = format!("-{}\r\n", "A".repeat(3_000));
+    let wordy = nonsense(error.as_bytes(), b"").await;
+    // Without a password, the first thing that is asked is for a value.
+    let upstream = upstream(wordy, "timeout = \"500ms\"").replace("password = \"file:redis\"\n", "");
+    let platform = host(&upstream, "").await;
+    assert_eq!(step(&platform, &get("ada")).await, "none");
+    let told = |line: &Value| line["why"].to_string().contains("the server answered AAAA");
+    platform.host.log_line("it is told", told).await;
+    let log = platform.host.log();
+    let why = log.iter().find(|line| told(line)).unwrap()["why"].to_string();
+    assert!(why.len() < 400, "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

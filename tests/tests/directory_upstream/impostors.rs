@@ -169,3 +169,29 @@ async fn starttls_takes_nothing_that_came_before_tls() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_says_of_a_failure_is_cut_and_what_it_makes_up_is_not_logged() {
+    let words = [b"planted\nERROR forged ".as_slice(), &[b'x'; 5_000]].concat();
+    // `invalidCredentials`
+    let refused = element(0x61, &[&[10, 1, 49, 4, 0][..], &element(4, &words)].concat());
+    let refused = element(0x30, &[&[2, 1, 1][..], &refused].concat());
+    let wordy = Impostor::start(vec![Answer::Bytes(refused)]).await;
+    // Entries for something that nobody has asked.
+    let mut made_up = entry(b"x");
+    let id = made_up.windows(3).position(|bytes| bytes == [2, 1, 2]).unwrap();
+    made_up[id + 2] = 9;
+    let strange = Impostor::start(vec![Answer::Bytes(BOUND.to_vec()), Answer::Endless(made_up)]).await;
+    let upstreams = upstream("wordy", wordy.address, BIND)
+        + &upstream("strange", strange.address, &format!("{BIND}\nmax_bytes = 10000"));
+    let platform = start(&upstreams, SECRETS).await;
+    assert_eq!(result(&platform, &json!({ "upstream": "wordy" })).await, "unavailable");
+    assert_eq!(result(&platform, &json!({ "upstream": "strange" })).await, "too-large");
+    let tells = |line: &Value| line["text"].to_string().contains("planted");
+    platform.host.log_line("the operator is told", tells).await;
+    for line in platform.host.log() {
+        let line = line.to_string();
+        assert!(line.len() < 2_000 && !line.contains(r"planted\n"), "{line}");
+        assert!(!line.contains("unmatched id"), "{line}");
+    }
+}

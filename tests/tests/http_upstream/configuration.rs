@@ -1,6 +1,8 @@
 //! What is wrong with upstreams and grants is found when the tenant is loaded, and told with its line.
 
-use claimsmith_tests::Stage;
+use std::fs;
+
+use claimsmith_tests::{Host, Stage, http_caller};
 use serde_json::Value;
 
 use super::{add_plugin, start, tenant};
@@ -172,4 +174,31 @@ async fn a_plugin_that_could_call_loads_without_upstreams() {
     assert_eq!((status, &answer["code"]), (500, &"plugin_internal".into()), "{answer}");
     let tells = |line: &Value| line.to_string().contains("is not among the binding's `upstreams`");
     platform.host.log_line("it is told what is missing", tells).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_is_one_tenants_alone() {
+    let stage = Stage::new().await;
+    let secret = "authentication.bearer.token = \"env:CLAIMSMITH__TEAM_A__KEY\"";
+    let toml = tenant(&stage, &format!("{GOOD}\n{secret}"), "upstreams = [\"crm\"]");
+    let stage = stage.tenant("team-a", &toml).tenant("team_a", &toml);
+    for tenant in ["team-a", "team_a"] {
+        let plugin = stage.file(&format!("tenants/{tenant}/plugins/http-caller.wasm"));
+        fs::copy(http_caller(), plugin).unwrap();
+    }
+    let mut platform = stage.listen("json").await;
+    let environment = [("CLAIMSMITH__TEAM_A__KEY", "sesame")];
+    platform.host = Host::start_in_environment(platform.directory.path(), &environment).await;
+    let loaded = |line: &Value| line["message"] == "binding loaded" && line["tenant"] == "team-a";
+    platform.host.log_line("its own tenant has it", loaded).await;
+    let refused = |line: &Value| {
+        let message = line["message"].to_string();
+        message.contains("tenants/team_a/tenant.toml") && message.contains("tenant `team_a` has no variables")
+    };
+    platform.host.log_line("another tenant has not", refused).await;
+    let log = platform.host.log();
+    assert!(
+        !log.iter()
+            .any(|line| line["message"] == "binding loaded" && line["tenant"] == "team_a")
+    );
 }

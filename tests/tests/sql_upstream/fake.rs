@@ -1,4 +1,4 @@
-//! A server that speaks PostgreSQL's protocol and takes its time, or stops reading.
+//! A server that speaks PostgreSQL's protocol and takes its time, stops reading, or says what it should not.
 
 use std::fs;
 use std::io;
@@ -17,6 +17,16 @@ pub(super) enum Fault {
     Slow(Duration),
     /// It reads no parameters, nor anything after.
     Deaf,
+    /// It says this so often before a transaction begins.
+    Says(fn(usize) -> Vec<u8>, usize),
+    /// It refuses everything with this.
+    Refuses(fn() -> Vec<u8>),
+    /// A row has no values.
+    Valueless,
+    /// A result has no end.
+    Endless,
+    /// A statement gives so many columns.
+    Columns(u16),
 }
 
 /// The server, on a port of 127.0.0.1, without TLS.
@@ -84,6 +94,10 @@ async fn serve(mut stream: TcpStream, fault: Fault, prepared: &AtomicUsize, deaf
             std::future::pending::<()>().await;
         }
         let body = read(&mut stream, length).await?;
+        if let Fault::Refuses(words) = fault {
+            stream.write_all(&words()).await?;
+            continue;
+        }
         let answer = match kind {
             b'P' => {
                 prepared.fetch_add(1, Ordering::SeqCst);
@@ -92,11 +106,36 @@ async fn serve(mut stream: TcpStream, fault: Fault, prepared: &AtomicUsize, deaf
                 }
                 message(b'1', b"")
             }
-            b'D' => [message(b't', &TAKES_TEXT), message(b'T', &GIVES_TEXT)].concat(),
+            b'D' => {
+                let (count, column) = GIVES_TEXT.split_at(2);
+                let columns = match fault {
+                    Fault::Columns(count) => [&count.to_be_bytes(), column.repeat(count.into()).as_slice()].concat(),
+                    _ => [count, column].concat(),
+                };
+                [message(b't', &TAKES_TEXT), message(b'T', &columns)].concat()
+            }
             b'Q' => {
+                if let (Fault::Says(words, times), true) = (fault, body.starts_with(b"BEGIN")) {
+                    for number in 0..times {
+                        stream.write_all(&words(number)).await?;
+                    }
+                }
                 let status = if body.starts_with(b"BEGIN") { b"T" } else { b"I" };
                 [message(b'C', b"BEGIN\0"), message(b'Z', status)].concat()
             }
+            b'B' => message(b'2', b""),
+            b'E' => {
+                while matches!(fault, Fault::Endless) {
+                    stream.write_all(&message(b'D', ROW).repeat(1_000)).await?;
+                }
+                let row: &[u8] = if matches!(fault, Fault::Valueless) {
+                    &[0, 0]
+                } else {
+                    ROW
+                };
+                [message(b'D', row), message(b'C', b"SELECT 1\0")].concat()
+            }
+            b'C' => message(b'3', b""),
             b'S' => message(b'Z', b"I"),
             _ => Vec::new(),
         };
@@ -111,6 +150,9 @@ const GIVES_TEXT: [u8; 22] = [
     0, 1, b'x', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25, 255, 255, 255, 255, 255, 255, 0, 0,
 ];
 
+/// One value, `hi`.
+const ROW: &[u8] = &[0, 1, 0, 0, 0, 2, b'h', b'i'];
+
 async fn read(stream: &mut TcpStream, length: u32) -> io::Result<Vec<u8>> {
     // It counts itself.
     let mut body = vec![0; usize::try_from(length).unwrap() - 4];
@@ -118,7 +160,7 @@ async fn read(stream: &mut TcpStream, length: u32) -> io::Result<Vec<u8>> {
     Ok(body)
 }
 
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(super) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).unwrap();
     [&[kind], length.to_be_bytes().as_slice(), body].concat()
 }

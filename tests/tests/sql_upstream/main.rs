@@ -13,6 +13,7 @@
 mod calls;
 mod configuration;
 mod fake;
+mod floods;
 mod hr;
 mod outages;
 mod sqlite;

@@ -16,6 +16,7 @@ use super::connection::{ConnectError, Connection};
 use super::relay::{Expected, Fault};
 use super::request::Search;
 use crate::egress::Unresolved;
+use crate::told::told;
 
 /// A directory that did not answer for as long is to blame, whatever time a plugin gives it.
 const BLAMED_AFTER: Duration = Duration::from_millis(400);
@@ -226,7 +227,7 @@ impl DirectoryUpstream {
     /// The host's own credentials were not taken, which the operator has to know.
     fn not_bound(&self, result: &LdapResult) -> Failure {
         let (tenant, upstream) = (self.tenant.as_str(), self.name.as_str());
-        let (result, text) = (code(result), result.text.as_str());
+        let (result, text) = (code(result), told(&result.text));
         tracing::warn!(
             tenant,
             upstream,
@@ -259,8 +260,8 @@ impl DirectoryUpstream {
 
     /// What the operator is told: nothing of what was asked.
     fn tell(&self, operation: &'static str, why: &dyn std::fmt::Display) {
-        let (tenant, upstream) = (self.tenant.as_str(), self.name.as_str());
-        tracing::info!(tenant, upstream, operation, %why, "upstream failed");
+        let (tenant, upstream, why) = (self.tenant.as_str(), self.name.as_str(), told(why));
+        tracing::info!(tenant, upstream, operation, why, "upstream failed");
     }
 }
 

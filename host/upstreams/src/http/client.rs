@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::authentication::Credentials;
 use super::{HttpUpstream, headers};
 use crate::egress::NameRefused;
+use crate::told::told;
 
 /// Between an attempt and the next one, with as much again by chance.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
@@ -164,7 +165,7 @@ impl HttpUpstream {
     }
 }
 
-/// The innermost cause: those around it name the URL, and with it what is known of a person.
+/// The innermost cause, as far as it is told: those around it name the URL, and with it what is known of a person.
 pub(crate) fn describe(error: &reqwest::Error) -> String {
     if let Some(refused) = find::<NameRefused>(error) {
         return format!("egress refused: {refused}; {}", refused.hint());
@@ -176,7 +177,7 @@ pub(crate) fn describe(error: &reqwest::Error) -> String {
     if std::ptr::addr_eq(cause, error) {
         return "no answer".to_owned();
     }
-    cause.to_string()
+    told(cause)
 }
 
 fn settle(permit: BreakerPermit<'_>, has_failed: bool) {

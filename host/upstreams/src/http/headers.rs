@@ -61,26 +61,42 @@ const NOT_GIVEN: &[&str] = &[
 
 /// Whether a field is the host's to set.
 pub(super) fn is_hosts(name: &str) -> bool {
+    let name = as_read(name);
     let begins = |prefix: &&str| name.starts_with(*prefix);
-    NOT_A_PLUGINS.contains(&name) || NOT_A_PLUGINS_BEGIN.iter().any(begins)
+    NOT_A_PLUGINS.contains(&name.as_str()) || NOT_A_PLUGINS_BEGIN.iter().any(begins)
 }
 
-/// The fields of a plugin's request. `own` are those that the upstream's configuration sets.
+/// A field's name as applications are given it by servers of the kind of CGI (RFC 3875, section 4.1.18), to which `_` and `-`
+/// are the same.
+fn as_read(name: &str) -> String {
+    name.replace('_', "-")
+}
+
+/// The fields of a plugin's request. `own` are those that the upstream's configuration sets, its credentials' among them.
 ///
 /// # Errors
 /// What is wrong, for the plugin's author.
-pub(super) fn of_request(fields: &[Header], own: &HeaderMap) -> Result<HeaderMap, String> {
+pub(super) fn of_request<'o>(
+    fields: &[Header],
+    own: impl IntoIterator<Item = &'o HeaderName>,
+) -> Result<HeaderMap, String> {
     let bytes: usize = fields.iter().map(|field| field.name.len() + field.value.len()).sum();
     if fields.len() > MAX_FIELDS || bytes > MAX_BYTES {
         return Err(format!(
             "expected at most {MAX_FIELDS} headers of {MAX_BYTES} bytes together"
         ));
     }
+    let own: Vec<_> = own.into_iter().map(|name| as_read(name.as_str())).collect();
     let mut headers = HeaderMap::with_capacity(fields.len() + own.len() + 2);
     for field in fields {
         let shown = field.name.escape_debug();
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| format!("`{shown}` is no header name"))?;
-        if is_hosts(name.as_str()) || own.contains_key(&name) {
+        if name.as_str().contains('_') {
+            return Err(format!(
+                "header `{shown}` has `_` in its name, which many servers take for `-` and so for another header: expected `-`"
+            ));
+        }
+        if is_hosts(name.as_str()) || own.iter().any(|own| own == name.as_str()) {
             return Err(format!("header `{shown}` cannot be set by a plugin"));
         }
         let value = value(&field.value).ok_or_else(|| {
@@ -130,8 +146,10 @@ mod tests {
 
     #[test]
     fn a_plugin_cannot_set_what_is_the_hosts() {
-        let mut own = HeaderMap::new();
-        own.insert("x-api-key", HeaderValue::from_static("k"));
+        let own = [
+            HeaderName::from_static("x-api-key"),
+            HeaderName::from_static("x_tenant"),
+        ];
         for name in [
             "Host",
             "AUTHORIZATION",
@@ -147,6 +165,10 @@ mod tests {
         for value in ["a\r\nb: c", "a\nb", "a\0", "ä", "\u{7f}"] {
             assert!(of_request(&[field("x-a", value)], &own).is_err(), "{value:?}");
         }
+        for name in ["x_forwarded_for", "X_Api_Key", "x_a", "x-tenant"] {
+            assert!(of_request(&[field(name, "x")], &own).is_err(), "{name}");
+        }
+        assert!(is_hosts("x_forwarded-for") && is_hosts("x_http_method_override"));
         let made = of_request(&[field("X-A", "1"), field("x-a", "2\t3 4")], &own).unwrap();
         assert_eq!(made.get_all("x-a").iter().count(), 2);
         let many: Vec<_> = (0..=MAX_FIELDS)

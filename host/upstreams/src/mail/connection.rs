@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use super::wire::Wire;
 use crate::egress::{Egress, NameRefused, Unresolved};
+use crate::told::told;
 
 /// Connections that nobody uses are not used again: servers close them after some minutes, and ways to them sooner.
 const IDLE: Duration = Duration::from_secs(30);
@@ -161,7 +162,7 @@ impl Server {
         let stream: Box<dyn smtp::client::AsyncTokioStream> = match &self.security {
             Security::Tls(connector, name) => {
                 let encrypted = connector.connect(name.clone(), stream).await;
-                let encrypted = encrypted.map_err(|error| Failed::Connection(WHAT, error.to_string()))?;
+                let encrypted = encrypted.map_err(|error| Failed::Connection(WHAT, told(&error)))?;
                 Box::new(Wire::new(encrypted, peer))
             }
             _ => Box::new(Wire::new(stream, peer)),
@@ -226,5 +227,5 @@ fn innermost(error: &smtp::Error) -> String {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    told(cause)
 }

@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use super::guarded::{Guarded, Unanswered};
 use super::load::Login;
 use crate::egress::{Egress, NameRefused};
+use crate::told::told;
 
 /// Makes connections and keeps the last one.
 pub(super) struct Connections {
@@ -100,7 +101,7 @@ impl Connections {
                     ));
                 };
                 connection.unanswered.answered();
-                Err(format!("the server answered {code}"))
+                Err(format!("the server answered {}", told(code)))
             }
         }
     }
@@ -164,7 +165,7 @@ impl Server {
             None => self.log_in(stream).await,
             Some(tls) => {
                 let secured = tls.connector.connect(tls.name.clone(), stream).await;
-                let secured = secured.map_err(|error: io::Error| format!("TLS: {error}"))?;
+                let secured = secured.map_err(|error: io::Error| format!("TLS: {}", told(&error)))?;
                 self.log_in(secured).await
             }
         }
@@ -191,15 +192,12 @@ impl Server {
         stream: S,
     ) -> Result<Connection, String> {
         let unanswered = Unanswered::default();
-        let guarded = Guarded {
-            stream,
-            unanswered: unanswered.clone(),
-        };
+        let guarded = Guarded::new(stream, unanswered.clone());
         // Whoever asks has a time limit of its own.
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let made = MultiplexedConnection::new_with_config(&self.login.info(), guarded, config).await;
         let (commands, driver) = made.map_err(|error| match error.code() {
-            Some(code) => format!("the server refuses the login or the database: {code}"),
+            Some(code) => format!("the server refuses the login or the database: {}", told(code)),
             None => format!("the server does not speak Redis: {}", error.category()),
         })?;
         unanswered.answered();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use claimsmith_runtime::Breaker;
-use redis::RedisConnectionInfo;
+use redis::{ProtocolVersion, RedisConnectionInfo};
 use rustls::pki_types::ServerName;
 use tokio::sync::Semaphore;
 use url::Url;
@@ -85,6 +85,8 @@ impl Login {
     pub(super) fn info(&self) -> RedisConnectionInfo {
         let info = RedisConnectionInfo::default()
             .set_db(self.database.into())
+            // Whose replies to what is asked here have no parts: others are not let through.
+            .set_protocol(ProtocolVersion::RESP2)
             .set_skip_set_lib_name();
         let info = match &self.username {
             Some(username) => info.set_username(username),

@@ -3,6 +3,8 @@
 use claimsmith_runtime::interface::sql::{Error, Refusal};
 use sqlx::error::DatabaseError;
 
+use crate::told::told;
+
 /// Why a call has no result.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -58,6 +60,11 @@ impl Failure {
         }
     }
 
+    /// A database whose answer the driver could not make anything of.
+    pub(super) fn of_nonsense() -> Self {
+        Self::of_upstream(&sqlx::Error::Protocol("what came is no answer to it".to_owned()))
+    }
+
     /// What an error of the driver or the database is; `refusal` knows the database's codes.
     pub(super) fn of(error: &sqlx::Error, refusal: impl Fn(&dyn DatabaseError) -> Option<Error>) -> Self {
         match error {
@@ -80,13 +87,18 @@ pub(super) fn refused(error: &dyn DatabaseError) -> Error {
     })
 }
 
-/// An error's text. No error of the driver tells what it was connected with.
+/// An error's text, as far as it is told. No error of the driver tells what it was connected with.
 pub(super) fn describe(error: &sqlx::Error) -> String {
     match error {
-        sqlx::Error::Database(refused) => match refused.code() {
-            Some(code) => format!("{code}: {}", refused.message()),
-            None => refused.message().to_owned(),
-        },
-        other => other.to_string(),
+        sqlx::Error::Database(refused) => describe_refusal(refused.as_ref()),
+        other => told(other),
+    }
+}
+
+/// The same of what a database has against something.
+pub(super) fn describe_refusal(refused: &dyn DatabaseError) -> String {
+    match refused.code() {
+        Some(code) => told(&format_args!("{code}: {}", refused.message())),
+        None => told(refused.message()),
     }
 }

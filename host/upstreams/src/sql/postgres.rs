@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Connection as _, Either, Executor as _, SqlSafeStr as _, Statement as _};
 use tokio::time::Instant;
 
-use super::failure::{Failure, Stop, Wrong, refused};
+use super::failure::{Failure, Stop, Wrong, describe_refusal, refused};
 use super::lease::Lease;
 use super::relay::Relay;
 use super::rows::{Collected, too_many_bytes};
@@ -39,11 +39,8 @@ impl Postgres {
             Ok(statement) => statement,
             Err(sqlx::Error::Database(error)) if !is_gone(error.as_ref()) => {
                 lease.keep();
-                let code = error.code().unwrap_or_default();
-                return Err(Wrong::Statement(format!(
-                    "the database refuses it: {code}: {}",
-                    error.message()
-                )));
+                let why = describe_refusal(error.as_ref());
+                return Err(Wrong::Statement(format!("the database refuses it: {why}")));
             }
             Err(error) => return Err(Wrong::Database(error)),
         };

@@ -8,7 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -19,8 +19,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::messages::{Messages, request_tls};
+use super::messages::{Answers, Refused, Requests, request_tls};
 use crate::egress::{Egress, Unresolved};
+use crate::told::told;
 
 /// Read from one side before it is written to the other.
 const CHUNK: usize = 16 << 10;
@@ -77,7 +78,7 @@ impl Relay {
         })
     }
 
-    /// How many connections were cut off because the server had a message that was too large.
+    /// How many connections were cut off because the server's answer was too large.
     pub(super) fn cut(&self) -> u64 {
         self.cut.load(Ordering::Relaxed)
     }
@@ -132,7 +133,8 @@ impl Target {
                 tracing::warn!(tenant, upstream, %refused, hint, "egress refused");
                 return None;
             }
-            Ok(Err(Unresolved::Failed(error))) => error.to_string(),
+            // What TLS has against a certificate quotes it.
+            Ok(Err(Unresolved::Failed(error))) => told(&error),
             Err(_) => "making a connection took too long".to_owned(),
         };
         tracing::info!(tenant, upstream, why, "database cannot be connected to");
@@ -145,6 +147,20 @@ impl Target {
         };
         request_tls(&mut server).await?;
         Ok(Box::new(connector.connect(name.clone(), server).await?))
+    }
+
+    /// Tells why a connection is ended: the plugin, when a result is too large, and the operator of anything else.
+    fn note(&self, refused: Refused, cut: &AtomicU64) {
+        let (tenant, upstream) = (self.tenant.as_str(), self.upstream.as_str());
+        let why = match refused {
+            Refused::TooLarge => {
+                cut.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            Refused::TooMuchKept => "it says more of its types and statements than is kept",
+            Refused::Malformed => "it does not speak PostgreSQL",
+        };
+        tracing::info!(tenant, upstream, why, "database sends what it may not");
     }
 
     /// Connects to the first address that answers.
@@ -163,36 +179,48 @@ impl Target {
     }
 }
 
-/// Passes bytes on until one side ends or takes none, or the server has a message that is too large.
+/// Passes bytes on until one side ends or takes none, or the server sends what it may not.
 async fn pass_on(mut driver: UnixStream, server: Box<dyn Stream>, target: &Target, cut: &AtomicU64) -> io::Result<()> {
     let within = target.write_timeout;
     let (mut from_driver, mut to_driver) = driver.split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
+    // Whether the rows that come are a result's. The driver asks for one only after all else that it asked is answered, and it
+    // has been given the answer.
+    let is_result = AtomicBool::new(false);
     let asking = async {
         let mut chunk = Zeroizing::new(vec![0; CHUNK]);
+        let mut requests = Requests::new();
         loop {
             let read = from_driver.read(&mut chunk).await?;
             let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else {
                 return timeout(within, to_server.shutdown()).await?;
             };
+            if requests.execute(bytes) {
+                is_result.store(true, Ordering::Relaxed);
+            }
             timeout(within, to_server.write_all(bytes)).await??;
             timeout(within, to_server.flush()).await??;
         }
     };
     let answering = async {
         let mut chunk = vec![0; CHUNK];
-        let mut messages = Messages::default();
-        loop {
+        let mut passed = Vec::with_capacity(CHUNK);
+        let mut answers = Answers::new(target.most_bytes);
+        while !answers.has_had_its_time() {
             let read = from_server.read(&mut chunk).await?;
             let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else {
-                return Ok(());
+                break;
             };
-            if !messages.admit(bytes, target.most_bytes) {
-                cut.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
+            passed.clear();
+            let mut rows_are_a_result = is_result.load(Ordering::Relaxed);
+            if let Err(refused) = answers.pass(bytes, &mut rows_are_a_result, &mut passed) {
+                target.note(refused, cut);
+                break;
             }
-            timeout(within, to_driver.write_all(bytes)).await??;
+            is_result.store(rows_are_a_result, Ordering::Relaxed);
+            timeout(within, to_driver.write_all(&passed)).await??;
         }
+        Ok(())
     };
     tokio::select! {
         ended = asking => ended,
