@@ -239,7 +239,8 @@ async fn a_slow_database_has_one_time_for_all_statements_while_it_is_loaded() {
     let fake = Fake::start(Fault::Slow(Duration::from_millis(500)));
     let url = format!("postgres://localhost:{}/people", fake.port);
     let statements: Vec<_> = (0..12)
-        .map(|number| format!("statements.hr.s{number} = \"select $1\""))
+        // Each of another text: a connection prepares a text once.
+        .map(|number| format!("statements.hr.s{number} = \"select $1 -- {number}\""))
         .collect();
     let statements = statements.join("\n");
     let binding = format!("upstreams = [\"hr\"]\n{statements}");
