@@ -105,7 +105,7 @@ impl Database {
     async fn while_loading<T>(&self, asking: impl Future<Output = T>) -> Option<T> {
         let began = Instant::now();
         let taken = Duration::from_micros(self.asked_for.load(Ordering::Relaxed));
-        let answer = timeout(CHECKED_WITHIN.saturating_sub(taken), survive(asking)).await;
+        let answer = timeout(CHECKED_WITHIN.saturating_sub(taken), survive(Box::pin(asking))).await;
         let answer = answer.ok().flatten();
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.asked_for.fetch_add(took, Ordering::Relaxed);
@@ -233,8 +233,8 @@ impl Database {
 
 /// What comes of asking a driver; nothing where it panics, as sqlx does at rows and descriptions that are not what they should be.
 /// Its connection is closed, and nothing else has seen what is half done.
-async fn survive<T>(asking: impl Future<Output = T>) -> Option<T> {
-    AssertUnwindSafe(asking).catch_unwind().await.ok()
+fn survive<T>(asking: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+    AssertUnwindSafe(asking).catch_unwind().map(Result::ok)
 }
 
 /// A database with the statements that one binding may execute.

@@ -172,9 +172,9 @@ async fn starttls_takes_nothing_that_came_before_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_it_says_of_a_failure_is_cut_and_what_it_makes_up_is_not_logged() {
-    let words = [b"planted\nERROR forged ".as_slice(), &[b'x'; 5_000]].concat();
+    let text = [b"planted\nERROR forged ".as_slice(), &[b'x'; 5_000]].concat();
     // `invalidCredentials`
-    let refused = element(0x61, &[&[10, 1, 49, 4, 0][..], &element(4, &words)].concat());
+    let refused = element(0x61, &[&[10, 1, 49, 4, 0][..], &element(4, &text)].concat());
     let refused = element(0x30, &[&[2, 1, 1][..], &refused].concat());
     let wordy = Impostor::start(vec![Answer::Bytes(refused)]).await;
     // Entries for something that nobody has asked.

@@ -125,8 +125,10 @@ async fn serve(mut stream: TcpStream, fault: Fault, prepared: &AtomicUsize, deaf
             }
             b'B' => message(b'2', b""),
             b'E' => {
-                while matches!(fault, Fault::Endless) {
-                    stream.write_all(&message(b'D', ROW).repeat(1_000)).await?;
+                if matches!(fault, Fault::Endless) {
+                    loop {
+                        stream.write_all(&message(b'D', ROW).repeat(1_000)).await?;
+                    }
                 }
                 let row: &[u8] = if matches!(fault, Fault::Valueless) {
                     &[0, 0]

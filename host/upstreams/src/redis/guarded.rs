@@ -173,7 +173,7 @@ mod tests {
         }
         let largest = [
             format!("${MAX_VALUE_BYTES}\r\n").as_bytes(),
-            &[0; MAX_VALUE_BYTES],
+            &vec![0; MAX_VALUE_BYTES],
             b"\r\n+OK\r\n",
         ]
         .concat();
