@@ -9,6 +9,7 @@ mod failure;
 mod lease;
 mod load;
 mod messages;
+mod moments;
 mod postgres;
 mod relay;
 mod rows;

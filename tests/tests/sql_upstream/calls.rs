@@ -24,6 +24,17 @@ async fn values_have_the_types_of_the_interface() {
         "jb": ["text", "{\"a\": 1}"], "e": ["text", "senior"], "nothing": "null",
     }]);
     assert_eq!(rows(&platform, &json!({ "text": text })).await, expected);
+    // What is of no calendar, and what is of another century.
+    let text = "select date 'infinity' as d, date '-infinity' as md, timestamp 'infinity' as ts, timestamp '-infinity' as mts, \
+                timestamptz 'infinity' as tz, timestamptz '-infinity' as mtz, null::date as nd, null::timestamptz as ntz, \
+                date '0044-03-15 BC' as bc, date '12026-01-02' as far, timestamp '1999-12-31 23:59:59.999999' as old";
+    let expected = json!([{
+        "d": ["text", "infinity"], "md": ["text", "-infinity"], "ts": ["text", "infinity"],
+        "mts": ["text", "-infinity"], "tz": ["text", "infinity"], "mtz": ["text", "-infinity"], "nd": "null",
+        "ntz": "null", "bc": ["text", "-0043-03-15"], "far": ["text", "+12026-01-02"],
+        "old": ["text", "1999-12-31T23:59:59.999999"],
+    }]);
+    assert_eq!(rows(&platform, &json!({ "text": text })).await, expected);
 
     // Parameters are given in the type that the statement takes.
     let uuid = "0d1e0001-0000-4000-8000-0000000000f1";
@@ -70,6 +81,21 @@ async fn values_have_the_types_of_the_interface() {
             "select 'NaN'::numeric as n",
             json!([]),
             "column `n` has a value of the type NUMERIC",
+        ),
+        (
+            "select date '5874897-12-31' as d",
+            json!([]),
+            "column `d` has a value of the type DATE",
+        ),
+        (
+            "select timestamp '294276-12-31 23:59:59' as ts",
+            json!([]),
+            "column `ts` has a value of the type TIMESTAMP",
+        ),
+        (
+            "select timestamptz '262144-01-01' as tz",
+            json!([]),
+            "column `tz` has a value of the type TIMESTAMPTZ",
         ),
         (
             "select $1::int4",

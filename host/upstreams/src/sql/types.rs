@@ -9,12 +9,15 @@ use std::str::FromStr;
 use claimsmith_runtime::interface::sql::{Error, Value};
 use serde_json::value::RawValue;
 use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArguments, PgColumn, PgRow, PgStatement, PgTypeInfo, PgTypeKind};
+use sqlx::postgres::{PgArguments, PgColumn, PgRow, PgStatement, PgTypeInfo, PgTypeKind, PgValueFormat};
 use sqlx::types::chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use sqlx::types::{Decimal, Json, Uuid};
 use sqlx::{
     Arguments as _, Column as _, Decode, Either, Encode, Postgres, Row as _, Statement as _, Type, TypeInfo as _,
+    ValueRef as _,
 };
+
+use super::moments;
 
 /// A type that is known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,10 +204,10 @@ fn value(row: &PgRow, index: usize, column: &PgColumn) -> Result<Value, Error> {
         Some(Known::Text) => cell.get(Value::Text),
         Some(Known::Bytes) => cell.get(Value::Bytes),
         Some(Known::Uuid) => cell.get(text::<Uuid>),
-        Some(Known::Date) => cell.get(text::<NaiveDate>),
+        Some(Known::Date) => cell.moment(|bytes| moments::date(i32::from_be_bytes(bytes))),
         Some(Known::Time) => cell.get(text::<NaiveTime>),
-        Some(Known::Timestamp) => cell.get(|value: NaiveDateTime| text(value.format("%FT%T%.f"))),
-        Some(Known::Timestamptz) => cell.get(|value: DateTime<Utc>| text(value.format("%FT%T%.fZ"))),
+        Some(Known::Timestamp) => cell.moment(|bytes| moments::timestamp(i64::from_be_bytes(bytes), "")),
+        Some(Known::Timestamptz) => cell.moment(|bytes| moments::timestamp(i64::from_be_bytes(bytes), "Z")),
         Some(Known::Numeric) => cell.get(text::<Decimal>),
         Some(Known::Json) => cell.get(|json: Json<Box<RawValue>>| text(json.0)),
         Some(Known::Void) => Ok(Value::Null),
@@ -228,11 +231,29 @@ impl<'r> Cell<'r> {
     fn get<T: Decode<'r, Postgres>>(&self, into: impl FnOnce(T) -> Value) -> Result<Value, Error> {
         match self.row.try_get_unchecked::<Option<T>, _>(self.index) {
             Ok(value) => Ok(value.map_or(Value::Null, into)),
-            Err(_) => Err(Error::Invalid(format!(
-                "column `{}` has a value of the type {} that has no form here: expected another, such as by ::text",
-                self.column.name(),
-                self.column.type_info()
-            ))),
+            Err(_) => Err(self.has_no_form()),
         }
+    }
+
+    /// A date or time, of the number that it is sent as.
+    fn moment<const N: usize>(&self, written: impl FnOnce([u8; N]) -> Option<String>) -> Result<Value, Error> {
+        let raw = self.row.try_get_raw(self.index).map_err(|_| self.has_no_form())?;
+        if raw.is_null() {
+            return Ok(Value::Null);
+        }
+        let bytes = match raw.format() {
+            PgValueFormat::Binary => raw.as_bytes().ok().and_then(|bytes| bytes.try_into().ok()),
+            PgValueFormat::Text => None,
+        };
+        let written = bytes.and_then(written).ok_or_else(|| self.has_no_form())?;
+        Ok(Value::Text(written))
+    }
+
+    fn has_no_form(&self) -> Error {
+        Error::Invalid(format!(
+            "column `{}` has a value of the type {} that has no form here: expected another, such as by ::text",
+            self.column.name(),
+            self.column.type_info()
+        ))
     }
 }
