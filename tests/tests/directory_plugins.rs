@@ -21,7 +21,7 @@ use uuid::Uuid;
 /// The operator's, with records in the store when answers come, so that it can be searched for secrets.
 fn host_config() -> String {
     format!(
-        "egress.networks.contoso = [\"127.0.0.0/8\", \"::1/128\"]\n{}",
+        "egress.networks.contoso = [\"127.0.0.0/8\", \"::1/128\"]\negress.sqlite = [\"contoso\"]\n{}",
         audit::REQUIRED
     )
 }

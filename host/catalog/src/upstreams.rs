@@ -165,6 +165,14 @@ impl UpstreamLoader<'_> {
                     );
                     return Err(at("any_statement", message));
                 }
+                if config.is_sqlite() && !self.egress.allows_sqlite(self.tenant) {
+                    let message = format!(
+                        "the operator does not allow SQLite, whose statements run in the service's own process; to allow it, \
+                         claimsmith.toml needs: [egress] sqlite = [\"{}\"]. PostgreSQL needs no leave",
+                        self.tenant
+                    );
+                    return Err(at("url", message));
+                }
                 let egress = self.egress(&config.networks)?;
                 let database = Arc::new(Database::load(name, &config, scope, egress)?);
                 upstreams.databases.insert(name.to_owned(), Arc::clone(&database));

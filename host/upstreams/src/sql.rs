@@ -16,6 +16,7 @@ mod rows;
 mod sqlite;
 mod types;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -96,21 +97,23 @@ impl Database {
             }
         };
         match self.while_loading(reaching).await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => self.note_silent(&failure::describe(&error)),
-            None => self.note_silent("it did not answer in time"),
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => self.note_silent(&why),
+            Err(why) => self.note_silent(why),
         }
     }
 
-    /// What comes of asking the database within the time that is left to it while the tenant is loaded.
-    async fn while_loading<T>(&self, asking: impl Future<Output = T>) -> Option<T> {
+    /// What comes of asking the database within the time that is left to it while the tenant is loaded, or why nothing does.
+    async fn while_loading<T>(&self, asking: impl Future<Output = T>) -> Result<T, &'static str> {
         let began = Instant::now();
         let taken = Duration::from_micros(self.asked_for.load(Ordering::Relaxed));
-        let answer = timeout(CHECKED_WITHIN.saturating_sub(taken), survive(Box::pin(asking))).await;
-        let answer = answer.ok().flatten();
+        let asking = self.or_panicked(Box::pin(asking));
+        let answer = timeout(CHECKED_WITHIN.saturating_sub(taken), asking).await;
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.asked_for.fetch_add(took, Ordering::Relaxed);
         answer
+            .map_err(|_| "it did not answer in time")?
+            .map_err(|Panicked| PANICKED)
     }
 
     /// Leaves the database alone: statements are not checked by it.
@@ -164,18 +167,18 @@ impl Database {
             }
         };
         match self.while_loading(preparing).await {
-            Some(Ok(gives_rows)) if gives_rows || self.access == Access::ReadWrite => None,
-            Some(Ok(_)) => Some(
+            Ok(Ok(gives_rows)) if gives_rows || self.access == Access::ReadWrite => None,
+            Ok(Ok(_)) => Some(
                 "it gives no rows, and the upstream is read-only: expected a query, or `access = \"read-write\"`"
                     .into(),
             ),
-            Some(Err(Wrong::Statement(message))) => Some(message),
-            Some(Err(Wrong::Database(error))) => {
-                self.note_silent(&failure::describe(&error));
+            Ok(Err(Wrong::Statement(message))) => Some(message),
+            Ok(Err(Wrong::Database(why))) => {
+                self.note_silent(&why);
                 None
             }
-            None => {
-                self.note_silent("it did not prepare its statements in time");
+            Err(why) => {
+                self.note_silent(why);
                 None
             }
         }
@@ -203,17 +206,34 @@ impl Database {
                 Engine::Sqlite(engine) => engine.run(&call).await,
             }
         };
-        let running = survive(running).map(|ran| ran.unwrap_or_else(|| Err(Failure::of_nonsense())));
-        let failure = match timeout_at(call.until, running).await {
-            Ok(Ok(collected)) => {
+        let failure = match timeout_at(call.until, self.or_panicked(running)).await {
+            Ok(Ok(Ok(collected))) => {
                 permit.succeeded();
                 return Ok(collected);
             }
-            Ok(Err(failure)) => failure,
+            Ok(Ok(Err(failure))) => failure,
+            Ok(Err(Panicked)) => Failure::of_upstream(PANICKED.to_owned()),
             Err(_) => Failure::of_call(Error::DeadlineExceeded),
         };
         self.settle(permit, &failure, began);
         Err(failure.error)
+    }
+
+    /// What an engine says, or that its driver panicked over what a server sent: then there is no answer, as from one that broke
+    /// off, and the connection is not used again, because the unwinding has dropped its lease.
+    async fn or_panicked<T>(&self, asking: impl Future<Output = T>) -> Result<T, Panicked> {
+        let ended = AssertUnwindSafe(asking).catch_unwind().await;
+        ended.map_err(|panic| {
+            let (tenant, upstream) = (self.tenant.as_str(), self.name.as_str());
+            let panic = message_of(panic.as_ref());
+            tracing::error!(
+                tenant,
+                upstream,
+                panic,
+                "a defect of the host: a database's driver panicked"
+            );
+            Panicked
+        })
     }
 
     /// Tells the circuit breaker and the operator of a failure.
@@ -232,10 +252,15 @@ impl Database {
     }
 }
 
-/// What comes of asking a driver; nothing where it panics, as sqlx does at rows and descriptions that are not what they should be.
-/// Its connection is closed, and nothing else has seen what is half done.
-fn survive<T>(asking: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
-    AssertUnwindSafe(asking).catch_unwind().map(Result::ok)
+/// An engine's driver panicked, which has been logged.
+struct Panicked;
+
+const PANICKED: &str = "the driver panicked over what it sent";
+
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+    message.unwrap_or("no message")
 }
 
 /// A database with the statements that one binding may execute.

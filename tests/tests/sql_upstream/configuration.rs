@@ -143,6 +143,16 @@ fn mistakes_of_sizes_and_files() -> Vec<Mistake> {
             "tls",
             "a file is not reached over the network",
         ),
+        (
+            sqlite("people.db") + "access = \"read-write\"",
+            "access",
+            "a SQLite file is only read",
+        ),
+        (
+            sqlite("people.db") + "max_bytes = 1048577",
+            "max_bytes",
+            "expected at most 1048576 of a SQLite file",
+        ),
     ]
 }
 
@@ -192,7 +202,7 @@ async fn mistakes_of_statements_are_told_with_their_line() {
         (
             "file.write",
             "create table people (mail text)",
-            "access = \"read-write\"",
+            "a statement reads its file and does nothing else",
         ),
         (
             "file.pragma",
@@ -242,6 +252,22 @@ async fn the_operator_allows_any_statement_or_nobody_does() {
     let (stage, _) = stage(host, &upstream, "upstreams = [\"hr\"]", &authority).await;
     let errors = errors(stage).await;
     assert!(errors.contains("[egress] any_statement = [\"contoso\"]"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_allows_sqlite_or_nobody_has_it() {
+    let upstreams = "[upstreams.hr]\nkind = \"sql\"\nurl = \"sqlite:people.db\"\n";
+    let host = "egress.sqlite = [\"other\"]";
+    let (stage, toml) = stage(host, upstreams, "upstreams = [\"hr\"]", &Authority::new()).await;
+    fs::write(stage.file("tenants/contoso/people.db"), "").unwrap();
+    let errors = errors(stage).await;
+    assert_told(
+        &errors,
+        &toml,
+        "[upstreams.hr]",
+        "url",
+        "[egress] sqlite = [\"contoso\"]",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

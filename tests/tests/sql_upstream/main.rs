@@ -17,6 +17,7 @@ mod floods;
 mod hr;
 mod outages;
 mod sqlite;
+mod sqlite_limits;
 mod times;
 
 use std::fs;
@@ -25,7 +26,8 @@ use claimsmith_tests::{Authority, Platform, Postgres, Stage, plugin, sql_caller,
 use serde_json::{Value, json};
 
 /// What the operator allows in most tests.
-const LOOPBACK: &str = "egress.networks.contoso = [\"127.0.0.0/8\", \"::1/128\"]\negress.any_statement = [\"contoso\"]";
+const LOOPBACK: &str = "egress.networks.contoso = [\"127.0.0.0/8\", \"::1/128\"]
+egress.any_statement = [\"contoso\"]\negress.sqlite = [\"contoso\"]";
 /// All that Entra allows: whoever runs these tests may be busy.
 const DEADLINE: &str = "deadline = \"2s\"";
 /// The role's password, which nobody but the database may learn.

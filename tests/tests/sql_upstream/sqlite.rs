@@ -3,14 +3,15 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use claimsmith_tests::audit::REQUIRED;
-use claimsmith_tests::{Authority, LogLine, Platform, eventually};
+use claimsmith_tests::{Authority, LogLine, Platform};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Executor as _};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
-use super::{LOOPBACK, probe, result, rows, send, stage};
+use super::{LOOPBACK, result, rows, send, stage};
 
 const PEOPLE: &str = "create table people (mail text primary key, level integer, active boolean, share real, picture blob);
 insert into people values ('ada@contoso.example', 7, true, 0.5, x'01ff'), ('grace@fabrikam.example', null, false, 2, null)";
@@ -20,26 +21,25 @@ async fn make(path: &Path, sql: &'static str) {
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
     let mut connection = options.connect().await.unwrap();
     connection.execute(sql).await.unwrap();
+    connection.close().await.unwrap();
 }
 
 /// A host with an upstream of the file `data/people.db`, with more of its members.
-async fn asking(more: &str) -> Platform {
-    asking_at(LOOPBACK, more).await
+pub(super) async fn asking(more: &str) -> Platform {
+    asking_of("select 1", more).await
 }
 
-/// The same with this configuration of the host.
-async fn asking_at(host: &str, more: &str) -> Platform {
-    let upstream = format!("[upstreams.hr]\nkind = \"sql\"\nurl = \"sqlite:data/people.db\"\n{more}\n");
-    let any = if more.contains("any_statement") {
-        ""
-    } else {
-        "any_statement = true\n"
-    };
+/// The same of a file to which this was done.
+pub(super) async fn asking_of(sql: &'static str, more: &str) -> Platform {
+    let upstream =
+        format!("[upstreams.hr]\nkind = \"sql\"\nurl = \"sqlite:data/people.db\"\nany_statement = true\n{more}\n");
     let binding = "upstreams = [\"hr\"]\nstatements.hr.by_mail = \"select * from people where mail = ?1\"";
-    let authority = Authority::new();
-    let (stage, _) = stage(host, &format!("{upstream}{any}"), binding, &authority).await;
+    let host = format!("{LOOPBACK}\n{REQUIRED}");
+    let (stage, _) = stage(&host, &upstream, binding, &Authority::new()).await;
+    let file = stage.file("tenants/contoso/data/people.db");
     fs::create_dir(stage.file("tenants/contoso/data")).unwrap();
-    make(&stage.file("tenants/contoso/data/people.db"), PEOPLE).await;
+    make(&file, PEOPLE).await;
+    make(&file, sql).await;
     make(
         &stage.file("other.db"),
         "create table secrets (text text); insert into secrets values ('planted')",
@@ -79,7 +79,12 @@ async fn no_statement_leads_out_of_the_file_or_changes_it() {
         (format!("commit; attach '{other}' as other"), "not-allowed"),
         ("detach main".to_owned(), "not-allowed"),
         ("select * from other.secrets".to_owned(), "failed 1"),
-        (format!("vacuum into '{made}'"), "failed 1"),
+        (format!("vacuum into '{made}'"), "not-allowed"),
+        ("create temporary table people (other text)".to_owned(), "not-allowed"),
+        ("begin immediate".to_owned(), "not-allowed"),
+        ("explain attach 'x' as y".to_owned(), "not-allowed"),
+        ("select 1; select 2".to_owned(), "failed "),
+        ("-- nothing".to_owned(), "failed "),
         (format!("commit; vacuum into '{made}'"), "not-allowed"),
         ("select load_extension('x')".to_owned(), "failed 1"),
         (
@@ -97,10 +102,14 @@ async fn no_statement_leads_out_of_the_file_or_changes_it() {
     assert!(!log.contains("attach '"), "statements are in the log");
 }
 
+/// SQLite's own tables, which ask for more than a statement may.
+const SEARCHED: &str = "create virtual table notes using fts5(text); insert into notes values ('hello');
+create virtual table old using fts4(text); insert into old values ('hello');
+create virtual table places using rtree(id, x, y); insert into places values (1, 2, 3)";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_statement_changes_the_process() {
-    let host = format!("{LOOPBACK}\n{REQUIRED}");
-    let platform = asking_at(&host, "access = \"read-write\"").await;
+    let platform = asking_of(SEARCHED, "").await;
     for text in [
         // The process's memory, of which nothing would be left for the audit's store.
         "pragma hard_heap_limit = 1",
@@ -135,19 +144,87 @@ async fn no_statement_changes_the_process() {
         assert_eq!(result(&platform, &request).await, "failed 1", "{text}");
     }
     // What SQLite's own tables ask for is theirs.
-    for table in [
-        "create virtual table notes using fts5(text)",
-        "insert into notes values ('hello')",
-        "create virtual table old using fts4(text)",
-        "insert into old values ('hello')",
-        "create virtual table places using rtree(id, x, y)",
-    ] {
-        let request = json!({ "text": table, "execute": true });
-        let executed = result(&platform, &request).await;
-        assert!(executed.starts_with("executed"), "{table}: {executed}");
+    let text = "select x from notes, old, places where notes match 'hello' and old match 'hello' and y > 2";
+    assert_eq!(result(&platform, &json!({ "text": text })).await, "rows 1");
+    let insert = json!({ "text": "insert into notes values ('x') returning 1" });
+    assert_eq!(result(&platform, &insert).await, "not-allowed");
+}
+
+/// A journal that was left by somebody who wrote, of a transaction over several files, which another one is to tell of. Who
+/// takes the transaction back deletes that one.
+fn hot_journal(database: &Path, other: &Path) -> Vec<u8> {
+    let bytes = fs::read(database).unwrap();
+    let page = u32::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    let pages = u32::try_from(bytes.len()).unwrap() / page;
+    let magic = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    let numbers = |numbers: &[u32]| {
+        let bytes = numbers.iter().flat_map(|number| number.to_be_bytes());
+        bytes.collect::<Vec<_>>()
+    };
+    let mut journal = [magic.clone(), numbers(&[0, 12345, pages, 512, page])].concat();
+    journal.resize(512, 0);
+    let name = other.to_str().unwrap().as_bytes().to_vec();
+    let sum = name.iter().map(|byte| u32::from(*byte)).sum();
+    let length = u32::try_from(name.len()).unwrap();
+    [journal, numbers(&[1]), name, numbers(&[length, sum]), magic].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_beside_a_file_is_left_alone_and_told() {
+    let platform = asking("").await;
+    let file = platform.tenant_file("data/people.db");
+    let other = platform.directory.path().join("audit/audit.key");
+    assert!(other.is_file());
+    let people = json!({ "text": "select * from people" });
+    assert_eq!(result(&platform, &people).await, "rows 2");
+    for (suffix, bytes) in [("-journal", hot_journal(&file, &other)), ("-wal", vec![1; 4096])] {
+        let beside = platform.tenant_file(&format!("data/people.db{suffix}"));
+        fs::write(&beside, &bytes).unwrap();
+        assert_eq!(result(&platform, &people).await, "unavailable", "{suffix}");
+        let told = |line: &Value| {
+            let cause = line["cause"].to_string();
+            line["message"] == "database failed" && cause.contains(&format!("people.db{suffix} is beside it"))
+        };
+        platform.host.log_line("the operator is told", told).await;
+        assert_eq!(fs::read(&beside).unwrap(), bytes, "{suffix}");
+        fs::remove_file(beside).unwrap();
+        assert_eq!(result(&platform, &people).await, "rows 2");
     }
-    let found = json!({ "text": "select 1 from notes, old where notes match 'hello' and old match 'hello'" });
-    assert_eq!(result(&platform, &found).await, "rows 1");
+    assert!(other.is_file());
+    // A pipe to which nobody ever writes.
+    fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    assert_eq!(result(&platform, &people).await, "unavailable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_made_beside_a_file_or_shared_with_who_writes_it() {
+    // Written in a mode in which readers share the memory of a file beside it.
+    let platform = asking_of(
+        "pragma journal_mode = wal; update people set level = 8 where level = 7",
+        "",
+    )
+    .await;
+    let names = || {
+        let entries = fs::read_dir(platform.tenant_file("data")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(), ["people.db"]);
+    let level = json!({ "text": "select level from people where mail like 'ada%'" });
+    assert_eq!(rows(&platform, &level).await, json!([{ "level": ["integer", 8] }]));
+    assert_eq!(names(), ["people.db"]);
+    let maps = fs::read_to_string(format!("/proc/{}/maps", platform.host.pid())).unwrap();
+    assert!(!maps.contains("people.db"), "{maps}");
+    // One that is put in its place is read at once.
+    let next = platform.tenant_file("data/next.db");
+    make(
+        &next,
+        "create table people (level); insert into people values (1), (2), (3)",
+    )
+    .await;
+    fs::rename(next, platform.tenant_file("data/people.db")).unwrap();
+    let levels = json!({ "text": "select level from people" });
+    assert_eq!(result(&platform, &levels).await, "rows 3");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,7 +237,6 @@ async fn a_file_that_becomes_a_link_is_not_followed() {
     );
     let planted = json!({ "text": "select * from secrets" });
     let people = json!({ "text": "select * from people" });
-    // The connection that the host has is to the file that was checked, and is used for one of a plugin's statements.
     assert_eq!(result(&platform, &people).await, "rows 2");
     fs::rename(&file, &aside).unwrap();
     symlink(root.join("other.db"), &file).unwrap();
@@ -176,80 +252,6 @@ async fn a_file_that_becomes_a_link_is_not_followed() {
     fs::rename(&data, platform.tenant_file("aside")).unwrap();
     symlink(&other, &data).unwrap();
     assert_eq!(result(&platform, &planted).await, "unavailable");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_may_be_written_to_is_and_leads_nowhere_either() {
-    let platform = asking("access = \"read-write\"").await;
-    let other = platform.directory.path().join("other.db");
-    let made = platform.directory.path().join("made.db");
-    let update = json!({ "text": "update people set level = ?", "parameters": [9], "execute": true });
-    assert_eq!(result(&platform, &update).await, "executed 2");
-    let sum = json!({ "text": "select sum(level) as sum from people" });
-    assert_eq!(rows(&platform, &sum).await, json!([{ "sum": ["integer", 18] }]));
-    let shadow = json!({ "text": "create temporary table people (other text)", "execute": true });
-    assert_eq!(result(&platform, &shadow).await, "executed 0");
-    assert_eq!(rows(&platform, &sum).await, json!([{ "sum": ["integer", 18] }]));
-    for text in [
-        format!("attach '{}' as other", other.display()),
-        format!("attach '{}' as other", made.display()),
-        "pragma hard_heap_limit = 1".to_owned(),
-        format!("commit; vacuum into '{}'", made.display()),
-    ] {
-        let request = json!({ "text": text, "execute": true });
-        assert_eq!(result(&platform, &request).await, "not-allowed", "{text}");
-    }
-    assert!(!made.exists());
-    let twice = json!({ "text": "insert into people (mail) values ('x')", "execute": true });
-    assert_eq!(result(&platform, &twice).await, "executed 1");
-    assert_eq!(result(&platform, &twice).await, "failed 1555");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn it_ends_in_time_and_within_its_limits() {
-    let platform = asking("connections = 1\nmax_rows = 10\nmax_bytes = 10000").await;
-    let endless = "with recursive n(i) as (select 1 union all select i + 1 from n)";
-    for (request, expected) in [
-        (
-            json!({ "text": format!("{endless} select count(*) from n"), "timeout_ms": 100 }),
-            "deadline-exceeded",
-        ),
-        (
-            json!({ "text": format!("{endless} select count(*) from n") }),
-            "deadline-exceeded",
-        ),
-        (
-            json!({ "text": format!("{endless} select i from n limit 10") }),
-            "rows 10",
-        ),
-        (json!({ "text": format!("{endless} select i from n") }), "too-large"),
-        (json!({ "text": "select zeroblob(9900)" }), "rows 1"),
-        (json!({ "text": "select zeroblob(10001)" }), "too-large"),
-        (json!({ "text": "select zeroblob(500000000)" }), "too-large"),
-        (json!({ "text": "select 1" }), "rows 1"),
-    ] {
-        assert_eq!(result(&platform, &request).await, expected, "{request}");
-    }
-    // Nothing of what was cancelled goes on: threads that compute would.
-    let ticks = || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", platform.host.pid())).unwrap();
-        let fields: Vec<_> = stat
-            .rsplit_once(") ")
-            .unwrap()
-            .1
-            .split(' ')
-            .map(str::to_owned)
-            .collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    };
-    eventually("the host is idle", async || {
-        let before = ticks();
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        ticks() - before < 10
-    })
-    .await;
-    let claims = probe(&platform, &json!({ "text": "select 1", "times": 3 })).await;
-    assert_eq!(claims["results"], json!(["rows 1", "rows 1", "rows 1"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,8 @@ pub struct EgressConfig {
     pub networks: BTreeMap<String, Vec<Network>>,
     /// Tenants whose databases may take any statement of a plugin. Default none.
     pub any_statement: BTreeSet<String>,
+    /// Tenants that may have SQLite files for upstreams, whose statements run in this process. Default none.
+    pub sqlite: BTreeSet<String>,
 }
 
 impl EgressConfig {
@@ -25,5 +27,10 @@ impl EgressConfig {
     /// Whether a tenant's databases may take any statement.
     pub(crate) fn allows_any_statement(&self, tenant: &str) -> bool {
         self.any_statement.contains(tenant)
+    }
+
+    /// Whether a tenant may have SQLite files for upstreams.
+    pub(crate) fn allows_sqlite(&self, tenant: &str) -> bool {
+        self.sqlite.contains(tenant)
     }
 }

@@ -23,7 +23,7 @@ pub struct SqlConfig {
     /// Networks that are not of the public internet and that this database is in. The operator must allow them.
     #[serde(default)]
     pub networks: Vec<Network>,
-    /// Whether plugins may write. Default `read-only`.
+    /// Whether plugins may write. Default `read-only`, which is all that a SQLite file can be.
     #[serde(default)]
     pub access: Access,
     /// Whether plugins may execute any statement, and not only those that their bindings name. The operator must allow it.
@@ -48,6 +48,14 @@ pub struct SqlConfig {
     /// Bytes of a statement's parameters. Default 65536.
     #[serde(default = "default_max_request_bytes")]
     pub max_request_bytes: usize,
+}
+
+impl SqlConfig {
+    /// Whether it is a SQLite file, whose statements run in this process.
+    #[must_use]
+    pub fn is_sqlite(&self) -> bool {
+        self.url.scheme() == "sqlite"
+    }
 }
 
 /// Who the host is to a database.

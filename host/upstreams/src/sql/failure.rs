@@ -37,8 +37,8 @@ impl From<sqlx::Error> for Stop {
 pub(super) enum Wrong {
     /// The statement is wrong.
     Statement(String),
-    /// The database does not answer.
-    Database(sqlx::Error),
+    /// The database does not answer, and why.
+    Database(String),
 }
 
 impl Failure {
@@ -52,11 +52,11 @@ impl Failure {
     }
 
     /// A database that cannot be asked.
-    fn of_upstream(error: &sqlx::Error) -> Self {
+    pub(super) fn of_upstream(cause: String) -> Self {
         Self {
             error: Error::Unavailable("it cannot be connected to, or the connection broke off".to_owned()),
             of_upstream: true,
-            cause: Some(describe(error)),
+            cause: Some(cause),
         }
     }
 
@@ -69,12 +69,12 @@ impl Failure {
     pub(super) fn of(error: &sqlx::Error, refusal: impl Fn(&dyn DatabaseError) -> Option<Error>) -> Self {
         match error {
             sqlx::Error::Database(refused) => {
-                refusal(refused.as_ref()).map_or_else(|| Self::of_upstream(error), Self::of_call)
+                refusal(refused.as_ref()).map_or_else(|| Self::of_upstream(describe(error)), Self::of_call)
             }
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => {
                 Self::of_call(Error::Invalid(describe(error)))
             }
-            _ => Self::of_upstream(error),
+            _ => Self::of_upstream(describe(error)),
         }
     }
 }

@@ -10,12 +10,11 @@ use claimsmith_runtime::Breaker;
 use rustls::pki_types::ServerName;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use super::config::{Access, SqlConfig};
-use super::confine::confine;
 use super::postgres::Postgres;
 use super::relay::{Relay, Target};
 use super::sqlite::Sqlite;
@@ -33,8 +32,8 @@ const MAX_BYTES: usize = 8 << 20;
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 /// The port when the URL has none.
 const POSTGRES_PORT: u16 = 5432;
-/// A file that was replaced is opened anew within this time.
-const FILE_LIFETIME: Duration = Duration::from_mins(1);
+/// The same of a SQLite file: values are made in this process, and what they cost grows with the square of it.
+const MAX_FILE_BYTES: usize = 1 << 20;
 /// What a message of the server's may have besides values: names and lengths of columns.
 const PROTOCOL_BYTES: usize = 1 << 20;
 /// What the driver takes from the service's environment for whatever it connects to, and cannot be told not to.
@@ -271,30 +270,21 @@ fn sqlite(config: &SqlConfig, scope: SecretScope<'_>, problems: &mut Problems) -
     problems.extend(
         of_networks.map(|(member, _)| Problem::at(*member, "a file is not reached over the network: leave it out")),
     );
+    if config.access == Access::ReadWrite {
+        let message = "a SQLite file is only read: who opens one for writing takes back what a journal beside it says, and \
+                       deletes the file that the journal names, whosever it is. Leave it out, or use PostgreSQL";
+        problems.push(Problem::at("access", message));
+    }
+    if config.max_bytes > MAX_FILE_BYTES {
+        problems.push(Problem::at("max_bytes", "expected at most 1048576 of a SQLite file"));
+    }
     let path = file(&config.url, scope.directory).map_err(|message| problems.push(Problem::at("url", message)));
-    let path = path.ok()?;
-    let is_read_only = config.access == Access::ReadOnly;
-    let options = SqliteConnectOptions::new()
-        .filename(&path)
-        .read_only(is_read_only)
-        .create_if_missing(false)
-        .busy_timeout(config.timeout)
-        // What a schema brings along is not executed with more rights than a statement.
-        .pragma("trusted_schema", "OFF")
-        .disable_statement_logging();
-    let max_bytes = config.max_bytes;
-    let pool = SqlitePoolOptions::new()
-        .max_connections(config.connections)
-        .acquire_timeout(config.timeout.max(config.connect_timeout))
-        .max_lifetime(FILE_LIFETIME)
-        .test_before_acquire(false)
-        .after_connect(move |connection, _| {
-            Box::pin(async move { confine(&mut connection.lock_handle().await?, max_bytes) })
-        });
     Some(Sqlite {
-        pool: pool.connect_lazy_with(options),
-        path,
-        is_read_only,
+        path: path.ok()?,
+        places: Arc::new(Semaphore::new(
+            usize::try_from(config.connections).unwrap_or(usize::MAX),
+        )),
+        max_bytes: config.max_bytes,
     })
 }
 

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Connection as _, Either, Executor as _, SqlSafeStr as _, Statement as _};
 use tokio::time::Instant;
 
-use super::failure::{Failure, Stop, Wrong, describe_refusal, refused};
+use super::failure::{Failure, Stop, Wrong, describe, describe_refusal, refused};
 use super::lease::Lease;
 use super::relay::Relay;
 use super::rows::{Collected, too_many_bytes};
@@ -25,14 +25,16 @@ pub(super) struct Postgres {
 
 impl Postgres {
     /// Makes a connection, or finds one.
-    pub(super) async fn reach(&self) -> Result<(), sqlx::Error> {
-        Lease::of(self.pool.acquire().await?).keep();
+    pub(super) async fn reach(&self) -> Result<(), String> {
+        let connection = self.pool.acquire().await.map_err(|error| describe(&error))?;
+        Lease::of(connection).keep();
         Ok(())
     }
 
     /// Prepares a statement; whether it gives rows.
     pub(super) async fn prepare(&self, text: Arc<str>) -> Result<bool, Wrong> {
-        let connection = self.pool.acquire().await.map_err(Wrong::Database)?;
+        let acquired = self.pool.acquire().await;
+        let connection = acquired.map_err(|error| Wrong::Database(describe(&error)))?;
         let mut lease = Lease::of(connection);
         let prepared = (*lease).prepare(AssertSqlSafe(text).into_sql_str()).await;
         let statement = match prepared {
@@ -42,7 +44,7 @@ impl Postgres {
                 let why = describe_refusal(error.as_ref());
                 return Err(Wrong::Statement(format!("the database refuses it: {why}")));
             }
-            Err(error) => return Err(Wrong::Database(error)),
+            Err(error) => return Err(Wrong::Database(describe(&error))),
         };
         lease.keep();
         types::check(&statement).map_err(Wrong::Statement)?;

@@ -32,15 +32,24 @@ impl Collected {
     /// # Errors
     /// `too-large`, when there are more rows or bytes than may be.
     pub(super) fn push(&mut self, row: Vec<Value>, limits: &Limits) -> Result<(), Error> {
+        self.make_room(row.iter().map(size).sum(), limits)?;
+        self.rows.rows.push(row);
+        Ok(())
+    }
+
+    /// Counts a row of so many bytes, which is to be added.
+    ///
+    /// # Errors
+    /// `too-large`, when there are more rows or bytes than may be.
+    pub(super) fn make_room(&mut self, bytes: usize, limits: &Limits) -> Result<(), Error> {
         if self.rows.rows.len() == limits.max_rows {
             let most = limits.max_rows;
             return Err(Error::TooLarge(format!("the result has more than {most} rows")));
         }
-        self.bytes += row.iter().map(size).sum::<usize>();
+        self.bytes += bytes;
         if self.bytes > limits.max_bytes {
             return Err(too_many_bytes(limits));
         }
-        self.rows.rows.push(row);
         Ok(())
     }
 }

@@ -1,121 +1,150 @@
-//! SQLite: a file in the tenant's directory.
+//! SQLite: a file in the tenant's directory, which is read.
+//!
+//! Statements run in this process and no limit of SQLite's ends each of them in time. Each is executed on a thread of its
+//! own, on a connection of its own, and the thread has the places that are counted, until it is done: what nobody waits for
+//! any more still counts.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::thread;
 
-use claimsmith_runtime::interface::sql::{Error, Value};
-use futures::TryStreamExt as _;
-use sqlx::error::DatabaseError;
-use sqlx::sqlite::{
-    LockedSqliteHandle, Sqlite as Driver, SqliteArguments, SqliteConnection, SqlitePool, SqliteRow, SqliteStatement,
-};
-use sqlx::{
-    Arguments as _, AssertSqlSafe, Column as _, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _,
-    Statement as _, TypeInfo as _, ValueRef as _,
-};
+use claimsmith_runtime::interface::sql::{Error, Refusal, Value};
+use rusqlite::fallible_iterator::FallibleIterator as _;
+use rusqlite::types::{Null, ValueRef};
+use rusqlite::{Batch, Connection, Row, Statement};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
-use super::Call;
-use super::confine::is_open;
-use super::failure::{Failure, Stop, Wrong, describe, refused};
-use super::lease::Lease;
+use super::confine::{check, open};
+use super::failure::{Failure, Wrong};
 use super::rows::{Collected, too_many_bytes};
+use super::{CHECKED_WITHIN, Call, Limits};
 
-/// Steps of its virtual machine between two looks whether a statement should end: some microseconds.
-const STEPS: i32 = 1_000;
+/// Steps of its virtual machine between two looks whether a statement should end: some microseconds, if they are short.
+const STEPS: i32 = 100;
+/// What a statement may have for sorting and the like, beside what it gives.
+const MOST_MEMORY: i64 = 64 << 20;
+/// SQLite's result codes (<https://www.sqlite.org/rescode.html>), without what says more of them.
+const NOMEM: i32 = 7;
+const READONLY: i32 = 8;
+const INTERRUPT: i32 = 9;
+const TOOBIG: i32 = 18;
+const AUTH: i32 = 23;
+/// Those that tell of the file: `IOERR`, `CORRUPT`, `CANTOPEN`, `NOTADB`.
+const OF_THE_FILE: [i32; 4] = [10, 11, 14, 26];
+/// `CANTOPEN_SYMLINK`.
+const LINK: i32 = 1550;
+/// What is refused before or while it is prepared is told as this.
+const READS_ALONE: &str = "a statement reads its file and does nothing else: no writing, no PRAGMA, ATTACH or DETACH";
 
-/// What [`confine`](super::confine::confine) refuses, and what it is told as.
-const SQLITE_AUTH: u32 = 23;
-const ITS_FILE_ALONE: &str = "a statement reads and writes its file and does nothing else: no PRAGMA, ATTACH or DETACH";
+/// Statements of all tenants that run at once: few beside the cores, which are there to answer callouts.
+static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    Arc::new(Semaphore::new((cores / 2).max(1)))
+});
 
-/// A pool of connections, each with a thread.
+/// A file.
 #[derive(Debug)]
 pub(super) struct Sqlite {
-    pub(super) pool: SqlitePool,
     /// The file, which was checked and has no links in it.
     pub(super) path: PathBuf,
-    pub(super) is_read_only: bool,
+    /// Calls of it at once.
+    pub(super) places: Arc<Semaphore>,
+    pub(super) max_bytes: usize,
+}
+
+/// Why there is nothing.
+enum Trouble {
+    /// SQLite says so.
+    Sqlite(rusqlite::Error),
+    /// What tells of the call alone.
+    Call(Error),
+    /// What tells of the file or the host.
+    Upstream(String),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
 }
 
 impl Sqlite {
-    /// Opens the file, or finds it opened.
-    pub(super) async fn reach(&self) -> Result<(), sqlx::Error> {
-        self.acquire(|_| ()).await?.keep();
-        Ok(())
-    }
-
-    /// A connection to the file that was checked, on which something is done first. The pool opens it by its name, which may
-    /// be another file's by now.
-    async fn acquire(&self, first: impl FnOnce(&mut LockedSqliteHandle<'_>)) -> Result<Lease<Driver>, sqlx::Error> {
-        let mut lease = Lease::of(self.pool.acquire().await?);
-        let mut handle = lease.lock_handle().await?;
-        if !is_open(&mut handle, &self.path) {
-            let why = "its file was replaced by a link, or is below one: expected a file in the tenant's directory";
-            return Err(sqlx::Error::Configuration(why.into()));
-        }
-        first(&mut handle);
-        drop(handle);
-        Ok(lease)
+    /// Opens the file.
+    pub(super) async fn reach(&self) -> Result<(), String> {
+        let until = Instant::now() + CHECKED_WITHIN;
+        let reached = self.with_connection(until, |_| Ok(())).await;
+        reached.map_err(|trouble| trouble.describe())
     }
 
     /// Prepares a statement; whether it gives rows.
     pub(super) async fn prepare(&self, text: Arc<str>) -> Result<bool, Wrong> {
-        let mut lease = self.acquire(|_| ()).await.map_err(Wrong::Database)?;
-        let prepared = (*lease).prepare(AssertSqlSafe(text).into_sql_str()).await;
-        lease.keep();
-        match prepared {
-            Ok(statement) => Ok(!statement.columns().is_empty()),
-            Err(sqlx::Error::Database(error)) if primary_code(error.as_ref()) == Some(SQLITE_AUTH) => {
-                Err(Wrong::Statement(ITS_FILE_ALONE.to_owned()))
-            }
-            Err(error) => Err(Wrong::Statement(format!(
-                "the database refuses it: {}",
-                describe(&error)
-            ))),
-        }
+        let until = Instant::now() + CHECKED_WITHIN;
+        let prepare = move |connection: &Connection| Ok(only_statement(connection, &text)?.column_count() > 0);
+        self.with_connection(until, prepare)
+            .await
+            .map_err(Trouble::while_loading)
     }
 
-    /// Executes a statement in a transaction of its own.
+    /// Executes a statement.
     pub(super) async fn run(&self, call: &Call<'_>) -> Result<Collected, Failure> {
-        let failed = |error: sqlx::Error| failure(&error, call);
-        let mut stale = 0;
-        loop {
-            let waiting = Waiting::default();
-            let (until, goes_on) = (call.until, Arc::clone(&waiting.0));
-            let is_wanted = move || goes_on.load(Ordering::Relaxed) && Instant::now() < until;
-            let acquired = self.acquire(|handle| handle.set_progress_handler(STEPS, is_wanted));
-            let mut lease = acquired.await.map_err(failed)?;
-            let ended = self.transact(&mut lease, call).await;
-            match &ended {
-                // The statement before this one has ended the transaction by itself, which the driver does not know.
-                Err(Stop::Begin(sqlx::Error::InvalidSavePointStatement))
-                    if stale < self.pool.options().get_max_connections() =>
-                {
-                    stale += 1;
-                    continue;
-                }
-                Ok(_) | Err(Stop::Before(_) | Stop::Driver(sqlx::Error::Database(_))) if call.is_named => {
-                    lease.keep();
-                }
-                _ => {}
-            }
-            return ended.map_err(|stop| match stop {
-                Stop::Before(error) | Stop::During(error) => Failure::of_call(error),
-                Stop::Begin(error) | Stop::Driver(error) => failure(&error, call),
-            });
-        }
+        let (text, parameters, limits) = (Arc::clone(&call.text), call.parameters.to_vec(), call.limits);
+        let query = move |connection: &Connection| query(connection, &text, &parameters, &limits);
+        let collected = self.with_connection(call.until, query).await;
+        collected.map_err(|trouble| trouble.of_call(&call.limits))
     }
 
-    async fn transact(&self, connection: &mut SqliteConnection, call: &Call<'_>) -> Result<Collected, Stop> {
-        let begin = if self.is_read_only { "BEGIN" } else { "BEGIN IMMEDIATE" };
-        let mut transaction = connection.begin_with(begin).await.map_err(Stop::Begin)?;
-        let collected = execute(&mut transaction, call).await?;
-        if !self.is_read_only {
-            transaction.commit().await?;
-        }
-        Ok(collected)
+    /// Does something with a connection on a thread of its own, in which it is interrupted when the time is over or nobody
+    /// waits for it any more.
+    async fn with_connection<T: Send + 'static>(
+        &self,
+        until: Instant,
+        work: impl FnOnce(&Connection) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let places = [place(&self.places).await?, place(&PLACES).await?];
+        let waiting = Waiting::default();
+        let watch = Watch {
+            until,
+            is_waited_for: Arc::clone(&waiting.0),
+            memory: memory_used(),
+            has_too_much: Arc::default(),
+        };
+        let (path, max_bytes) = (self.path.clone(), self.max_bytes);
+        let (sender, receiver) = oneshot::channel();
+        let run = move || {
+            give_way();
+            let has_too_much = Arc::clone(&watch.has_too_much);
+            let result = check(&path).map_err(Trouble::Upstream).and_then(|()| {
+                let connection = open(&path, max_bytes)?;
+                connection.progress_handler(STEPS, Some(move || watch.is_over()))?;
+                work(&connection)
+            });
+            let result = match result {
+                Err(_) if has_too_much.load(Ordering::Relaxed) => Err(Trouble::Call(too_much_memory())),
+                result => result,
+            };
+            drop(places);
+            // Perhaps nobody waits for it any more.
+            let _unread = sender.send(result);
+        };
+        let started = thread::Builder::new().name("sqlite".to_owned()).spawn(run);
+        started.map_err(|error| Trouble::Upstream(format!("a thread cannot be started: {error}")))?;
+        let ended = receiver.await;
+        ended.unwrap_or_else(|_| Err(Trouble::Upstream("what reads it panicked".to_owned())))
     }
+}
+
+async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Trouble> {
+    let place = Arc::clone(places).acquire_owned().await;
+    place.map_err(|error| Trouble::Upstream(error.to_string()))
+}
+
+/// Whoever answers callouts goes first, also when a statement cannot be interrupted.
+fn give_way() {
+    // Elsewhere the whole process would.
+    #[cfg(target_os = "linux")]
+    let _already_lower = rustix::process::nice(5).is_err();
 }
 
 /// Somebody waits for the statement until this is dropped.
@@ -133,98 +162,197 @@ impl Drop for Waiting {
     }
 }
 
-async fn execute(connection: &mut SqliteConnection, call: &Call<'_>) -> Result<Collected, Stop> {
-    let text = AssertSqlSafe(Arc::clone(&call.text)).into_sql_str();
-    let statement = (&mut *connection).prepare(text).await?;
-    let arguments = arguments(&statement, call.parameters).map_err(Stop::Before)?;
-    let mut collected = Collected::new(statement.columns().iter().map(sqlx::Column::name));
-    let query = statement.query_with(arguments);
-    let mut results = (&mut *connection).fetch_many(query);
-    while let Some(result) = results.try_next().await? {
-        match result {
-            Either::Left(done) => collected.affected += done.rows_affected(),
-            Either::Right(row) if call.wants_rows => {
-                let row = values(&row).map_err(Stop::During)?;
-                collected.push(row, &call.limits).map_err(Stop::During)?;
-            }
-            Either::Right(_) => {}
+/// What ends a statement.
+struct Watch {
+    until: Instant,
+    is_waited_for: Arc<AtomicBool>,
+    /// What SQLite had of the process's memory before.
+    memory: i64,
+    has_too_much: Arc<AtomicBool>,
+}
+
+impl Watch {
+    fn is_over(&self) -> bool {
+        if memory_used() - self.memory > MOST_MEMORY {
+            self.has_too_much.store(true, Ordering::Relaxed);
+            return true;
         }
+        !self.is_waited_for.load(Ordering::Relaxed) || Instant::now() >= self.until
+    }
+}
+
+/// Bytes that SQLite has, for all statements and the audit's store together, which has little.
+#[expect(unsafe_code, reason = "rusqlite has no function for it")]
+fn memory_used() -> i64 {
+    // SAFETY: it takes nothing, and may be called at any time on any thread.
+    unsafe { rusqlite::ffi::sqlite3_memory_used() }
+}
+
+fn too_much_memory() -> Error {
+    Error::TooLarge(format!("the statement needs more than {MOST_MEMORY} bytes of memory"))
+}
+
+/// The statement that a text consists of.
+fn only_statement<'c>(connection: &'c Connection, text: &str) -> Result<Statement<'c>, Trouble> {
+    let not_one = || {
+        let message = "expected one statement".to_owned();
+        Trouble::Call(Error::Failed(Refusal { code: None, message }))
+    };
+    let mut batch = Batch::new(connection, text);
+    let statement = batch.next()?.ok_or_else(not_one)?;
+    if !statement.readonly() {
+        return Err(Trouble::Call(Error::NotAllowed(READS_ALONE.to_owned())));
+    }
+    match batch.next()? {
+        None => Ok(statement),
+        Some(_) => Err(not_one()),
+    }
+}
+
+fn query(connection: &Connection, text: &str, parameters: &[Value], limits: &Limits) -> Result<Collected, Trouble> {
+    let mut statement = only_statement(connection, text)?;
+    bind(&mut statement, parameters)?;
+    let are_boolean: Vec<_> = statement
+        .columns()
+        .iter()
+        .map(|column| is_boolean(column.decl_type()))
+        .collect();
+    let mut collected = Collected::new(statement.column_names().into_iter());
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next()? {
+        let values = (0..are_boolean.len()).map(|index| row.get_ref(index));
+        let bytes: usize = values.map(|value| value.map(size)).sum::<Result<_, _>>()?;
+        // Before any of it is copied.
+        collected.make_room(bytes, limits).map_err(Trouble::Call)?;
+        collected.rows.rows.push(values_of(row, &are_boolean)?);
     }
     Ok(collected)
 }
 
-fn arguments(statement: &SqliteStatement, values: &[Value]) -> Result<SqliteArguments, Error> {
-    let takes = match statement.parameters() {
-        Some(Either::Right(takes)) => takes,
-        _ => 0,
-    };
-    if takes != values.len() {
-        let given = values.len();
-        return Err(Error::Invalid(format!(
+fn bind(statement: &mut Statement<'_>, values: &[Value]) -> Result<(), Trouble> {
+    let (takes, given) = (statement.parameter_count(), values.len());
+    if takes != given {
+        return Err(Trouble::Call(Error::Invalid(format!(
             "the statement takes {takes} parameters: {given} are given"
-        )));
+        ))));
     }
-    let mut arguments = SqliteArguments::default();
-    for value in values {
-        let added = match value {
-            Value::Null => arguments.add(None::<String>),
-            Value::Boolean(value) => arguments.add(*value),
-            Value::Integer(value) => arguments.add(*value),
-            Value::Real(value) => arguments.add(*value),
-            Value::Text(value) => arguments.add(value.clone()),
-            Value::Bytes(value) => arguments.add(value.clone()),
-        };
-        added.map_err(|error| Error::Invalid(error.to_string()))?;
+    for (index, value) in (1..).zip(values) {
+        match value {
+            Value::Null => statement.raw_bind_parameter(index, Null),
+            Value::Boolean(value) => statement.raw_bind_parameter(index, value),
+            Value::Integer(value) => statement.raw_bind_parameter(index, value),
+            Value::Real(value) => statement.raw_bind_parameter(index, value),
+            Value::Text(value) => statement.raw_bind_parameter(index, value),
+            Value::Bytes(value) => statement.raw_bind_parameter(index, value),
+        }?;
     }
-    Ok(arguments)
+    Ok(())
+}
+
+fn is_boolean(declared: Option<&str>) -> bool {
+    declared.is_some_and(|kind| kind.eq_ignore_ascii_case("boolean") || kind.eq_ignore_ascii_case("bool"))
+}
+
+/// What a value will take.
+fn size(value: ValueRef<'_>) -> usize {
+    let owned = match value {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 0,
+    };
+    owned + size_of::<u64>()
 }
 
 /// A row's values, each of the type that it has: columns have none.
-fn values(row: &SqliteRow) -> Result<Vec<Value>, Error> {
-    (0..row.len())
-        .map(|index| value(row, index).map_err(|error| Error::Invalid(describe(&error))))
+fn values_of(row: &Row<'_>, are_boolean: &[bool]) -> Result<Vec<Value>, Trouble> {
+    let columns = are_boolean.iter().enumerate();
+    columns
+        .map(|(index, is_boolean)| match row.get_ref(index)? {
+            ValueRef::Null => Ok(Value::Null),
+            ValueRef::Integer(value @ (0 | 1)) if *is_boolean => Ok(Value::Boolean(value == 1)),
+            ValueRef::Integer(value) => Ok(Value::Integer(value)),
+            ValueRef::Real(value) => Ok(Value::Real(value)),
+            ValueRef::Text(text) => match str::from_utf8(text) {
+                Ok(text) => Ok(Value::Text(text.to_owned())),
+                Err(_) => Err(Trouble::Call(Error::Invalid(format!(
+                    "column {} has a text that is not UTF-8",
+                    index + 1
+                )))),
+            },
+            ValueRef::Blob(bytes) => Ok(Value::Bytes(bytes.to_vec())),
+        })
         .collect()
 }
 
-fn value(row: &SqliteRow, index: usize) -> Result<Value, sqlx::Error> {
-    let raw = row.try_get_raw(index)?;
-    if raw.is_null() {
-        return Ok(Value::Null);
+impl Trouble {
+    fn describe(self) -> String {
+        match self {
+            Self::Sqlite(error) => describe(&error),
+            Self::Call(error) => told(error),
+            Self::Upstream(cause) => cause,
+        }
     }
-    let is_boolean = row.column(index).type_info().name() == "BOOLEAN";
-    match raw.type_info().name() {
-        "INTEGER" => row.try_get_unchecked(index).map(|value: i64| match value {
-            0 | 1 if is_boolean => Value::Boolean(value == 1),
-            value => Value::Integer(value),
-        }),
-        "REAL" => row.try_get_unchecked(index).map(Value::Real),
-        "TEXT" => row.try_get_unchecked(index).map(Value::Text),
-        _ => row.try_get_unchecked(index).map(Value::Bytes),
+
+    /// What it is to a call.
+    fn of_call(self, limits: &Limits) -> Failure {
+        let error = match self {
+            Self::Sqlite(error) => error,
+            Self::Call(error) => return Failure::of_call(error),
+            Self::Upstream(cause) => return Failure::of_upstream(cause),
+        };
+        let extended = code(&error);
+        match extended & 0xff {
+            INTERRUPT => Failure::of_call(Error::DeadlineExceeded),
+            TOOBIG => Failure::of_call(too_many_bytes(limits)),
+            // More steps than a statement may have are told so too.
+            NOMEM => Failure::of_call(Error::TooLarge("the statement has too many steps".to_owned())),
+            AUTH | READONLY => Failure::of_call(Error::NotAllowed(READS_ALONE.to_owned())),
+            code if OF_THE_FILE.contains(&code) => Failure::of_upstream(describe(&error)),
+            _ => Failure::of_call(Error::Failed(Refusal {
+                code: Some(extended.to_string()),
+                message: message(&error),
+            })),
+        }
+    }
+
+    /// What it is to a statement that is prepared while its tenant is loaded.
+    fn while_loading(self) -> Wrong {
+        match self {
+            Self::Call(error) => Wrong::Statement(told(error)),
+            Self::Upstream(cause) => Wrong::Database(cause),
+            Self::Sqlite(error) => match code(&error) & 0xff {
+                AUTH | READONLY => Wrong::Statement(READS_ALONE.to_owned()),
+                code if code == INTERRUPT || OF_THE_FILE.contains(&code) => Wrong::Database(describe(&error)),
+                _ => Wrong::Statement(format!("the database refuses it: {}", describe(&error))),
+            },
+        }
     }
 }
 
-/// What an error is (<https://www.sqlite.org/rescode.html>).
-fn failure(error: &sqlx::Error, call: &Call<'_>) -> Failure {
-    Failure::of(error, |error| match primary_code(error) {
-        // SQLITE_BUSY, SQLITE_LOCKED
-        Some(5 | 6) => Some(Error::Unavailable("others had locked it".to_owned())),
-        // SQLITE_READONLY
-        Some(8) => Some(Error::NotAllowed(
-            "the upstream is read-only; see its `access`".to_owned(),
-        )),
-        // SQLITE_INTERRUPT
-        Some(9) => Some(Error::DeadlineExceeded),
-        Some(SQLITE_AUTH) => Some(Error::NotAllowed(ITS_FILE_ALONE.to_owned())),
-        // SQLITE_TOOBIG
-        Some(18) => Some(too_many_bytes(&call.limits)),
-        // SQLITE_NOMEM, SQLITE_IOERR, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_CANTOPEN, SQLITE_NOTADB
-        Some(7 | 10 | 11 | 13 | 14 | 26) => None,
-        _ => Some(refused(error)),
-    })
+/// What is told of an error beside its kind.
+fn told(error: Error) -> String {
+    match error {
+        Error::NotAllowed(why) | Error::Invalid(why) | Error::TooLarge(why) => why,
+        Error::Failed(refusal) => refusal.message,
+        other => format!("{other:?}"),
+    }
 }
 
-/// The code without what says more of it.
-fn primary_code(error: &dyn DatabaseError) -> Option<u32> {
-    let extended: u32 = error.code()?.parse().ok()?;
-    Some(extended & 0xff)
+fn code(error: &rusqlite::Error) -> i32 {
+    error.sqlite_error().map_or(1, |error| error.extended_code)
+}
+
+fn message(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn describe(error: &rusqlite::Error) -> String {
+    match code(error) {
+        LINK => {
+            "its file was replaced by a link, or is below one: expected a file in the tenant's directory".to_owned()
+        }
+        code => format!("{code}: {}", message(error)),
+    }
 }
