@@ -20,6 +20,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -96,7 +97,7 @@ impl Database {
                 Engine::Sqlite(engine) => engine.reach().await,
             }
         };
-        match self.while_loading(reaching).await {
+        match self.while_loading(Box::pin(reaching)).await {
             Ok(Ok(())) => {}
             Ok(Err(why)) => self.note_silent(&why),
             Err(why) => self.note_silent(why),
@@ -104,7 +105,7 @@ impl Database {
     }
 
     /// What comes of asking the database within the time that is left to it while the tenant is loaded, or why nothing does.
-    async fn while_loading<T>(&self, asking: impl Future<Output = T>) -> Result<T, &'static str> {
+    async fn while_loading<T>(&self, asking: Pin<Box<impl Future<Output = T>>>) -> Result<T, &'static str> {
         let began = Instant::now();
         let taken = Duration::from_micros(self.asked_for.load(Ordering::Relaxed));
         let asking = self.or_panicked(Box::pin(asking));
@@ -166,7 +167,7 @@ impl Database {
                 Engine::Sqlite(engine) => engine.prepare(text).await,
             }
         };
-        match self.while_loading(preparing).await {
+        match self.while_loading(Box::pin(preparing)).await {
             Ok(Ok(gives_rows)) if gives_rows || self.access == Access::ReadWrite => None,
             Ok(Ok(_)) => Some(
                 "it gives no rows, and the upstream is read-only: expected a query, or `access = \"read-write\"`"
@@ -206,7 +207,7 @@ impl Database {
                 Engine::Sqlite(engine) => engine.run(&call).await,
             }
         };
-        let failure = match timeout_at(call.until, self.or_panicked(running)).await {
+        let failure = match timeout_at(call.until, self.or_panicked(Box::pin(running))).await {
             Ok(Ok(Ok(collected))) => {
                 permit.succeeded();
                 return Ok(collected);
@@ -221,7 +222,7 @@ impl Database {
 
     /// What an engine says, or that its driver panicked over what a server sent: then there is no answer, as from one that broke
     /// off, and the connection is not used again, because the unwinding has dropped its lease.
-    async fn or_panicked<T>(&self, asking: impl Future<Output = T>) -> Result<T, Panicked> {
+    async fn or_panicked<T>(&self, asking: Pin<Box<impl Future<Output = T>>>) -> Result<T, Panicked> {
         let ended = AssertUnwindSafe(asking).catch_unwind().await;
         ended.map_err(|panic| {
             let (tenant, upstream) = (self.tenant.as_str(), self.name.as_str());

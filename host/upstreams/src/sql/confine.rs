@@ -91,10 +91,14 @@ fn authorize(context: AuthContext<'_>) -> Authorization {
 fn only_reads(action: &AuthAction<'_>) -> bool {
     let is_one_of = |name: &str, names: &[&str]| names.iter().any(|one| name.eq_ignore_ascii_case(one));
     match action {
-        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => true,
         // SQLite's own tables prepare what they would write before they are read. The file takes nothing, and a statement that
         // writes is not executed.
-        AuthAction::Insert { .. } | AuthAction::Update { .. } | AuthAction::Delete { .. } => true,
+        AuthAction::Select
+        | AuthAction::Read { .. }
+        | AuthAction::Recursive
+        | AuthAction::Insert { .. }
+        | AuthAction::Update { .. }
+        | AuthAction::Delete { .. } => true,
         AuthAction::Function { function_name } => !is_one_of(function_name, &REFUSED),
         AuthAction::Pragma {
             pragma_name,

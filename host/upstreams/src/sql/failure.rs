@@ -60,11 +60,6 @@ impl Failure {
         }
     }
 
-    /// A database whose answer the driver could not make anything of.
-    pub(super) fn of_nonsense() -> Self {
-        Self::of_upstream(&sqlx::Error::Protocol("what came is no answer to it".to_owned()))
-    }
-
     /// What an error of the driver or the database is; `refusal` knows the database's codes.
     pub(super) fn of(error: &sqlx::Error, refusal: impl Fn(&dyn DatabaseError) -> Option<Error>) -> Self {
         match error {

@@ -4,6 +4,7 @@
 //! own, on a connection of its own, and the thread has the places that are counted, until it is done: what nobody waits for
 //! any more still counts.
 
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -23,7 +24,7 @@ use super::{CHECKED_WITHIN, Call, Limits};
 
 /// Steps of its virtual machine between two looks whether a statement should end: some microseconds, if they are short.
 const STEPS: i32 = 100;
-/// What a statement may have for sorting and the like, beside what it gives.
+/// What statements may have for sorting and the like, those that run at once together.
 const MOST_MEMORY: i64 = 64 << 20;
 /// SQLite's result codes (<https://www.sqlite.org/rescode.html>), without what says more of them.
 const NOMEM: i32 = 7;
@@ -75,7 +76,7 @@ impl Sqlite {
     pub(super) async fn reach(&self) -> Result<(), String> {
         let until = Instant::now() + CHECKED_WITHIN;
         let reached = self.with_connection(until, |_| Ok(())).await;
-        reached.map_err(|trouble| trouble.describe())
+        reached.map_err(Trouble::describe)
     }
 
     /// Prepares a statement; whether it gives rows.
@@ -129,9 +130,15 @@ impl Sqlite {
             let _unread = sender.send(result);
         };
         let started = thread::Builder::new().name("sqlite".to_owned()).spawn(run);
-        started.map_err(|error| Trouble::Upstream(format!("a thread cannot be started: {error}")))?;
-        let ended = receiver.await;
-        ended.unwrap_or_else(|_| Err(Trouble::Upstream("what reads it panicked".to_owned())))
+        let thread = started.map_err(|error| Trouble::Upstream(format!("a thread cannot be started: {error}")))?;
+        match receiver.await {
+            Ok(result) => result,
+            // It has ended without a result.
+            Err(_) => match thread.join() {
+                Err(panic) => resume_unwind(panic),
+                Ok(()) => Err(Trouble::Upstream("it was not read".to_owned())),
+            },
+        }
     }
 }
 
