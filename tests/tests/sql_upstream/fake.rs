@@ -27,8 +27,6 @@ pub(super) enum Fault {
     Endless,
     /// A statement gives so many columns.
     Columns(u16),
-    /// What it says of a statement's parameters is cut short.
-    Short,
 }
 
 /// The server, on a port of 127.0.0.1, without TLS.
@@ -108,7 +106,6 @@ async fn serve(mut stream: TcpStream, fault: Fault, prepared: &AtomicUsize, deaf
                 }
                 message(b'1', b"")
             }
-            b'D' if matches!(fault, Fault::Short) => message(b't', b""),
             b'D' => {
                 let (count, column) = GIVES_TEXT.split_at(2);
                 let columns = match fault {

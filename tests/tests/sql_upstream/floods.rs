@@ -93,11 +93,3 @@ async fn what_a_server_says_of_a_failure_is_cut_and_begins_no_line() {
         assert!(line.len() < 2_000 && !line.contains(r"\n"), "{line}");
     }
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_is_none_ends_the_call_and_nothing_else() {
-    let platform = of(Fault::Valueless, "").await;
-    for _ in 0..2 {
-        assert_eq!(result(&platform, &asked()).await, "unavailable");
-    }
-}
