@@ -287,13 +287,14 @@ async fn whatever_the_collector_does_callouts_are_answered() {
                 >= 100.0
         })
         .await;
-        let told = platform.host.log();
-        let told = told.iter().filter(|line| {
+        let tells = |line: &Value| {
             line["message"]
                 .as_str()
                 .is_some_and(|text| text.starts_with("traces cannot be sent"))
-        });
-        let told: Vec<_> = told.collect();
+        };
+        platform.host.log_line("the operator is told", tells).await;
+        let log = platform.host.log();
+        let told: Vec<_> = log.iter().filter(|line| tells(line)).collect();
         assert_eq!(told.len(), 1);
         assert!(
             told[0]["endpoint"].as_str().unwrap().ends_with("/v1/traces"),
